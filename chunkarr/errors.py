@@ -1,0 +1,154 @@
+"""All errors chunkarr raises of its own, each with machine-readable fields and a way out.
+
+Shape, dtype and argument errors keep NumPy's own types and are raised where they arise; the classes
+here are for what NumPy has no word for. Each derives from the built-in a NumPy user would catch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def format_bytes(count: float) -> str:
+    """Spell a number of bytes in binary units.
+
+    >>> format_bytes(1536)
+    '1.5 KiB'
+    """
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if abs(count) < 1024 or unit == "TiB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    raise AssertionError
+
+
+class ChunkarrError(Exception):
+    """Base of chunkarr's own errors."""
+
+    code = "CA0000"
+
+
+def _with_remedies(text: str, remedies: Sequence[str], code: str) -> str:
+    lines = [text, *(f"  {i}) {remedy}" for i, remedy in enumerate(remedies, 1))]
+    return "\n".join(lines) + f" [{code}]"
+
+
+class MemoryBudgetError(ChunkarrError, MemoryError):
+    """The plan cannot fit the memory limit; raised before any work starts."""
+
+    code = "CA1001"
+
+    def __init__(  # noqa: PLR0913 - each argument is a field that tests and tools read
+        self,
+        array: str,
+        operation: str,
+        where: str,
+        bytes_needed: int,
+        bytes_available: int,
+        remedies: Sequence[str] = (),
+    ) -> None:
+        self.array, self.operation, self.where = array, operation, where
+        self.bytes_needed, self.bytes_available = bytes_needed, bytes_available
+        self.remedies = tuple(remedies)
+        place = f" at {where}" if where else ""
+        text = (
+            f"{operation}{place} needs {format_bytes(bytes_needed)} for {array}, "
+            f"{format_bytes(max(0, bytes_available))} of the memory limit are available"
+        )
+        super().__init__(_with_remedies(text, self.remedies, self.code))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (
+            self.array,
+            self.operation,
+            self.where,
+            self.bytes_needed,
+            self.bytes_available,
+            self.remedies,
+        )
+
+
+class CorruptChunkError(ChunkarrError, OSError):
+    """A stored chunk is missing, truncated, or fails its checksum."""
+
+    code = "CA2001"
+
+    def __init__(self, path: str, cell: Sequence[int], reason: str) -> None:
+        self.path, self.cell, self.reason = path, tuple(cell), reason
+        super().__init__(f"{path}: chunk {self.cell}: {reason} [{self.code}]")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.path, self.cell, self.reason)
+
+
+class FormatError(ChunkarrError, ValueError):
+    """A file is not of a format chunkarr reads, or its header lies."""
+
+    code = "CA2002"
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"{path}: {reason} [{self.code}]")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.path, self.reason)
+
+
+class SpillError(ChunkarrError, OSError):
+    """The spill directory is full, read-only or gone."""
+
+    code = "CA2003"
+
+    def __init__(self, directory: str, bytes_needed: int, bytes_free: int, reason: str) -> None:
+        self.directory, self.reason = directory, reason
+        self.bytes_needed, self.bytes_free = bytes_needed, bytes_free
+        text = (
+            f"spill directory {directory}: {reason} (needed {format_bytes(bytes_needed)}, "
+            f"free {format_bytes(bytes_free)})"
+        )
+        remedy = "point config(spill_dir=...) or CHUNKARR_SPILL_DIR at a disk with room"
+        super().__init__(_with_remedies(text, [remedy], self.code))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.directory, self.bytes_needed, self.bytes_free, self.reason)
+
+
+class OutputError(ChunkarrError, OSError):
+    """An output could not be written; nothing was published and the old content stands."""
+
+    code = "CA2004"
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"{path}: {reason} [{self.code}]")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.path, self.reason)
+
+
+class ConfigError(ChunkarrError, ValueError):
+    """A setting has an unknown name or a value that cannot be read."""
+
+    code = "CA3001"
+
+
+class WorkerLostError(ChunkarrError, RuntimeError):
+    """A task ended its worker too often, or every worker is gone."""
+
+    code = "CA4001"
+
+    def __init__(self, step: str, task: int, reason: str) -> None:
+        self.step, self.task, self.reason = step, task, reason
+        super().__init__(f"{step}, task {task}: {reason} [{self.code}]")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.step, self.task, self.reason)
+
+
+class NotYetError(ChunkarrError, NotImplementedError, TypeError):
+    """A NumPy name that chunkarr does not run out of core; says what to use instead.
+
+    Also a TypeError, because that is what NumPy raises where a protocol finds no implementation.
+    """
+
+    code = "CA5001"

@@ -1,0 +1,1 @@
+"""Immutable nodes with shape and dtype rules; knows no plan, scheduler or numba."""

@@ -1,0 +1,1 @@
+"""NumPy's names in, expressions out: one file per NumPy chapter."""

@@ -1,0 +1,1 @@
+"""Expressions in, steps under a budget out."""

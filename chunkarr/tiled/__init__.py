@@ -1,0 +1,1 @@
+"""Algorithms that emit their own steps: sort, Cholesky, matmul."""

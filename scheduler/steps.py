@@ -1,0 +1,78 @@
+"""Steps, the plain data that a plan hands to an executor.
+
+A step is one piece of work over `tasks` indices. Tasks are enumerated by number: a step of ten
+million tasks is as small as a step of ten. Tasks are pure and write whole boxes of their output
+stores, so running one twice, or again after a lost worker, is harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from chunkarr.storage.store import Store
+
+
+class Cancelled(BaseException):
+    """Raised inside a task when its run was cancelled; never reaches the user."""
+
+
+class Context(Protocol):
+    """What a running task may ask of its worker."""
+
+    def check(self) -> None:
+        """Raise `Cancelled` when the run is being given up; cheap, call it between pieces."""
+
+
+class Work(Protocol):
+    """What a step does; must pickle when the executor does not share memory."""
+
+    def run(self, task: int, context: Context) -> None:
+        """Run one task."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accesses:
+    """What one task reads and writes, named by (store, tile) or any hashable."""
+
+    reads: Sequence[Hashable]
+    writes: Sequence[Hashable]
+
+
+@runtime_checkable
+class OrderedWork(Protocol):
+    """Work whose tasks depend on each other through the tiles they read and write.
+
+    The order is that of the task numbers read as a sequential program: a task waits for the last
+    earlier writer of what it reads or writes, and for earlier readers of what it writes.
+    """
+
+    def run(self, task: int, context: Context) -> None:
+        """Run one task."""
+
+    def accesses(self, task: int) -> Accesses:
+        """Tell what a task reads and writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One kernel over a range of tasks, with its bytes declared."""
+
+    name: str
+    work: Work
+    tasks: int
+    bytes_task: int
+    """Most bytes that one running task holds: input, output and scratch."""
+    where: str = ""
+    """The user's file:line, for messages."""
+    bytes_fixed: int = 0
+    """Bytes held during the step however many tasks run."""
+    bytes_read: int = 0
+    bytes_written: int = 0
+    creates: tuple[Store, ...] = ()
+    """Stores to create before the first task."""
+    releases: tuple[Store, ...] = ()
+    """Scratch stores that nothing after this step reads."""
+    weight: float = 1.0
+    """Estimated seconds of one task, only for progress and batching."""

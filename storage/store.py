@@ -1,0 +1,78 @@
+"""The Store protocol: where chunks live, and the few things a plan asks of such a place.
+
+A store is plain data that can be pickled and reopened in another process, unless it lives in this
+process's memory. Readers ask for any box; writers bring boxes that are aligned with `write_grid`.
+Nothing is visible to others before `commit`, which publishes the metadata last.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chunkarr.grid import Grid, Region
+
+NDArray = npt.NDArray[Any]
+
+
+class Store(ABC):
+    """A place that holds an array of known shape and dtype, cut by a grid.
+
+    `grid` is the cut that costs least to read: one read per chunk. `addressable` says that a read
+    is a view of memory or of a file map and costs nothing until it is touched.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    grid: Grid
+    name: str
+    addressable: bool = False
+    in_memory: bool = False
+    local: bool = False
+
+    @property
+    def bytes_size(self) -> int:
+        """Bytes of the whole array, decoded."""
+        return int(np.prod(self.shape, dtype=object)) * self.dtype.itemsize
+
+    @property
+    def write_grid(self) -> Grid | None:
+        """The cut that concurrent writers must respect, or None where any two boxes may be written."""
+        return None
+
+    @property
+    def location(self) -> str | None:
+        """The real path of the data, for "do I overwrite what I read?", or None in memory."""
+        return None
+
+    @property
+    def bytes_read_extra(self) -> int:
+        """Most bytes that reading one chunk holds beside its decoded result."""
+        return 0
+
+    @abstractmethod
+    def read(self, region: Region) -> NDArray:
+        """Give the values of a box: a view where `addressable`, else a fresh array."""
+
+    def create(self) -> None:
+        """Make room for writing: allocate, preallocate or open. Called once, before any write."""
+        raise self._read_only()
+
+    def write(self, region: Region, values: NDArray) -> None:
+        """Write a box that respects `write_grid`; `values` broadcasts to it and has its dtype."""
+        raise self._read_only()
+
+    def commit(self) -> None:
+        """Publish: check that all was written, make it durable, then make it visible at once."""
+
+    def discard(self) -> None:
+        """Drop what was written and not committed; harmless when called twice."""
+
+    def release(self) -> None:
+        """Free the memory or disk of a scratch store; harmless when called twice."""
+
+    def _read_only(self) -> Exception:
+        return ValueError(f"{self.name}: assignment destination is read-only")
