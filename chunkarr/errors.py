@@ -132,6 +132,19 @@ class ConfigError(ChunkarrError, ValueError):
     code = "CA3001"
 
 
+class ExpressionError(ChunkarrError, ValueError):
+    """A text is not an expression that chunkarr evaluates; points at the place."""
+
+    code = "CA3002"
+
+    def __init__(self, text: str, column: int, reason: str) -> None:
+        self.text, self.column, self.reason = text, column, reason
+        super().__init__(f"{reason} [{self.code}]\n  {text}\n  {' ' * column}^")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.text, self.column, self.reason)
+
+
 class WorkerLostError(ChunkarrError, RuntimeError):
     """A task ended its worker too often, or every worker is gone."""
 

@@ -26,7 +26,12 @@ class Context(Protocol):
 
 
 class Work(Protocol):
-    """What a step does; must pickle when the executor does not share memory."""
+    """What a step does; must pickle when the executor does not share memory.
+
+    A work may also have `run_range(start, stop, context)`. It is then called instead of a loop
+    over `run`, which pays where a task lasts microseconds; it calls `context.check()` between its
+    pieces.
+    """
 
     def run(self, task: int, context: Context) -> None:
         """Run one task."""
@@ -76,3 +81,5 @@ class Step:
     """Scratch stores that nothing after this step reads."""
     weight: float = 1.0
     """Estimated seconds of one task, only for progress and batching."""
+    blas: bool = False
+    """Whether tasks call BLAS or LAPACK, whose own threads then stay out of the workers' way."""

@@ -40,7 +40,7 @@ class Store(ABC):
 
     @property
     def write_grid(self) -> Grid | None:
-        """The cut that concurrent writers must respect, or None where any two boxes may be written."""
+        """The cut that concurrent writers must respect, or None where any boxes may be written."""
         return None
 
     @property

@@ -1,0 +1,115 @@
+"""NumPy for data that does not fit: NumPy's API and answers on arrays of any size.
+
+    import chunkarr as np
+
+Names are loaded on first use, so that importing costs little more than importing NumPy and workers
+that only need a sub-package load nothing else.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import pkgutil
+from typing import TYPE_CHECKING, Any
+
+import numpy as _np
+
+from chunkarr import errors
+from chunkarr.settings import config
+
+__version__ = "0.1.0"
+
+_SHARED = (
+    "newaxis pi e inf nan euler_gamma dtype finfo iinfo generic number integer signedinteger "
+    "unsignedinteger inexact floating complexfloating bool bool_ int8 int16 int32 int64 uint8 "
+    "uint16 uint32 uint64 intp uintp int_ uint float16 float32 float64 longdouble complex64 "
+    "complex128 clongdouble datetime64 timedelta64 str_ bytes_ void object_ byte short intc long "
+    "longlong ubyte ushort uintc ulong ulonglong half single double csingle cdouble "
+    "result_type can_cast promote_types min_scalar_type issubdtype isdtype isscalar "
+    "broadcast_shapes set_printoptions get_printoptions printoptions errstate seterr geterr "
+    "exceptions ndindex iterable s_ index_exp typename"
+).split()
+"""What NumPy already has for everybody: constants, types, dtype rules."""
+
+_IO = ("open", "from_zarr", "from_array", "load", "save", "memmap", "NpzFile", "to_zarr", "explain")
+_HIDDEN = frozenset(("find", "not_yet", "attach", "lift", "give", "refuse", "small", "convert"))
+
+if TYPE_CHECKING:
+    from chunkarr.arrays import Array as Array
+    from chunkarr.io import (
+        explain as explain,
+        from_array as from_array,
+        from_zarr as from_zarr,
+        load as load,
+        memmap as memmap,
+        open as open,  # noqa: A004
+        save as save,
+    )
+
+
+@functools.cache
+def _submodules() -> frozenset[str]:
+    return frozenset(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def _loaded() -> Any:
+    """Load the namespace and attach operators to Array, once."""
+    namespace = importlib.import_module("chunkarr.namespace")
+    if "_ready" not in globals():
+        importlib.import_module("chunkarr.operators").attach()
+        globals()["_ready"] = True
+    return namespace
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("_") or name in _submodules():
+        # `from chunkarr import engine` asks here first; the import system then loads the file.
+        raise AttributeError(name)
+    if name in _SHARED:
+        value = getattr(_np, name)
+    else:
+        namespace = _loaded()
+        if name == "Array" or name == "ndarray":
+            value = importlib.import_module("chunkarr.arrays").Array
+        elif name in _IO:
+            value = getattr(importlib.import_module("chunkarr.io"), name)
+        elif name in namespace.TABLE:
+            value = namespace.TABLE[name]
+        elif name in _public(namespace):
+            value = getattr(namespace, name)
+        else:
+            raise AttributeError(_advice(name, namespace))
+    globals()[name] = value
+    return value
+
+
+def _public(namespace: Any) -> frozenset[str]:
+    """List the names that the namespace offers: its own functions, not what it imported."""
+    own = {
+        name
+        for name, value in vars(namespace).items()
+        if not name.startswith("_")
+        and name not in _HIDDEN
+        and (getattr(value, "__module__", None) in ("chunkarr", "chunkarr.namespace"))
+    }
+    return frozenset(own | {"linalg"})
+
+
+def _advice(name: str, namespace: Any) -> str:
+    text = f"module 'chunkarr' has no attribute {name!r}"
+    if hasattr(_np, name):
+        return f"{text}: {namespace.not_yet(name)}"
+    close = difflib.get_close_matches(name, __dir__(), n=1)
+    return f"{text}; did you mean {close[0]!r}?" if close else text
+
+
+def __dir__() -> list[str]:
+    namespace = _loaded()
+    return sorted(
+        {"config", "errors", "Array", "ndarray", *_SHARED, *_IO, *namespace.TABLE, *_public(namespace)}
+    )
+
+
+__all__ = ["__version__", "config", "errors"]

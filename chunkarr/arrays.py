@@ -1,0 +1,610 @@
+"""Array, the object a user holds: a mutable name for an immutable expression.
+
+A root array holds its expression. A view holds its base and a lens, and reads whatever the base
+names now, so that writes are seen both ways. Arrays whose value is in memory behave as NumPy's do:
+writes go into the buffer at once, unless a lazy expression still reads it; then the name gets a new
+expression and the reader keeps the old value.
+
+Operators, methods and NumPy's functions are attached in `operators`, from tables.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import sys
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chunkarr import engine
+from chunkarr.errors import NotYetError
+from chunkarr.expr.affine import Affine, Term
+from chunkarr.expr.build import as_expr, caller, cast_lazily, stretch, view, where
+from chunkarr.expr.node import Expr, Source
+from chunkarr.functions.indexing import Basic, Fancy, Masked, read_key
+from chunkarr.functions.views import NewShape
+from chunkarr.grid import Grid, region_of
+from chunkarr.printing import array_text, summary_text
+from chunkarr.settings import settings
+from chunkarr.storage.memory import MemoryStore
+from chunkarr.storage.reshaped import ReshapedStore
+from chunkarr.views import Lens, get, lay, look, look_strides, put, source_of
+
+NDArray = npt.NDArray[Any]
+
+CHEAP_BYTES = 1 << 22
+"""A `repr` computes the shown values of arrays up to this size, and summarises larger ones."""
+
+WRITES_MAX = 32
+"""After this many assignments to an array that is not in memory yet, it is brought there."""
+
+
+class Selection:
+    """`operand[mask]` whose length nobody asked for yet."""
+
+    __slots__ = ("mask", "operand")
+
+    def __init__(self, operand: Expr, mask: Expr) -> None:
+        self.operand, self.mask = operand, mask
+
+    def spread_mask(self) -> Expr:
+        """Give the mask with the operand's shape."""
+        lead = self.mask.ndim
+        if lead == self.operand.ndim:
+            return self.mask
+        shape = (*self.mask.shape, *(1,) * (self.operand.ndim - lead))
+        terms = Affine.identity(self.mask.shape).terms
+        return stretch(view(self.mask, Affine(shape, terms)), self.operand.shape)
+
+
+class Array:
+    """An array of any size: NumPy's `ndarray`, computed when its values are needed."""
+
+    __slots__ = ("__weakref__", "_base", "_cell", "_lens", "_seen", "_selection", "_writable",
+                 "is_scalar")
+    __array_priority__ = 1000.0
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        cell: Expr | None = None,
+        *,
+        base: Array | None = None,
+        lens: Lens | None = None,
+        selection: Selection | None = None,
+        scalar: bool = False,
+        writable: bool = True,
+    ) -> None:
+        self._cell = cell
+        self._base, self._lens = base, lens
+        self._seen: weakref.ref[Expr] | None = None
+        self._selection = selection
+        self._writable = writable
+        self.is_scalar = scalar
+        """Whether this stands for a NumPy scalar: in-place operators then rebind."""
+        if cell is not None and not isinstance(cell, Source):
+            engine.live[id(cell)] = self
+
+    # -- what it names ------------------------------------------------------------------------
+
+    @classmethod
+    def of(cls, array: NDArray, *, owned: bool = True, scalar: bool = False) -> Array:
+        """Hold an ndarray; `owned` says that nobody else will change it."""
+        store = MemoryStore(array, owned=owned)
+        store.owned = owned
+        return cls(Source(shape=array.shape, dtype=array.dtype, store=store), scalar=scalar)
+
+    @property
+    def expr_or_none(self) -> Expr | None:
+        """The expression of a root array, None for a view."""
+        return self._cell if self._base is None else None
+
+    @property
+    def selection(self) -> Selection | None:
+        """The pending selection, if the array is one."""
+        return self._selection if self._cell is None else None
+
+    def to_expr(self) -> Expr:
+        """Give the expression that the array names now."""
+        if self._base is None:
+            if self._cell is None:
+                selection = self._selection
+                assert selection is not None
+                self._cell = engine.select(selection.operand, selection.mask, caller())
+                engine.live[id(self._cell)] = self
+            return self._cell
+        assert self._lens is not None
+        held = self._base.in_memory
+        if held is not None:
+            parent = self._base.to_expr()
+            assert isinstance(parent, Source)
+            return source_of(look(self._lens, held), parent)
+        parent = self._base.to_expr()
+        if self._seen is None or self._seen() is not parent or self._cell is None:
+            self._cell = get(self._lens, parent)
+            self._seen = weakref.ref(parent)
+        return self._cell
+
+    @property
+    def in_memory(self) -> NDArray | None:
+        """The ndarray with the array's value, if it is in memory."""
+        if self._base is not None:
+            held = self._base.in_memory
+            if held is None:
+                return None
+            assert self._lens is not None
+            return look(self._lens, held)
+        cell = self._cell
+        if cell is None:
+            return None
+        store = cell.store if isinstance(cell, Source) else cell.memo.store
+        if isinstance(store, MemoryStore):
+            if cell is not None and not isinstance(cell, Source) and store.array is not None:
+                # The value was computed on the way: from now on the name is the value.
+                self._cell = Source(shape=cell.shape, dtype=cell.dtype, line=cell.line, store=store)
+            return store.array
+        if isinstance(store, ReshapedStore) and store.in_memory:
+            return store.read(region_of(store.shape))
+        return None
+
+    def _rebind(self, new: Expr) -> None:
+        """Name another value, through the lens for a view."""
+        if self._base is not None:
+            assert self._lens is not None
+            self._base._rebind(put(self._lens, self._base.to_expr(), new))  # noqa: SLF001
+            return
+        if self._cell is not None:
+            engine.live.pop(id(self._cell), None)
+        self._selection = None
+        self._cell = new
+        if not isinstance(new, Source):
+            engine.live[id(new)] = self
+
+    def view_through(self, lens: Lens, *, writable: bool = True) -> Array:
+        """Give a view of this array."""
+        if self._base is not None and isinstance(lens, Affine) and isinstance(self._lens, Affine):
+            return Array(
+                base=self._base,
+                lens=self._lens.then(lens),
+                writable=self._writable and writable,
+            )
+        return Array(base=self, lens=lens, writable=self._writable and writable)
+
+    # -- attributes ---------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The lengths of the axes."""
+        if self._lens is not None and not self._is_part:
+            return self._lens.shape  # type: ignore[union-attr]
+        return self.to_expr().shape
+
+    @shape.setter
+    def shape(self, shape: Any) -> None:
+        whole = self.reshape(shape).to_expr()  # type: ignore[attr-defined]
+        if self._base is not None:
+            message = "Incompatible shape for in-place modification of a view; use reshape"
+            raise AttributeError(message)
+        self._rebind(whole)
+
+    @property
+    def _is_part(self) -> bool:
+        return not isinstance(self._lens, Affine | NewShape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the elements."""
+        if self._base is not None and not self._is_part:
+            return self._base.dtype
+        if self._cell is None and self._selection is not None:
+            return self._selection.operand.dtype
+        return self.to_expr().dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        if self._cell is None and self._selection is not None:
+            return self._selection.operand.ndim - self._selection.mask.ndim + 1
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element."""
+        return self.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all elements."""
+        return self.size * self.itemsize
+
+    @property
+    def base(self) -> Array | None:
+        """The array that this one is a view of, or None."""
+        root = self._base
+        while root is not None and root._base is not None:
+            root = root._base
+        return root
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Bytes to the next element along each axis, in C order for what is not in memory."""
+        held = self.in_memory
+        if held is not None:
+            return held.strides
+        found = self._strides()
+        return _c_strides(self.shape, self.itemsize) if found is None else found
+
+    def _strides(self) -> tuple[int, ...] | None:
+        if self._base is None:
+            held = self.in_memory
+            return held.strides if held is not None else _c_strides(self.shape, self.itemsize)
+        below = self._base._strides()
+        assert self._lens is not None
+        if below is None:
+            return None
+        return look_strides(self._lens, below, self._base.shape, self._base.itemsize)
+
+    @property
+    def grid(self) -> Grid:
+        """How the array is cut when it is stored."""
+        return engine.nominal_grid(self.to_expr())
+
+    @property
+    def chunks(self) -> tuple[tuple[int, ...], ...]:
+        """The chunk sizes along each axis, as dask spells them."""
+        return self.grid.sizes
+
+    @property
+    def chunksize(self) -> tuple[int, ...]:
+        """The largest chunk."""
+        return self.grid.chunk_shape
+
+    @property
+    def numblocks(self) -> tuple[int, ...]:
+        """The number of chunks along each axis."""
+        return self.grid.counts
+
+    @property
+    def npartitions(self) -> int:
+        """The number of chunks."""
+        return self.grid.size
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def __getitem__(self, key: Any) -> Array:
+        selection = self.selection
+        if selection is not None:
+            self.to_expr()
+        item = read_key(_plain_key(key), self.shape)
+        if isinstance(item, Basic):
+            if item.scalar:
+                value = self.to_expr()
+                held = self.in_memory
+                if held is not None:
+                    return Array.of(np.asarray(item.affine.apply(held)[()]), scalar=True)
+                return Array(view(value, item.affine), scalar=True)
+            return self.view_through(item.affine)
+        held = self.in_memory
+        if held is not None and held.nbytes <= settings().eager_bytes:
+            return Array.of(np.asarray(held[_ndarray_key(key)]))
+        if isinstance(item, Masked):
+            mask = item.mask.to_expr() if isinstance(item.mask, Array) else as_expr(item.mask)
+            return Array(selection=Selection(self.to_expr(), mask))
+        if held is not None:
+            return Array.of(np.asarray(held[_ndarray_key(key)]))
+        raise _not_fancy(item)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._check_writable()
+        item = read_key(_plain_key(key), self.shape)
+        held = self.writable_ndarray()
+        if held is not None:
+            given = value.in_memory if isinstance(value, Array) else value
+            if given is not None and not isinstance(item, Masked | Fancy):
+                item.affine.apply(held)[...] = given
+                return
+            if given is not None:
+                held[_ndarray_key(key)] = given
+                return
+        if isinstance(item, Masked):
+            self._assign_masked(item.mask, value)
+            return
+        if isinstance(item, Fancy):
+            raise _not_fancy(item)
+        self._assign(item.affine, _value_for(value, item.affine.shape, self.dtype))
+        self._count_writes()
+
+    def _check_writable(self) -> None:
+        if not self._writable:
+            message = "assignment destination is read-only"
+            raise ValueError(message)
+
+    def writable_ndarray(self) -> NDArray | None:
+        """Give the buffer to write into at once; None where somebody still reads the old value."""
+        if self._base is not None:
+            held = self._base.writable_ndarray()
+            if held is None:
+                return None
+            assert self._lens is not None
+            seen = look(self._lens, held)
+            return seen if np.may_share_memory(seen, held) or seen.size == 0 else None
+        if self.in_memory is None or not isinstance(self._cell, Source):
+            return None
+        store = self._cell.store
+        if not isinstance(store, MemoryStore) or store.array is None:
+            return None
+        del store
+        # Two references each: the holder's and the call's own. Any other is a lazy reader's.
+        read = sys.getrefcount(self._cell) > 2 or sys.getrefcount(self._cell.store) > 2  # noqa: PLR2004
+        store = self._cell.store
+        assert isinstance(store, MemoryStore)
+        assert store.array is not None
+        if read or not store.owned or not store.array.flags.writeable:
+            if store.array.nbytes > max(settings().eager_bytes, 1 << 20):
+                return None
+            fresh = MemoryStore(store.array.copy(), owned=True)
+            self._cell = Source(shape=self._cell.shape, dtype=self._cell.dtype, store=fresh)
+            return fresh.array
+        return store.array
+
+    def _assign(self, affine: Affine, value: Expr) -> None:
+        """Replace what an affine view of this array shows."""
+        if self._base is not None and isinstance(self._lens, Affine):
+            self._base._assign(self._lens.then(affine), value)  # noqa: SLF001
+            return
+        self._rebind(lay(affine, self.to_expr(), value))
+
+    def _count_writes(self) -> None:
+        """Bring an array into memory when writes pile up on it."""
+        root = self if self._base is None else self.base
+        assert root is not None
+        cell = root._cell
+        if cell is None or len(cell.operands) <= WRITES_MAX:
+            return
+        if cell.nbytes <= settings().memory // 8:
+            root.persist()
+
+    def _assign_masked(self, mask: Any, value: Any) -> None:
+        test = mask.to_expr() if isinstance(mask, Array) else as_expr(mask)
+        here = self.to_expr()
+        spread = Selection(here, test).spread_mask()
+        if isinstance(value, Array) and value.selection is not None:
+            given = value.selection
+            if given.mask is test and given.operand.shape == here.shape:
+                self._rebind(where(spread, cast_lazily(given.operand, here.dtype), here))
+                return
+        expr = value.to_expr() if isinstance(value, Array) else as_expr(value)
+        rest = here.shape[test.ndim :]
+        if expr.ndim <= len(rest):
+            given_expr = cast_lazily(stretch(expr, rest) if expr.shape != rest else expr, here.dtype)
+            self._rebind(where(spread, stretch(given_expr, here.shape), here))
+            return
+        # One value per selected element: the order decides, so the array has to be in memory.
+        values = engine.values(here, test, expr)
+        whole = np.array(values[0])
+        whole[values[1]] = values[2]
+        self._rebind(Array.of(whole).to_expr())
+
+    # -- computing ----------------------------------------------------------------------------
+
+    def compute(self) -> NDArray:
+        """Give the value as an ndarray, which is the caller's to change.
+
+        Raises MemoryBudgetError before any work if it does not fit the memory limit.
+        """
+        shared = self.in_memory
+        if shared is not None:
+            return shared.copy()
+        expr = self.to_expr()
+        (whole,) = engine.values(expr)
+        return self._remember(expr, whole)
+
+    def _remember(self, expr: Expr, whole: NDArray) -> NDArray:
+        """Keep a computed value for the name where a second copy is cheap."""
+        fits = whole.nbytes <= settings().memory // 16
+        if fits and not isinstance(expr, Source) and expr.memo.store is None:
+            expr.memo.store = MemoryStore(whole.copy(), owned=True)
+        return whole
+
+    def persist(self) -> Array:
+        """Compute the value and hold it, in memory while it fits and on disk beyond; gives self."""
+        if self.in_memory is None:
+            expr = self.to_expr()
+            (store,) = engine.persist(expr)
+            if self._base is None:
+                self._rebind(Source(shape=expr.shape, dtype=expr.dtype, line=expr.line, store=store))
+        return self
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:  # noqa: FBT001
+        held = self.in_memory
+        if held is None:
+            if copy is False:
+                message = "a chunked array must be computed, which makes a copy: use copy=None"
+                raise ValueError(message)
+            whole = self.compute()
+            return whole if dtype is None else whole.astype(dtype, copy=False)
+        if copy:
+            return np.array(held, dtype)
+        shown = held.view()
+        shown.flags.writeable = False
+        if dtype is None or np.dtype(dtype) == held.dtype:
+            return shown
+        if copy is False:
+            message = "Unable to avoid copy while creating an array as requested."
+            raise ValueError(message)
+        return held.astype(dtype)
+
+    def item(self, *args: Any) -> Any:
+        """Give one element as a Python scalar."""
+        if not args:
+            if self.size != 1:
+                message = "can only convert an array of size 1 to a Python scalar"
+                raise ValueError(message)
+            return self.compute().item()
+        place = args[0] if len(args) == 1 and isinstance(args[0], tuple) else args
+        if len(place) == 1 and self.ndim != 1:
+            place = np.unravel_index(operator.index(place[0]), self.shape)
+        return self[tuple(int(i) for i in place)].compute().item()
+
+    def tolist(self) -> Any:
+        """Give nested lists of Python scalars."""
+        return self.compute().tolist()
+
+    def __float__(self) -> float:
+        return float(self._one())
+
+    def __int__(self) -> int:
+        return int(self._one())
+
+    def __complex__(self) -> complex:
+        return complex(self._one())
+
+    def __index__(self) -> int:
+        return operator.index(self._one())
+
+    def __bool__(self) -> bool:
+        if self.size == 1:
+            return bool(self.compute())
+        return bool(np.empty(min(self.size, 2)))  # NumPy's own error for none and for many
+
+    def _one(self) -> Any:
+        if self.ndim:
+            # NumPy decides what one element in more axes means.
+            return self.compute() if self.size == 1 else np.empty(2)
+        return self.compute()[()]
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            message = "len() of unsized object"
+            raise TypeError(message)
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Array]:
+        if not self.ndim:
+            message = "iteration over a 0-d array"
+            raise TypeError(message)
+        if self.in_memory is None and 0 < self.nbytes <= settings().memory // 16:
+            self.persist()
+        return (self[i] for i in range(self.shape[0]))
+
+    def __contains__(self, item: Any) -> bool:
+        return bool((self == item).any())  # type: ignore[attr-defined]
+
+    def __str__(self) -> str:
+        return array_text(self, summary=False)
+
+    def __repr__(self) -> str:
+        if self.in_memory is None and self.nbytes > CHEAP_BYTES:
+            return summary_text(self)
+        return array_text(self, summary=True)
+
+    def __format__(self, spec: str) -> str:
+        if self.ndim == 0:
+            return format(self.compute()[()], spec)
+        if spec:
+            message = f"unsupported format string passed to {type(self).__name__}.__format__"
+            raise TypeError(message)
+        return str(self)
+
+    def __reduce__(self) -> Any:
+        return Array.of, (self.compute(),)
+
+    def __copy__(self) -> Array:
+        return self.copy()
+
+    def __deepcopy__(self, memo: Any) -> Array:
+        return self.copy()
+
+    def copy(self, order: str = "C") -> Array:  # noqa: ARG002 - chunks have no order
+        """Give an array of its own with the same value."""
+        held = self.in_memory
+        if held is not None and held.nbytes <= settings().eager_bytes:
+            return Array.of(held.copy(), scalar=self.is_scalar)
+        return Array(self.to_expr(), scalar=self.is_scalar)
+
+
+def wrap(expr: Expr, *, scalar: bool = False) -> Array:
+    """Make an array that names an expression."""
+    return Array(expr, scalar=scalar)
+
+
+def _c_strides(shape: tuple[int, ...], size: int) -> tuple[int, ...]:
+    out = []
+    step = size
+    for n in reversed(shape):
+        out.append(step)
+        step *= max(1, n)
+    return tuple(reversed(out))
+
+
+def _plain_key(key: Any) -> Any:
+    """Read zero-dimensional integer arrays in a key as integers."""
+    items = key if isinstance(key, tuple) else (key,)
+    if not any(isinstance(item, Array) and item.shape == () for item in items if isinstance(item, Array)):
+        return key
+    plain = tuple(
+        (bool(item) if item.dtype == bool else int(item))
+        if isinstance(item, Array) and item.shape == ()
+        else item
+        for item in items
+    )
+    return plain if isinstance(key, tuple) else plain[0]
+
+
+def _ndarray_key(key: Any) -> Any:
+    if isinstance(key, Array):
+        return key.compute()
+    if isinstance(key, tuple):
+        return tuple(_ndarray_key(item) for item in key)
+    return key
+
+
+def _value_for(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Expr:
+    """Give an assigned value with the shape and dtype of its destination."""
+    if isinstance(value, Array):
+        expr = value.to_expr()
+    else:
+        given = np.asarray(value)
+        if type(value) in (int, float, complex, bool):
+            given = np.asarray(value).astype(dtype) if type(value) is not int else np.asarray(value, dtype)
+        expr = as_expr(given if given.base is None and given is not value else np.array(given))
+    while expr.ndim > len(shape) and expr.shape[0] == 1:
+        expr = view(
+            expr,
+            Affine(
+                expr.shape[1:],
+                (Term(-1, 0, 0), *Affine.identity(expr.shape[1:]).terms),
+            ),
+        )
+    if expr.shape != shape:
+        try:
+            fits = np.broadcast_shapes(expr.shape, shape) == shape
+        except ValueError:
+            fits = False
+        if not fits:
+            message = (
+                f"could not broadcast input array from shape {expr.shape} into shape {shape}"
+            )
+            raise ValueError(message)
+        expr = stretch(expr, shape)
+    if expr.dtype.kind == "c" and dtype.kind != "c":
+        np.empty(1, dtype)[...] = np.zeros(1, expr.dtype)  # NumPy's own warning
+    return cast_lazily(expr, dtype)
+
+
+def _not_fancy(item: object) -> NotYetError:
+    del item
+    message = (
+        "indexing with integer arrays runs on arrays in memory only; use slices or a boolean mask, "
+        "or x.persist() where x fits"
+    )
+    return NotYetError(message)

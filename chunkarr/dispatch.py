@@ -1,0 +1,216 @@
+"""From the user's arguments to expressions and back: where small work stays with NumPy.
+
+`lift` makes a public function from one that takes and gives expressions. Arrays in arguments become
+expressions, results become arrays. When every array argument is in memory and small, NumPy's own
+function is called at once instead: exact semantics and no planning.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chunkarr.arrays import Array, Selection, wrap
+from chunkarr.errors import NotYetError
+from chunkarr.expr.build import as_expr
+from chunkarr.expr.node import Expr
+from chunkarr.settings import settings
+
+NDArray = npt.NDArray[Any]
+Function = Callable[..., Any]
+
+
+def arrays_in(values: Iterable[object]) -> list[Array]:
+    """List the arrays among arguments, those in lists and tuples too."""
+    found: list[Array] = []
+    for value in values:
+        if isinstance(value, Array):
+            found.append(value)
+        elif isinstance(value, tuple | list):
+            found.extend(arrays_in(value))
+    return found
+
+
+def convert(value: Any, change: Callable[[Array], Any]) -> Any:
+    """Replace the arrays in an argument."""
+    if isinstance(value, Array):
+        return change(value)
+    if type(value) in (list, tuple):
+        return type(value)(convert(item, change) for item in value)
+    return value
+
+
+def small(arrays: Iterable[Array]) -> bool:
+    """Whether arrays are all in memory and together small enough for NumPy at once."""
+    room = settings().eager_bytes
+    for array in arrays:
+        held = array.in_memory
+        if held is None:
+            return False
+        room -= held.nbytes
+        if room < 0:
+            return False
+    return room > 0
+
+
+def give(result: Any, *, scalar: bool = False) -> Any:
+    """Turn results into arrays."""
+    if isinstance(result, Expr):
+        return wrap(result, scalar=scalar and result.ndim == 0)
+    if isinstance(result, np.ndarray):
+        return Array.of(result)
+    if isinstance(result, np.generic):
+        return Array.of(np.asarray(result), scalar=True)
+    if isinstance(result, tuple):
+        parts = [give(part, scalar=scalar) for part in result]
+        return type(result)(*parts) if hasattr(result, "_fields") else tuple(parts)
+    if isinstance(result, list):
+        return [give(part, scalar=scalar) for part in result]
+    return result
+
+
+def ndarray_of(array: Array) -> NDArray:
+    """Give the ndarray of an array in memory."""
+    held = array.in_memory
+    assert held is not None
+    return held
+
+
+def lift(
+    function: Function,
+    numpy_function: Function | None,
+    *,
+    scalar: bool = False,
+    convert_first: int = 1,
+    eager: bool = True,
+) -> Function:
+    """Make a public function of arrays from a function of expressions.
+
+    `scalar` says that a result without axes is a NumPy scalar. The first `convert_first` positional
+    arguments may be anything array-like.
+    """
+    name = function.__name__.rstrip("_")
+
+    @functools.wraps(function)
+    def public(*args: Any, out: Array | None = None, **kwargs: Any) -> Any:
+        kwargs = {k: v for k, v in kwargs.items() if v is not np._NoValue}  # type: ignore[attr-defined]  # noqa: SLF001
+        arrays = arrays_in((*args, *kwargs.values()))
+        if eager and numpy_function is not None and small(arrays):
+            plain = [convert(a, ndarray_of) for a in args]
+            named = {k: convert(v, ndarray_of) for k, v in kwargs.items()}
+            result = give(numpy_function(*plain, **named))
+        else:
+            masked = masked_call(name, args, kwargs) if arrays else None
+            if masked is not None:
+                result = masked
+            else:
+                exprs = [
+                    _expression(a) if i < convert_first else convert(a, Array.to_expr)
+                    for i, a in enumerate(args)
+                ]
+                named = {k: convert(v, Array.to_expr) for k, v in kwargs.items()}
+                result = give(function(*exprs, **named), scalar=scalar)
+        if out is None:
+            return result
+        return store_out(result, out)
+
+    public.__name__ = public.__qualname__ = name
+    public.__module__ = "chunkarr"
+    public.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    return public
+
+
+def _expression(value: Any) -> Any:
+    """Give the expression of an array-like first argument; sequences of arrays stay sequences."""
+    if isinstance(value, Array):
+        return value.to_expr()
+    if isinstance(value, tuple | list) and arrays_in(value):
+        return [_expression(item) for item in value]
+    return as_expr(value)
+
+
+def lift_sequence(function: Function, numpy_function: Function) -> Function:
+    """Make a public function whose first argument is a sequence of arrays."""
+    lifted = lift(function, numpy_function, convert_first=0)
+
+    @functools.wraps(function)
+    def public(arrays: Any, *args: Any, **kwargs: Any) -> Any:
+        parts = list(arrays)
+        if not all(isinstance(part, Array) for part in parts):
+            parts = [part if isinstance(part, Array) else Array.of(np.asarray(part)) for part in parts]
+        return lifted(parts, *args, **kwargs)
+
+    return public
+
+
+def store_out(result: Array, out: Any) -> Any:
+    """Write a result into `out=` as NumPy does."""
+    target = out[0] if isinstance(out, tuple) else out
+    if not isinstance(target, Array):
+        message = "return arrays must be of ArrayType"
+        raise TypeError(message)
+    if target.shape != result.shape:
+        message = (
+            f"non-broadcastable output operand with shape {target.shape} doesn't match the "
+            f"broadcast shape {result.shape}"
+        )
+        raise ValueError(message)
+    if not np.can_cast(result.dtype, target.dtype, "same_kind"):
+        message = (
+            f"Cannot cast output from {result.dtype!r} to {target.dtype!r} with casting rule "
+            "'same_kind'"
+        )
+        raise TypeError(message)
+    target[...] = result
+    return target
+
+
+MASKED = frozenset(("sum", "prod", "any", "all", "mean", "var", "std", "count_nonzero"))
+"""Reductions of a selection that need no selection: the mask becomes their `where=`."""
+
+masked_functions: dict[str, Function] = {}
+"""The expression functions of `MASKED`, put here by the namespace."""
+
+
+def masked_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Reduce a selection `x[mask]` without making it; None where that is not the case."""
+    if name not in masked_functions or not args or not isinstance(args[0], Array):
+        return None
+    selection = args[0].selection
+    if selection is None or len(args) > 1 or kwargs.get("axis") is not None or "where" in kwargs:
+        return None
+    if kwargs.get("keepdims"):
+        return None
+    mask = selection.spread_mask()
+    function = masked_functions[name]
+    if name == "count_nonzero":
+        return give(function(selection.operand, where=mask), scalar=True)
+    return give(function(selection.operand, where=mask, **kwargs), scalar=True)
+
+
+def shared_selection(values: Iterable[Any]) -> Selection | None:
+    """Give the selection whose mask all array arguments share, if there is one."""
+    found: Selection | None = None
+    for value in values:
+        if isinstance(value, Array):
+            selection = value.selection
+            if selection is None:
+                if value.shape != ():
+                    return None
+            elif found is None:
+                found = selection
+            elif found.mask is not selection.mask:
+                return None
+        elif np.ndim(value) != 0:
+            return None
+    return found
+
+
+def refuse(name: str, alternative: str) -> NotYetError:
+    """Make the error for a NumPy name that does not run out of core yet."""
+    return NotYetError(f"numpy.{name} does not run on chunked arrays yet; {alternative}")

@@ -1,0 +1,232 @@
+"""The only place that asks for a plan and runs it.
+
+A value that was computed for a node is kept in the node's memo while the node lives, so that what a
+live name holds is not computed twice while it fits. `live` knows which nodes names hold.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chunkarr.display import watching
+from chunkarr.errors import MemoryBudgetError
+from chunkarr.expr.node import Compress, Expr, Regrid, Source, walk
+from chunkarr.grid import Grid, region_of
+from chunkarr.plan.grids import choose_cut
+from chunkarr.plan.plan import Limits, Plan, Row, Target
+from chunkarr.plan.planner import count_plan, make_plan
+from chunkarr.scheduler.budget import memory_in_use
+from chunkarr.scheduler.executor import Executor
+from chunkarr.scheduler.registry import get_executor
+from chunkarr.scheduler.run import Trace, run
+from chunkarr.settings import settings
+from chunkarr.storage.memory import MemoryStore
+from chunkarr.storage.store import Store
+
+NDArray = npt.NDArray[Any]
+
+live: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+"""Maps the id of a node to the Array that names it."""
+
+class _Last(threading.local):
+    """What the last run of this thread was, for `explain(analyze=True)` and the command line."""
+
+    rows: tuple[Row, ...] = ()
+    trace: Trace | None = None
+
+
+last = _Last()
+
+
+def current_limits() -> tuple[Limits, Executor]:
+    """Give what a plan made now may use, and who will run it."""
+    now = settings()
+    executor = get_executor(now.executor, now.workers)
+    limits = Limits(
+        bytes_limit=now.memory,
+        bytes_available=now.memory - memory_in_use(),
+        chunk_bytes=now.chunk_bytes,
+        workers=executor.workers,
+        shares_memory=executor.shares_memory,
+    )
+    return limits, executor
+
+
+def plan_for(targets: Sequence[Target], limits: Limits) -> Plan:
+    """Plan targets, keeping the values of nodes that other live names hold."""
+    keep = [
+        array.expr_or_none
+        for array in list(live.values())
+        if array.expr_or_none is not None and array.expr_or_none.memo.store is None
+    ]
+    return make_plan(targets, keep, limits)
+
+
+def execute(targets: Sequence[Target]) -> list[Store]:
+    """Plan and run; gives the store of each target."""
+    limits, executor = current_limits()
+    plan = plan_for(targets, limits)
+    last.rows, last.trace = tuple(plan.rows), None
+    if plan.steps:
+        with watching(plan.steps, limits.bytes_limit) as shown:
+            last.trace = run(plan.steps, executor, limits.bytes_available, shown)
+    for node, store in plan.kept:
+        node.memo.store = store
+    return plan.results
+
+
+def persist(*exprs: Expr) -> list[Store]:
+    """Compute values and hold them, in memory while they fit and on disk beyond."""
+    stores = execute([Target(expr) for expr in exprs])
+    for expr, store in zip(exprs, stores, strict=True):
+        if not isinstance(expr, Source):
+            expr.memo.store = store
+    return stores
+
+
+def values(*exprs: Expr) -> list[NDArray]:
+    """Compute ndarrays, all in one plan; refuses before running what does not fit."""
+    limits, _ = current_limits()
+    wanted = sum(expr.nbytes for expr in exprs if not _in_memory(expr))
+    if wanted > max(0, limits.bytes_available) and wanted > 1 << 16:
+        biggest = max(exprs, key=lambda expr: expr.nbytes)
+        raise MemoryBudgetError(
+            array=f"array of shape {biggest.shape} and dtype {biggest.dtype}",
+            operation="compute",
+            where=biggest.where,
+            bytes_needed=wanted,
+            bytes_available=limits.bytes_available,
+            remedies=(
+                "write it to a file: chunkarr.save(path, x) or x.to_zarr(path)",
+                "keep it in chunkarr's hands: x.persist()",
+                "raise the limit: config(memory=...) or CHUNKARR_MEMORY",
+            ),
+        )
+    targets = [
+        Target(expr)
+        if _in_memory(expr) or not limits.shares_memory
+        else Target(expr, MemoryStore(shape=expr.shape, dtype=expr.dtype, owned=True))
+        for expr in exprs
+    ]
+    out = []
+    for expr, target, store in zip(exprs, targets, execute(targets), strict=True):
+        whole = store.read(region_of(store.shape))
+        if target.store is None and store.in_memory:
+            out.append(whole.copy())
+            continue
+        if target.store is None:
+            whole = np.array(whole)
+            if not isinstance(expr, Source) and expr.memo.store is not store:
+                store.release()
+        out.append(whole)
+    return out
+
+
+def _in_memory(expr: Expr) -> bool:
+    store = expr.store if isinstance(expr, Source) else expr.memo.store
+    return store is not None and store.in_memory
+
+
+def write(expr: Expr, store: Store) -> None:
+    """Compute into a store and publish it; on any failure nothing is published."""
+    try:
+        execute([Target(expr, store)])
+        store.commit()
+    except BaseException:
+        store.discard()
+        raise
+
+
+def write_all(pairs: Sequence[tuple[Expr, Store]]) -> None:
+    """Compute several values into stores, in one pass over what they share."""
+    try:
+        execute([Target(expr, store) for expr, store in pairs])
+        for _, store in pairs:
+            store.commit()
+    except BaseException:
+        for _, store in pairs:
+            store.discard()
+        raise
+
+
+def reads_path(expr: Expr, path: str) -> bool:
+    """Whether a value depends on what is stored at or under a path."""
+    place = os.path.realpath(path)
+    for node in walk((expr,)):
+        store = node.store if isinstance(node, Source) else None
+        where = store.location if store is not None else None
+        if where is not None and (where == place or where.startswith(place + os.sep)):
+            return True
+    return False
+
+
+def band_grid(shape: tuple[int, ...], elements: int, wish: tuple[int, ...] | None) -> Grid:
+    """Cut an index space into bands that follow each other in C order."""
+    cell = list(choose_cut(shape, elements, (1,) * len(shape)))
+    for axis, n in enumerate(wish or ()):
+        if 1 < cell[axis] < shape[axis] and 0 < n <= cell[axis]:
+            cell[axis] = cell[axis] // n * n
+    return Grid(shape, tuple(cell))
+
+
+def select(operand: Expr, mask: Expr, line: Any = None) -> Compress:
+    """Count a mask's true values and make the selection, whose length is then known."""
+    limits, executor = current_limits()
+    rest = operand.shape[mask.ndim :]
+    width = int(np.prod(rest, dtype=object)) * operand.dtype.itemsize
+    most = min(limits.chunk_bytes, limits.bytes_share // 4) // max(1, width)
+    bands = band_grid(mask.shape, max(1, most), None)
+    plan, store = count_plan(mask, bands, limits)
+    if plan.steps:
+        run(plan.steps, executor, limits.bytes_available)
+    counts = store.read(region_of(store.shape)) if bands.size else np.empty(0, np.int64)
+    offsets = (0, *np.cumsum(counts).tolist())
+    store.release()
+    return Compress(
+        shape=(offsets[-1], *rest),
+        dtype=operand.dtype,
+        operands=(operand, mask),
+        line=line,
+        bands=bands,
+        offsets=offsets,
+    )
+
+
+def nominal_grid(expr: Expr) -> Grid:
+    """Give the cut that people see and that storing follows by default."""
+    node = expr
+    while True:
+        if isinstance(node, Regrid):
+            return node.grid
+        if isinstance(node, Source) and (not node.store.in_memory and node.store.grid.size > 1):
+            return node.store.grid
+        same = [o for o in node.operands if o.shape == node.shape]
+        if isinstance(node, Source) or not same:
+            break
+        node = same[0]
+    now = settings()
+    most = max(1, min(now.chunk_bytes * 4, now.memory // 64) // max(1, expr.dtype.itemsize))
+    return Grid(expr.shape, square_cut(expr.shape, most))
+
+
+def square_cut(shape: tuple[int, ...], elements: int) -> tuple[int, ...]:
+    """Cut an index space evenly along all axes, for readers that come from any side.
+
+    >>> square_cut((1000, 1000), 10_000)
+    (100, 100)
+    """
+    cell = [max(1, n) for n in shape]
+    while int(np.prod(cell, dtype=object)) > elements:
+        axis = max(range(len(cell)), key=lambda a: cell[a])
+        if cell[axis] == 1:
+            break
+        cell[axis] = -(-cell[axis] // 2)
+    return tuple(cell)
+

@@ -1,0 +1,166 @@
+"""Elementwise functions that are not ufuncs, and NumPy's shortcuts for powers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chunkarr.expr.build import apply, as_expr, cast, cast_lazily, elementwise, own, where
+from chunkarr.expr.node import Expr
+from chunkarr.functions.reductions import all as all_
+
+UFUNCS: tuple[str, ...] = tuple(
+    name
+    for name in dir(np)
+    if isinstance(getattr(np, name), np.ufunc) and getattr(np, name).signature is None
+)
+"""NumPy's elementwise ufuncs, aliases included."""
+
+POWERS = {2: "square", 1: "positive", 0.5: "sqrt", -1: "reciprocal"}
+"""Exponents for which `x ** e` runs another ufunc in NumPy too."""
+
+
+def power(base: object, exponent: object, *, shortcut: bool = False) -> Expr:
+    """Raise to a power; with `shortcut` as the operator does."""
+    exact = type(exponent) in (int, float)
+    if exact and isinstance(base, Expr) and base.dtype.kind in "fc":
+        name = POWERS.get(exponent)  # type: ignore[call-overload]
+        if name and (shortcut or name == "square"):
+            return apply(name, base)
+    if exact and exponent == 2 and isinstance(base, Expr) and base.dtype.kind in "iu":  # noqa: PLR2004
+        return apply("square", base)
+    return apply("power", base, exponent)
+
+
+def clip(
+    a: Expr,
+    a_min: object = None,
+    a_max: object = None,
+    *,
+    min: object = None,  # noqa: A002 - NumPy's keyword
+    max: object = None,  # noqa: A002 - NumPy's keyword
+    dtype: object = None,
+) -> Expr:
+    """Limit values to an interval."""
+    low = a_min if min is None else min
+    high = a_max if max is None else max
+    out: Expr = a
+    if low is not None:
+        (out,) = elementwise("maximum", out, low, dtype=dtype)
+    if high is not None:
+        (out,) = elementwise("minimum", out, high, dtype=dtype)
+    return apply("positive", a) if low is None and high is None and a.dtype != bool else out
+
+
+def astype(x: Expr, dtype: object, *, copy: bool = True) -> Expr:  # noqa: ARG001
+    """Convert values to a dtype."""
+    return cast(x, dtype)
+
+
+def isclose(
+    a: object,
+    b: object,
+    rtol: float = 1e-05,
+    atol: float = 1e-08,
+    equal_nan: bool = False,  # noqa: FBT001, FBT002
+) -> Expr:
+    """Tell where `|a - b| <= atol + rtol * |b|`, infinities equal where they have one sign."""
+    x, y = as_expr(a), as_expr(b)
+    if y.dtype.kind not in "mM":
+        y = cast_lazily(y, np.result_type(y.dtype, 1.0))
+    bound = apply("add", atol, apply("multiply", rtol, apply("absolute", y)))
+    near = apply("less_equal", apply("absolute", apply("subtract", x, y)), bound)
+    close = apply("logical_and", near, apply("isfinite", y))
+    close = apply("logical_or", close, apply("equal", x, y))
+    if equal_nan:
+        both = apply("logical_and", apply("isnan", x), apply("isnan", y))
+        close = apply("logical_or", close, both)
+    return close
+
+
+def allclose(
+    a: object,
+    b: object,
+    rtol: float = 1e-05,
+    atol: float = 1e-08,
+    equal_nan: bool = False,  # noqa: FBT001, FBT002
+) -> Expr:
+    """Tell whether all elements are close."""
+    return all_(isclose(a, b, rtol, atol, equal_nan))
+
+
+def around(a: Expr, decimals: int = 0) -> Expr:
+    """Round to a number of decimals, halves to even."""
+    if a.dtype.kind in "iub":
+        if decimals >= 0:
+            return a if a.dtype != bool else cast(a, np.float16)
+        factor = 10**-decimals
+        scaled = apply("rint", apply("divide", a, factor))
+        return cast(apply("multiply", scaled, factor), a.dtype)
+    if a.dtype.kind == "c":
+        return as_complex(around(real(a), decimals), around(imag(a), decimals))
+    if decimals == 0:
+        return apply("rint", a)
+    factor = 10.0 ** abs(decimals)
+    first, last = ("multiply", "divide") if decimals > 0 else ("divide", "multiply")
+    return apply(last, apply("rint", apply(first, a, factor)), factor)
+
+
+def _real_dtype(operand: Expr) -> np.dtype[Any]:
+    return np.dtype(operand.dtype.char.lower())
+
+
+def real(val: Expr) -> Expr:
+    """Give the real part."""
+    return own("real", _real_dtype(val), val) if val.dtype.kind == "c" else val
+
+
+def imag(val: Expr) -> Expr:
+    """Give the imaginary part."""
+    if val.dtype.kind == "c":
+        return own("imag", _real_dtype(val), val)
+    return apply("multiply", val, 0) if val.dtype != bool else cast(where(val, 0, 0), bool)
+
+
+def as_complex(re: Expr, im: Expr) -> Expr:
+    """Join a real and an imaginary part."""
+    return own("complex", np.result_type(re.dtype, im.dtype, np.complex64), re, im)
+
+
+def iscomplex(x: Expr) -> Expr:
+    """Tell where the imaginary part is not zero."""
+    return apply("not_equal", imag(x), 0)
+
+
+def isreal(x: Expr) -> Expr:
+    """Tell where the imaginary part is zero."""
+    return apply("equal", imag(x), 0)
+
+
+def nan_to_num(
+    x: Expr,
+    copy: bool = True,  # noqa: ARG001, FBT001, FBT002
+    nan: object = 0.0,
+    posinf: object = None,
+    neginf: object = None,
+) -> Expr:
+    """Replace NaN and infinities by numbers."""
+    if x.dtype.kind not in "fc":
+        return x
+    if x.dtype.kind == "c":
+        parts = [nan_to_num(part, nan=nan, posinf=posinf, neginf=neginf)
+                 for part in (real(x), imag(x))]
+        return as_complex(*parts)
+    info = np.finfo(x.dtype)
+    high = info.max if posinf is None else posinf
+    low = info.min if neginf is None else neginf
+    out = where(apply("isnan", x), np.asarray(nan, x.dtype), x)
+    out = where(apply("equal", x, np.inf), np.asarray(high, x.dtype), out)
+    return where(apply("equal", x, -np.inf), np.asarray(low, x.dtype), out)
+
+
+def angle(z: Expr, deg: bool = False) -> Expr:  # noqa: FBT001, FBT002
+    """Give the angle of complex values."""
+    turn = apply("arctan2", imag(z) if z.dtype.kind == "c" else 0.0, real(z))
+    return apply("multiply", turn, 180 / np.pi) if deg else turn

@@ -1,0 +1,127 @@
+"""Products of matrices and vectors, and the algorithms that emit their own steps."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from chunkarr.errors import NotYetError
+from chunkarr.expr.build import (
+    apply,
+    caller,
+    cast_lazily,
+    insert_axes,
+    normalize_axis,
+    stretch,
+    view,
+)
+from chunkarr.expr.node import Algorithm, Contract, Expr
+from chunkarr.functions import views
+from chunkarr.functions.reductions import flatten, sum as sum_
+
+
+def matmul(x1: Expr, x2: Expr, *, dtype: object = None) -> Expr:
+    """Multiply matrices; stacks broadcast, vectors count as one row or column."""
+    if x1.ndim == 0 or x2.ndim == 0:
+        position = 0 if x1.ndim == 0 else 1
+        message = (
+            f"matmul: Input operand {position} does not have enough dimensions (has 0, gufunc core "
+            "with signature (n?,k),(k,m?)->(n?,m?) requires 1)"
+        )
+        raise ValueError(message)
+    left = insert_axes(x1, (0,)) if x1.ndim == 1 else x1
+    right = insert_axes(x2, (1,)) if x2.ndim == 1 else x2
+    if left.shape[-1] != right.shape[-2]:
+        message = (
+            "matmul: Input operand 1 has a mismatch in its core dimension 0, with gufunc signature "
+            f"(n?,k),(k,m?)->(n?,m?) (size {right.shape[-2]} is different from {left.shape[-1]})"
+        )
+        raise ValueError(message)
+    probe = np.matmul(np.empty((0, 1), x1.dtype), np.empty((1, 0), x2.dtype), dtype=dtype)  # type: ignore[call-overload]
+    batch = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    left = cast_lazily(stretch(left, (*batch, *left.shape[-2:])), probe.dtype)
+    right = cast_lazily(stretch(right, (*batch, *right.shape[-2:])), probe.dtype)
+    shape = (*batch, left.shape[-2], right.shape[-1])
+    out: Expr = Contract(shape=shape, dtype=probe.dtype, operands=(left, right), line=caller())
+    gone = [len(batch)] if x1.ndim == 1 else []
+    gone += [len(batch) + 1] if x2.ndim == 1 else []
+    return view(out, views.squeeze(out.shape, tuple(gone))) if gone else out
+
+
+def dot(a: Expr, b: Expr) -> Expr:
+    """Multiply as `numpy.dot`: scalars scale, and stacks of matrices pair off."""
+    if a.ndim == 0 or b.ndim == 0:
+        return apply("multiply", a, b)
+    if a.ndim <= 2 and b.ndim <= 2:  # noqa: PLR2004
+        if a.shape[-1] != b.shape[max(0, b.ndim - 2)]:
+            message = (
+                f"shapes {_spell(a.shape)} and {_spell(b.shape)} not aligned: {a.shape[-1]} "
+                f"(dim {a.ndim - 1}) != {b.shape[max(0, b.ndim - 2)]} (dim {max(0, b.ndim - 2)})"
+            )
+            raise ValueError(message)
+        return matmul(a, b)
+    message = "dot of more than two axes: use matmul, or einsum on small arrays"
+    raise NotYetError(message)
+
+
+def _spell(shape: tuple[int, ...]) -> str:
+    return "(" + ",".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
+
+
+def vdot(a: Expr, b: Expr) -> Expr:
+    """Multiply flattened arrays, the first conjugated, and add up."""
+    left, right = flatten(a), flatten(b)
+    if left.dtype.kind == "c":
+        left = apply("conjugate", left)
+    return sum_(apply("multiply", left, right))
+
+
+def sort(a: Expr, axis: int | None = -1, *, kind: str | None = None, stable: bool | None = None) -> Expr:
+    """Sort along an axis; one-dimensional arrays may be of any size."""
+    if kind not in (None, "quicksort", "mergesort", "heapsort", "stable"):
+        message = f"sort kind must be one of 'quick', 'heap', or 'stable' (got {kind!r})"
+        raise ValueError(message)
+    del stable  # equal keys cannot be told apart, so every order of them is stable
+    if axis is None:
+        a, axis = flatten(a), 0
+    number = normalize_axis(axis, a.ndim)
+    if a.dtype.kind not in "biufcmM":
+        message = f"sort of {a.dtype} runs on small arrays only"
+        raise NotYetError(message)
+    if a.size <= 1:
+        return a
+    return Algorithm(
+        shape=a.shape,
+        dtype=a.dtype,
+        operands=(a,),
+        line=caller(),
+        name="sort",
+        options=(("axis", number),),
+    )
+
+
+def cholesky(a: Expr, *, upper: bool = False) -> Expr:
+    """Factorise a Hermitian positive-definite matrix, `a = L @ L^H`; gives L, or its L^H."""
+    if a.ndim < 2 or a.shape[-1] != a.shape[-2]:  # noqa: PLR2004
+        message = (
+            f"{a.ndim}-dimensional array given. Array must be at least two-dimensional"
+            if a.ndim < 2  # noqa: PLR2004
+            else "Last 2 dimensions of the array must be square"
+        )
+        raise np.linalg.LinAlgError(message)
+    if a.ndim > 2:  # noqa: PLR2004
+        message = "cholesky of a stack runs on small arrays only; loop over the matrices"
+        raise NotYetError(message)
+    dtype = np.linalg.cholesky(np.eye(1, dtype=a.dtype)).dtype
+    matrix = cast_lazily(a, dtype)
+    if upper:
+        # LAPACK reads the upper triangle then; its adjoint is a matrix whose lower one counts.
+        matrix = _adjoint(matrix)
+    factor: Expr = Algorithm(
+        shape=a.shape, dtype=dtype, operands=(matrix,), line=caller(), name="cholesky"
+    )
+    return _adjoint(factor) if upper else factor
+
+
+def _adjoint(a: Expr) -> Expr:
+    turned = view(a, views.transpose(a.shape))
+    return apply("conjugate", turned) if a.dtype.kind == "c" else turned

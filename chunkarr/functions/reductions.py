@@ -1,0 +1,368 @@
+"""Reductions and cumulative functions: NumPy's arguments in, reduce and scan nodes out.
+
+`where=` replaces what is left out by the reduction's identity, `initial=` is combined at the end;
+mean and variance with `where=` divide by the number of values that take part.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chunkarr.expr.build import (
+    apply,
+    as_expr,
+    caller,
+    cast,
+    cast_lazily,
+    constant,
+    insert_axes,
+    normalize_axes,
+    normalize_axis,
+    reduce,
+    stretch,
+    where as where_,
+)
+from chunkarr.expr.node import Dtype, Expr, Reshape, Scan
+
+Axis = Any
+
+
+def _kept(result: Expr, axes: tuple[int, ...], keepdims: bool) -> Expr:  # noqa: FBT001
+    return insert_axes(result, axes) if keepdims and axes else result
+
+
+def _masked(a: Expr, where: object, identity: Any) -> Expr:
+    """Replace the values that a reduction leaves out."""
+    if where is None or where is True:
+        return a
+    return where_(stretch_to(as_expr(where), a), a, constant(identity, a.dtype))
+
+
+def stretch_to(mask: Expr, a: Expr) -> Expr:
+    """Broadcast a mask to an operand's shape."""
+    return mask if mask.shape == a.shape else stretch(mask, a.shape)
+
+
+def _sum_dtype(a: Expr, dtype: object) -> Dtype:
+    if dtype is not None:
+        return np.dtype(dtype)  # type: ignore[call-overload]
+    return np.add.reduce(np.empty((0,), a.dtype)).dtype
+
+
+def fold(  # noqa: PLR0913 - NumPy's arguments
+    name: str,
+    a: Expr,
+    axis: Axis,
+    dtype: Dtype,
+    keepdims: bool,  # noqa: FBT001
+    initial: object,
+    where: object,
+    ufunc: str,
+) -> Expr:
+    """Reduce with a ufunc that has an identity."""
+    axes = normalize_axes(axis, a.ndim)
+    identity = getattr(np, ufunc).identity
+    if ufunc == "bitwise_and":
+        identity = np.array(-1).astype(dtype)
+    values = _masked(cast_lazily(a, dtype), where, identity)
+    half = dtype == np.float16
+    if half:
+        # NumPy adds halves in single precision too.
+        values = cast(values, np.float32)
+    lengths = [a.shape[i] for i in axes]
+    if 0 in lengths:
+        shape = tuple(n for i, n in enumerate(a.shape) if i not in axes)
+        out = constant(identity, values.dtype, shape)
+    else:
+        out = reduce(name, values, axes)
+    if half:
+        out = cast(out, dtype)
+    if initial is not None:
+        out = apply(ufunc, constant(initial, dtype), out)
+    return _kept(out, axes, keepdims)
+
+
+def sum(  # noqa: A001, PLR0913 - NumPy's name and arguments
+    a: Expr,
+    axis: Axis = None,
+    dtype: object = None,
+    *,
+    keepdims: bool = False,
+    initial: object = None,
+    where: object = None,
+) -> Expr:
+    """Add up elements over axes."""
+    return fold("sum", a, axis, _sum_dtype(a, dtype), keepdims, initial, where, "add")
+
+
+def prod(  # noqa: PLR0913 - NumPy's arguments
+    a: Expr,
+    axis: Axis = None,
+    dtype: object = None,
+    *,
+    keepdims: bool = False,
+    initial: object = None,
+    where: object = None,
+) -> Expr:
+    """Multiply elements over axes."""
+    return fold("prod", a, axis, _sum_dtype(a, dtype), keepdims, initial, where, "multiply")
+
+
+def any(  # noqa: A001
+    a: Expr, axis: Axis = None, *, keepdims: bool = False, where: object = None
+) -> Expr:
+    """Tell whether any element is true."""
+    return _truth("any", a, axis, keepdims, where, False)  # noqa: FBT003
+
+
+def all(  # noqa: A001
+    a: Expr, axis: Axis = None, *, keepdims: bool = False, where: object = None
+) -> Expr:
+    """Tell whether all elements are true."""
+    return _truth("all", a, axis, keepdims, where, True)  # noqa: FBT003
+
+
+def _truth(  # noqa: PLR0913
+    name: str,
+    a: Expr,
+    axis: Axis,
+    keepdims: bool,  # noqa: FBT001
+    where: object,
+    identity: bool,  # noqa: FBT001
+) -> Expr:
+    axes = normalize_axes(axis, a.ndim)
+    values = _masked(cast_lazily(a, np.dtype(bool)), where, identity)
+    shape = tuple(n for i, n in enumerate(a.shape) if i not in axes)
+    empty = 0 in [a.shape[i] for i in axes]
+    out = constant(identity, np.dtype(bool), shape) if empty else reduce(name, values, axes)
+    return _kept(out, axes, keepdims)
+
+
+def min(  # noqa: A001, PLR0913
+    a: Expr,
+    axis: Axis = None,
+    *,
+    keepdims: bool = False,
+    initial: object = None,
+    where: object = None,
+) -> Expr:
+    """Give the least element over axes; NaN wins."""
+    return extremum("min", "minimum", a, axis, keepdims, initial, where)
+
+
+def max(  # noqa: A001, PLR0913
+    a: Expr,
+    axis: Axis = None,
+    *,
+    keepdims: bool = False,
+    initial: object = None,
+    where: object = None,
+) -> Expr:
+    """Give the greatest element over axes; NaN wins."""
+    return extremum("max", "maximum", a, axis, keepdims, initial, where)
+
+
+amin, amax = min, max
+
+
+def extremum(  # noqa: PLR0913
+    name: str,
+    ufunc: str,
+    a: Expr,
+    axis: Axis,
+    keepdims: bool,  # noqa: FBT001
+    initial: object,
+    where: object,
+) -> Expr:
+    """Reduce with a ufunc that has no identity."""
+    axes = normalize_axes(axis, a.ndim)
+    if where is not None and where is not True and initial is None:
+        message = (
+            f"reduction operation '{ufunc}' does not have an identity, so to use a where mask one "
+            "has to specify 'initial'"
+        )
+        raise ValueError(message)
+    empty = 0 in [a.shape[i] for i in axes]
+    if empty and initial is None:
+        message = f"zero-size array to reduction operation {ufunc} which has no identity"
+        raise ValueError(message)
+    start = None if initial is None else constant(initial, a.dtype)
+    if empty:
+        assert start is not None
+        shape = tuple(n for i, n in enumerate(a.shape) if i not in axes)
+        out = stretch(start, shape)
+    else:
+        values = a if start is None else _masked(a, where, start.values[0])  # type: ignore[attr-defined]
+        out = reduce(name, values, axes)
+        if start is not None:
+            out = apply(ufunc, start, out)
+    return _kept(out, axes, keepdims)
+
+
+def ptp(a: Expr, axis: Axis = None, *, keepdims: bool = False) -> Expr:
+    """Give the range of values, greatest minus least."""
+    return apply("subtract", max(a, axis, keepdims=keepdims), min(a, axis, keepdims=keepdims))
+
+
+def _count(a: Expr, axes: tuple[int, ...], where: object) -> Expr | int:
+    """Give how many values take part in each result."""
+    if where is None or where is True:
+        return int(np.prod([a.shape[i] for i in axes], dtype=object)) if axes else 1
+    mask = stretch_to(cast_lazily(as_expr(where), np.dtype(bool)), a)
+    return reduce("sum", cast(mask, np.int64), axes)
+
+
+def mean(
+    a: Expr,
+    axis: Axis = None,
+    dtype: object = None,
+    *,
+    keepdims: bool = False,
+    where: object = None,
+) -> Expr:
+    """Give the arithmetic mean over axes."""
+    axes = normalize_axes(axis, a.ndim)
+    wanted, inner = _mean_dtypes(a, dtype)
+    total = fold("sum", a, axes, inner, False, None, where, "add")  # noqa: FBT003
+    out = _divide(total, _count(a, axes, where))
+    return _kept(cast_lazily(out, wanted), axes, keepdims)
+
+
+def _mean_dtypes(a: Expr, dtype: object) -> tuple[Dtype, Dtype]:
+    """Give the dtype of a mean and that of its sum."""
+    if dtype is not None:
+        kind = np.dtype(dtype)  # type: ignore[call-overload]
+        return kind, kind
+    if a.dtype.kind in "biu":
+        return np.dtype(np.float64), np.dtype(np.float64)
+    if a.dtype == np.float16:
+        return a.dtype, np.dtype(np.float32)
+    return a.dtype, a.dtype
+
+
+def _divide(total: Expr, count: Expr | int) -> Expr:
+    if isinstance(count, int) and total.dtype.kind in "fc":
+        return apply("true_divide", total, constant(count, total.dtype))
+    if total.dtype.kind == "m":
+        return apply("true_divide", total, count)
+    divided = apply("true_divide", total, count)
+    return cast_lazily(divided, total.dtype) if total.dtype.kind in "fc" else divided
+
+
+def var(  # noqa: PLR0913 - NumPy's arguments
+    a: Expr,
+    axis: Axis = None,
+    dtype: object = None,
+    ddof: float = 0,
+    *,
+    keepdims: bool = False,
+    where: object = None,
+    correction: float | None = None,
+) -> Expr:
+    """Give the variance over axes, in one pass over the data."""
+    if correction is not None:
+        if ddof != 0:
+            message = "ddof and correction can't be provided simultaneously."
+            raise ValueError(message)
+        ddof = correction
+    axes = normalize_axes(axis, a.ndim)
+    wanted, inner = _mean_dtypes(a, dtype)
+    values = cast_lazily(a, inner)
+    real = np.dtype(inner.char.lower()) if inner.kind == "c" else inner
+    result = np.dtype(wanted.char.lower()) if wanted.kind == "c" else wanted
+    masked = where is not None and where is not True
+    if 0 in [a.shape[i] for i in axes]:
+        shape = tuple(n for i, n in enumerate(a.shape) if i not in axes)
+        out = constant(np.nan, real, shape)
+    elif not masked:
+        out = reduce("var", values, axes, real, ddof)
+    else:
+        center = mean(values, axes, keepdims=True, where=where)
+        away = apply("absolute", apply("subtract", values, center))
+        squares = fold("sum", apply("square", away), axes, real, False, None, where, "add")  # noqa: FBT003
+        left = apply("maximum", apply("subtract", _count(a, axes, where), ddof), 0)
+        out = cast_lazily(apply("true_divide", squares, left), real)
+    return _kept(cast_lazily(out, result), axes, keepdims)
+
+
+def std(  # noqa: PLR0913 - NumPy's arguments
+    a: Expr,
+    axis: Axis = None,
+    dtype: object = None,
+    ddof: float = 0,
+    *,
+    keepdims: bool = False,
+    where: object = None,
+    correction: float | None = None,
+) -> Expr:
+    """Give the standard deviation over axes."""
+    spread = var(a, axis, dtype, ddof, keepdims=keepdims, where=where, correction=correction)
+    return apply("sqrt", spread)
+
+
+def argmin(a: Expr, axis: Axis = None, *, keepdims: bool = False) -> Expr:
+    """Give the index of the first least element; NaN counts as least."""
+    return _arg("argmin", a, axis, keepdims)
+
+
+def argmax(a: Expr, axis: Axis = None, *, keepdims: bool = False) -> Expr:
+    """Give the index of the first greatest element; NaN counts as greatest."""
+    return _arg("argmax", a, axis, keepdims)
+
+
+def _arg(name: str, a: Expr, axis: Axis, keepdims: bool) -> Expr:  # noqa: FBT001
+    axes = tuple(range(a.ndim)) if axis is None else (normalize_axis(axis, a.ndim),)
+    if 0 in [a.shape[i] for i in axes]:
+        message = f"attempt to get {name} of an empty sequence"
+        raise ValueError(message)
+    return _kept(reduce(name, a, axes, np.dtype(np.int64)), axes, keepdims)
+
+
+def count_nonzero(a: Expr, axis: Axis = None, *, keepdims: bool = False) -> Expr:
+    """Count the elements that are not zero."""
+    truth = cast_lazily(a, np.dtype(bool))
+    return sum(truth, axis, np.int64, keepdims=keepdims)
+
+
+def flatten(a: Expr) -> Expr:
+    """Give the elements in C order on one axis."""
+    if a.ndim == 1:
+        return a
+    return Reshape(shape=(a.size,), dtype=a.dtype, operands=(a,), line=caller())
+
+
+def _scan(ufunc: str, a: Expr, axis: Axis, dtype: object) -> Expr:
+    if axis is None:
+        a, axis = flatten(a), 0
+    kind = _sum_dtype(a, dtype)
+    number = normalize_axis(axis, a.ndim)
+    values = cast_lazily(a, kind)
+    if a.size == 0:
+        return values
+    return Scan(
+        shape=a.shape, dtype=kind, operands=(values,), line=caller(), name=ufunc, axis=number
+    )
+
+
+def cumsum(a: Expr, axis: Axis = None, dtype: object = None) -> Expr:
+    """Give running sums, added in NumPy's order."""
+    return _scan("add", a, axis, dtype)
+
+
+def cumprod(a: Expr, axis: Axis = None, dtype: object = None) -> Expr:
+    """Give running products, multiplied in NumPy's order."""
+    return _scan("multiply", a, axis, dtype)
+
+
+def accumulate(ufunc: str, a: Expr, axis: int = 0, dtype: object = None) -> Expr:
+    """Run any binary ufunc along an axis."""
+    if ufunc in ("add", "multiply"):
+        return _scan(ufunc, a, axis, dtype)
+    kind = getattr(np, ufunc).accumulate(np.empty((1,), a.dtype)).dtype
+    number = normalize_axis(axis, a.ndim)
+    values = cast_lazily(a, kind)
+    return Scan(
+        shape=a.shape, dtype=kind, operands=(values,), line=caller(), name=ufunc, axis=number
+    )

@@ -1,0 +1,203 @@
+"""Compiles generated source with Numba to position-independent object code.
+
+The only file that imports Numba, and only `tier` imports this one, once the first kernel is wanted.
+Numba types the function and lowers it to LLVM; the object code is then made from that, with one
+symbol of C signature `void (int64 *)`. Numba's own C wrapper is dropped: it calls the interpreter to
+report exceptions, which generated code cannot raise, and object code that calls nothing outside
+itself can be kept on disk.
+"""
+
+from __future__ import annotations
+
+import linecache
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import cfunc, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from chunkarr.kernels import machine
+
+SIGNATURE = types.void(types.CPointer(types.int64))
+_TYPES = {
+    "u1": types.uint8, "u2": types.uint16, "u4": types.uint32, "u8": types.uint64,
+    "i1": types.int8, "i2": types.int16, "i4": types.int32, "i8": types.int64,
+    "f4": types.float32, "f8": types.float64,
+}  # fmt: skip
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def load(_context: Any, pointer: Any, index: Any) -> Any:  # noqa: ARG001 - Numba's calling form
+    """Read pointer[index]."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.load(builder.gep(args[0], [args[1]]))
+
+    return pointer.dtype(pointer, types.int64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def store(_context: Any, pointer: Any, index: Any, value: Any) -> Any:  # noqa: ARG001
+    """Write pointer[index]."""
+
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        builder.store(args[2], builder.gep(args[0], [args[1]]))
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.int64, pointer.dtype), generate
+
+
+def _shifted(builder: Any, pointer: Any, offset: Any) -> Any:
+    chars = builder.bitcast(pointer, ir.IntType(8).as_pointer())
+    return builder.bitcast(builder.gep(chars, [offset]), pointer.type)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def load_at(_context: Any, pointer: Any, offset: Any) -> Any:  # noqa: ARG001
+    """Read what lies `offset` bytes behind a pointer."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.load(_shifted(builder, args[0], args[1]))
+
+    return pointer.dtype(pointer, types.int64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def store_at(_context: Any, pointer: Any, offset: Any, value: Any) -> Any:  # noqa: ARG001
+    """Write what lies `offset` bytes behind a pointer."""
+
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        builder.store(args[2], _shifted(builder, args[0], args[1]))
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.int64, pointer.dtype), generate
+
+
+def _pointer_to(kind: Any) -> Any:
+    @intrinsic  # type: ignore[untyped-decorator]
+    def pointer(_context: Any, address: Any) -> Any:  # noqa: ARG001
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
+
+        return types.CPointer(kind)(types.int64), generate
+
+    return pointer
+
+
+def _stack_of(kind: Any) -> Any:
+    @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+    def stack(_context: Any, count: Any) -> Any:
+        def generate(context: Any, builder: Any, _signature: Any, _args: Any) -> Any:
+            size = ir.Constant(ir.IntType(32), count.literal_value)
+            area = cgutils.alloca_once(builder, context.get_value_type(kind), size=size)
+            area.align = 64
+            return area
+
+        return types.CPointer(kind)(count), generate
+
+    return stack
+
+
+def _float_function(name: str, operands: int) -> Any:
+    """Make an intrinsic of an LLVM operation on floats that keeps their type."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        kind = args[0].type
+        width = "f64" if isinstance(kind, ir.DoubleType) else "f32"
+        signature = ir.FunctionType(kind, [kind] * operands)
+        function = cgutils.get_or_insert_function(
+            builder.module, signature, f"llvm.{name}.{width}"
+        )
+        return builder.call(function, args)
+
+    if operands == 1:
+
+        def typed_one(_context: Any, x: Any) -> Any:
+            return x(x), generate
+
+        return intrinsic(typed_one)
+
+    def typed_two(_context: Any, x: Any, y: Any) -> Any:
+        return x(x, y), generate
+
+    return intrinsic(typed_two)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def fneg(_context: Any, x: Any) -> Any:
+    """Flip the sign of a float."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.fneg(args[0])
+
+    return x(x), generate
+
+
+def _namespace() -> dict[str, Any]:
+    names: dict[str, Any] = dict(_TYPES)
+    for name, kind in _TYPES.items():
+        names[f"pointer_{name}"] = _pointer_to(kind)
+        names[f"stack_{name}"] = _stack_of(kind)
+    for name in ("fabs", "sqrt", "floor", "ceil", "trunc", "rint"):
+        names[name] = _float_function(name, 1)
+    for name, operation in (
+        ("copysign", "copysign"),
+        ("fminimum", "minimum"),
+        ("fmaximum", "maximum"),
+    ):
+        names[name] = _float_function(operation, 2)
+    names |= {"load": load, "store": store, "load_at": load_at, "store_at": store_at}
+    names |= {"fneg": fneg, "inf": math.inf, "b1": types.boolean}
+    names["inline"] = njit(forceinline=True, error_model="numpy")
+    return names
+
+
+_NAMES = _namespace()
+
+
+def compile_kernel(source: str, key: str) -> bytes:
+    """Compile the source of a `kernel` function to object code with the symbol `machine.SYMBOL`."""
+    filename = f"<chunkarr kernel {key}>"
+    lines = source.splitlines(keepends=True)
+    linecache.cache[filename] = (len(source), None, lines, filename)
+    names = dict(_NAMES)
+    exec(compile(source, filename, "exec"), names)  # noqa: S102 - our own generated source
+    kernel: Callable[..., Any] = names["kernel"]
+    compiled = cfunc(SIGNATURE, nopython=True, error_model="numpy")(kernel)
+    linecache.cache.pop(filename, None)
+    return _object_code(compiled.inspect_llvm(), compiled.native_name)
+
+
+def _object_code(text: str, wrapper: str) -> bytes:
+    """Turn Numba's module into object code in which only our C entry is visible."""
+    inner = wrapper.removeprefix("cfunc.")
+    # The wrapper is cut from the text because LLVM's bindings cannot delete a function.
+    text = re.sub(rf"^define [^\n]*@{re.escape(wrapper)}\(.*?^}}\n", "", text, flags=re.S | re.M)
+    text += (
+        f"\ndefine void @{machine.SYMBOL}(ptr %p) {{\n"
+        "  %result = alloca ptr\n"
+        "  store ptr null, ptr %result\n"
+        f"  %status = call i32 @{inner}(ptr %result, ptr %result, ptr %p)\n"
+        "  ret void\n}\n"
+    )
+    module = llvm.parse_assembly(text)
+    for function in module.functions:
+        if not function.is_declaration and function.name != machine.SYMBOL:
+            function.linkage = "internal"
+    module.verify()
+    target = machine.target_machine()
+    builder = llvm.create_pass_builder(target, llvm.create_pipeline_tuning_options(speed_level=1))
+    manager = llvm.create_new_module_pass_manager()
+    manager.add_global_dead_code_eliminate_pass()
+    manager.run(module, builder)
+    for function in module.functions:
+        if function.is_declaration and not machine.callable_from_disk(function.name):
+            message = f"a kernel calls {function.name}, which is not among the allowed functions"
+            raise machine.KernelError(message)
+    code: bytes = target.emit_object(module)
+    return code

@@ -1,0 +1,318 @@
+"""Runs a program over arrays, and reduces it, in pieces that stay in the cache.
+
+Two tiers give the same bits: this file's NumPy calls on pieces, and the compiled kernels of
+`chunkarr.kernels.tier`, which are asked first. Memory beyond the results: a few pieces, and one panel
+result per 1024 values (or 32 rows) of a region; with kept axes between reduced ones, also one state
+per position of all axes but the innermost reduced ones.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from chunkarr.kernels import tier
+from chunkarr.kernels.axes import ALL, Array, Reduction, collapse_map, collapse_reduction, fast_axes
+from chunkarr.kernels.layouts import map_recipe, reduce_recipe
+from chunkarr.kernels.program import Program
+from chunkarr.kernels.reducers import (
+    PANEL,
+    PANEL_ROWS,
+    REDUCERS,
+    Reducer,
+    State,
+    globalise_index,
+    identity_state,
+    merge,
+    reduce_panels,
+    reducer_of,
+    tree_merge,
+    tree_merge_axis,
+    ufunc_reducer,
+)
+from chunkarr.kernels.stages import EXACT, EXTRA, PIECE_BYTES, Pieces
+
+__all__ = [
+    "EXTRA",
+    "REDUCERS",
+    "Reducer",
+    "State",
+    "identity_state",
+    "map_into",
+    "merge",
+    "reduce_region",
+    "reducer_of",
+    "tree_merge",
+    "ufunc_reducer",
+]
+
+STRIP = 512
+"""Columns that a column-wise reduction takes at a time: whole cache lines, several pages."""
+
+Box = tuple[slice, ...]
+
+_LENIENT = {"ignore", "warn"}
+
+
+def map_into(program: Program, arrays: Sequence[Array], outs: Sequence[Array]) -> None:
+    """Evaluate a program elementwise: `outs[i][...] = results[i]`.
+
+    Each of `arrays` is zero-dimensional or has the axes of `outs`, with length 1 (or stride 0) where
+    it is broadcast. The outputs may not overlap the inputs or each other.
+    """
+    if not outs[0].size:
+        return
+    if tier.mode() != "numpy":
+        recipe = map_recipe(program, arrays, outs)
+        operands = (*arrays, *outs)
+        if recipe is not None and recipe.fits(operands) and not _strict_errors():
+            kernel = recipe.entry.kernel or tier.kernel_for(recipe.entry, recipe.elements)
+            if kernel is not None:
+                recipe.run_map(kernel, operands)
+                return
+    map_numpy(program, arrays, outs)
+
+
+def _strict_errors() -> bool:
+    """Whether the caller wants floating-point events raised or reported, as only NumPy does."""
+    return not _LENIENT.issuperset(np.geterr().values())
+
+
+def map_numpy(program: Program, arrays: Sequence[Array], outs: Sequence[Array]) -> None:
+    """Do `map_into` with NumPy."""
+    operands, shape = collapse_map(arrays, outs)
+    arrays, outs = operands[: len(arrays)], operands[len(arrays) :]
+    lengths = _piece_lengths(operands, shape, piece_size(program))
+    direct = all(op.name in EXACT for op in program.ops) or all(o.flags.c_contiguous for o in outs)
+    if len(lengths) > 1 and lengths[1:] != outs[0].shape[1:]:
+        direct = all(op.name in EXACT for op in program.ops)
+    pieces = Pieces(program, list(arrays), math.prod(lengths), direct=direct)
+    if lengths == outs[0].shape:
+        pieces.run(list(arrays), list(outs))
+        return
+    for box in _grid_boxes(outs[0].shape, lengths):
+        pieces.run([_cut(a, box) for a in arrays], [o[box] for o in outs])
+
+
+def piece_size(program: Program) -> int:
+    """Give the number of elements of a piece: the widest value fills one piece buffer."""
+    width = max(d.itemsize for d in (*program.inputs, *(op.dtype for op in program.ops)))
+    return max(PANEL, PIECE_BYTES // max(1, width) // PANEL * PANEL)
+
+
+def _cut(array: Array, box: Box) -> Array:
+    """Take a box of an operand, leaving its broadcast axes alone."""
+    if array.ndim == 0:
+        return array
+    return array[tuple(ALL if n == 1 else s for n, s in zip(array.shape, box, strict=True))]
+
+
+def _piece_lengths(operands: list[Array], shape: tuple[int, ...], limit: int) -> tuple[int, ...]:
+    """Choose the lengths of a piece: long where operands are contiguous, square where they differ.
+
+    Each operand that is not broadcast over most axes votes for the axis it has the smallest stride
+    along. One winner gets the whole length; several (`x + x.T`) share it.
+    """
+    if math.prod(shape) <= limit:
+        return shape
+    votes = fast_axes(operands)
+    lengths = [1] * len(shape)
+    if len(votes) > 1:
+        side = 1 << int(math.log2(limit) / len(votes))
+        for axis in votes:
+            lengths[axis] = min(shape[axis], side)
+    for axis in [*votes, *reversed(range(len(shape)))]:
+        room = limit // (math.prod(lengths) // lengths[axis])
+        lengths[axis] = min(shape[axis], max(lengths[axis], room))
+    return tuple(lengths)
+
+
+def _grid_boxes(shape: tuple[int, ...], lengths: tuple[int, ...]) -> Iterator[Box]:
+    axes = [
+        [slice(i, min(i + step, n)) for i in range(0, n, step)]
+        for n, step in zip(shape, lengths, strict=True)
+    ]
+    yield from itertools.product(*axes)
+
+
+def _run_boxes(shape: tuple[int, ...], limit: int) -> Iterator[tuple[Box, int]]:
+    """Cut index space into boxes that are runs of C order, with their numbers of positions.
+
+    All runs but those at the end of an axis hold the same number; `limit` bounds it.
+    """
+    lengths, room = [1] * len(shape), max(1, limit)
+    for axis in reversed(range(len(shape))):
+        lengths[axis] = min(shape[axis], room)
+        if lengths[axis] < shape[axis]:
+            break
+        room //= shape[axis]
+    for box in _grid_boxes(shape, tuple(lengths)):
+        yield box, math.prod(s.stop - s.start for s in box)
+
+
+def reduce_region(
+    program: Program,
+    reducer: Reducer | str,
+    arrays: Sequence[Array],
+    shape: tuple[int, ...],
+    axes: tuple[int, ...],
+    origin: tuple[int, ...] | None = None,
+    extent: tuple[int, ...] | None = None,
+) -> State:
+    """Evaluate a program with one result over `shape` and reduce it over `axes`.
+
+    Gives state arrays of the kept axes' shape. For argmin and argmax, `origin` is the region's place
+    in an array of shape `extent`, whose reduced axes the index then counts.
+    """
+    reducer = reducer_of(reducer)
+    kept = tuple(n for axis, n in enumerate(shape) if axis not in axes)
+    dtypes = reducer.state_dtypes(program.dtype_of(program.results[0]))
+    if 0 in kept:
+        return tuple(np.empty(kept, dtype) for dtype in dtypes)
+    states = _reduce_compiled(program, reducer, arrays, shape, axes)
+    if states is None:
+        states = _Reducing(program, reducer, arrays, shape, axes).run()
+    states = tuple(s.reshape(kept) for s in states)
+    if reducer.kind == "arg" and origin is not None and extent is not None:
+        lengths, starts, whole = (tuple(t[axis] for axis in axes) for t in (shape, origin, extent))
+        states = states[0], globalise_index(states[1], lengths, starts, whole)
+    return states
+
+
+def _reduce_compiled(
+    program: Program,
+    reducer: Reducer,
+    arrays: Sequence[Array],
+    shape: tuple[int, ...],
+    axes: tuple[int, ...],
+) -> State | None:
+    if tier.mode() == "numpy":
+        return None
+    recipe = reduce_recipe(program, reducer, arrays, shape, axes)
+    if recipe is None or recipe.axes is None or not recipe.fits(arrays) or _strict_errors():
+        return None
+    kernel = recipe.entry.kernel or tier.kernel_for(recipe.entry, recipe.elements)
+    if kernel is None:
+        return None
+    states = recipe.run_reduce(kernel, arrays)
+    return _merge_outer(reducer, recipe.axes, states) if recipe.axes.groups else states
+
+
+def _merge_outer(reducer: Reducer, axes: Reduction, states: State) -> State:
+    """Reduce the outer groups of reduced axes, from the inside out."""
+    shape = [*axes.outer, math.prod(axes.columns)]
+    inner = math.prod(axes.rows)
+    for start, stop in reversed(axes.groups):
+        count = math.prod(shape[start:stop])
+        pre, post = math.prod(shape[:start]), math.prod(shape[stop:])
+        states = tuple(s.reshape(pre, count, post) for s in states)
+        if reducer.kind == "arg":
+            offset = np.arange(count, dtype=np.int64).reshape(1, count, 1) * inner
+            states = states[0], states[1] + offset
+        states = tree_merge_axis(reducer, states, 1)
+        inner *= count
+        shape[start:stop] = [1] * (stop - start)
+    return states
+
+
+class _Reducing:
+    """One region reduced with NumPy."""
+
+    def __init__(
+        self,
+        program: Program,
+        reducer: Reducer,
+        arrays: Sequence[Array],
+        shape: tuple[int, ...],
+        axes: tuple[int, ...],
+    ) -> None:
+        self.program, self.reducer = program, reducer
+        self.arrays, self.axes = collapse_reduction(arrays, shape, axes)
+        self.outer, self.rows, self.columns = self.axes.outer, self.axes.rows, self.axes.columns
+        self.size = piece_size(program)
+        self.dtype = program.dtype_of(program.results[0])
+        self.plain = not program.ops
+
+    def run(self) -> State:
+        """Give the region's states."""
+        return _merge_outer(self.reducer, self.axes, self._reduce_inner())
+
+    def _reduce_inner(self) -> State:
+        outer, rows, columns = (math.prod(s) for s in (self.outer, self.rows, self.columns))
+        by_column = bool(self.columns)
+        dtypes = self.reducer.state_dtypes(self.dtype)
+        states = tuple(np.empty((outer, columns), dtype) for dtype in dtypes)
+        whole = tuple(slice(0, n) for n in self.rows)
+        if rows * columns <= self.size:
+            strips = [(tuple(slice(0, n) for n in self.columns), columns)]
+            batch = self.size // (rows * columns)
+        else:
+            batch = 1
+            strips = list(_run_boxes(self.columns, max(STRIP, self.size // max(rows, PANEL_ROWS))))
+        largest = max(count for _, count in strips)
+        panel = PANEL_ROWS if by_column else PANEL
+        rows_max = max(panel, self.size // (largest * panel) * panel)
+        room = batch * min(rows, rows_max + panel) * largest
+        self.scratch = np.empty(room, self.dtype)
+        self.pieces = Pieces(self.program, self.arrays, room, direct=True)
+        done = 0
+        for outer_box, positions in _run_boxes(self.outer, batch):
+            column = 0
+            for strip, width in strips:
+                target = tuple(
+                    s[done : done + positions, column : column + width] for s in states
+                )
+                runs = [(whole, rows)] if rows <= rows_max else _run_boxes(self.rows, rows_max)
+                self._reduce_strip(outer_box, positions, runs, strip, width, target)
+                column += width
+            done += positions
+        return states
+
+    def _reduce_strip(
+        self,
+        outer_box: Box,
+        positions: int,
+        runs: Iterable[tuple[Box, int]],
+        strip: Box,
+        width: int,
+        target: State,
+    ) -> None:
+        """Reduce all rows of some outer positions and a strip of columns into `target`.
+
+        Runs of rows need not be whole panels: values beyond the last whole panel wait in front of the
+        scratch for the next run. Only one outer position is taken then.
+        """
+        panel = PANEL_ROWS if self.columns else PANEL
+        tail = (width,) if self.columns else ()
+        parts: list[State] = []
+        held = start = 0
+        for box, count in runs:
+            piece = self._evaluate((*outer_box, *box, *strip), held * width)
+            total = held + count
+            if piece is None:
+                piece = self.scratch[: positions * total * width]
+            values = piece.reshape(positions, total, *tail)
+            whole = total if start + total == math.prod(self.rows) else total // panel * panel
+            if whole:
+                parts.append(reduce_panels(self.reducer, values[:, :whole], start))
+            start, held = start + whole, total - whole
+            if held:
+                self.scratch[: held * width] = values[:, whole:].reshape(-1)
+        joined = tuple(np.concatenate(s, axis=1) for s in zip(*parts, strict=True))
+        for entry, state in zip(target, tree_merge_axis(self.reducer, joined, 1), strict=True):
+            entry[...] = state.reshape(positions, width)
+
+    def _evaluate(self, box: Box, offset: int) -> Array | None:
+        """Evaluate a box; give the input itself where it is the result, else fill the scratch."""
+        shape = tuple(s.stop - s.start for s in box)
+        cuts = [_cut(a, box) for a in self.arrays]
+        if self.plain and offset == 0:
+            found = cuts[self.program.results[0]]
+            if found.shape == shape and found.flags.c_contiguous:
+                return found
+        out = self.scratch[offset : offset + math.prod(shape)].reshape(shape)
+        self.pieces.run(cuts, [out])
+        return None

@@ -1,0 +1,281 @@
+"""Prepares calls of compiled kernels: from operands' shapes and strides to the parameters' integers.
+
+A `Recipe` holds everything that does not change between calls with operands of the same layout, so
+that the thousandth chunk costs a dictionary lookup, a copy of the parameters and the addresses.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chunkarr.kernels import tier
+from chunkarr.kernels.axes import (
+    Array,
+    Reduction,
+    collapse_map,
+    collapse_reduction,
+    fast_axes,
+)
+from chunkarr.kernels.codegen import OPERANDS, SCRATCH, STATES, Spec, reduces
+from chunkarr.kernels.forms import compiles
+from chunkarr.kernels.program import Program
+from chunkarr.kernels.reducers import PANEL_ROWS, Reducer, State
+
+TILE = 64
+"""Side of the squares in which operands of different axis orders are walked."""
+RECIPES_MAX = 4096
+RUN_MIN = 16
+"""Shortest run of a row-wise reduction against the operands' order that is left to NumPy's tier."""
+
+_recipes: dict[tuple[Any, ...], tuple[Program, Recipe | None]] = {}
+_compiles: dict[int, tuple[Program, bool]] = {}
+_local = threading.local()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One call of a kernel: its parameters, and where each operand starts behind its address."""
+
+    template: bytes
+    params: Any
+    """The ctypes array type that holds the parameters."""
+    offsets: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What calls with one layout of operands share."""
+
+    entry: tier.Entry
+    dtypes: tuple[np.dtype[Any], ...]
+    parts: tuple[Part, ...]
+    elements: int
+    states: tuple[np.dtype[Any], ...] = ()
+    axes: Reduction | None = None
+    scratch_bytes: int = 0
+
+    def fits(self, arrays: Sequence[Array]) -> bool:
+        """Whether operands have the program's very dtypes and lie on their natural boundaries."""
+        for array, dtype in zip(arrays, self.dtypes, strict=False):
+            found = array.dtype
+            if (found is not dtype and found != dtype) or not array.flags.aligned:
+                return False
+        return True
+
+    def run_map(self, kernel: tier.Kernel, operands: Sequence[Array]) -> None:
+        """Call the kernel on inputs and outputs."""
+        addresses = [array.__array_interface__["data"][0] for array in operands]
+        for part in self.parts:
+            params = part.params.from_buffer_copy(part.template)
+            params[OPERANDS : OPERANDS + len(addresses)] = [
+                address + offset for address, offset in zip(addresses, part.offsets, strict=True)
+            ]
+            kernel(params)
+
+    def run_reduce(self, kernel: tier.Kernel, arrays: Sequence[Array]) -> State:
+        """Call the kernel on inputs; give states of the outer axes' and the columns' shape."""
+        assert self.axes is not None
+        part = self.parts[0]
+        params = part.params.from_buffer_copy(part.template)
+        states = tuple(np.empty(self.axes.outer + self.axes.columns, d) for d in self.states)
+        place = OPERANDS
+        for array in arrays:
+            params[place] = array.__array_interface__["data"][0]
+            place += 1
+        place = STATES
+        for state in states:
+            params[place] = state.__array_interface__["data"][0]
+            place += 1
+        if self.scratch_bytes:
+            params[SCRATCH] = _scratch(self.scratch_bytes)
+        kernel(params)
+        return states
+
+
+def _scratch(size: int) -> int:
+    """Give the address of this thread's scratch memory of at least `size` bytes."""
+    found: tuple[int, Array] | None = getattr(_local, "scratch", None)
+    if found is None or found[1].size < size:
+        area = np.empty(size + 64, np.uint8)
+        found = _local.scratch = (-(-area.ctypes.data // 64) * 64, area)
+    return found[0]
+
+
+def _program_compiles(program: Program) -> bool:
+    found = _compiles.get(id(program))
+    if found is None or found[0] is not program:
+        if len(_compiles) >= RECIPES_MAX:
+            _compiles.clear()
+        found = _compiles[id(program)] = (program, compiles(program))
+    return found[1]
+
+
+def _remember(key: tuple[Any, ...], program: Program, recipe: Recipe | None) -> Recipe | None:
+    # The program is kept with the recipe, so that its id is not given to another one meanwhile.
+    if len(_recipes) >= RECIPES_MAX:
+        _recipes.clear()
+    _recipes[key] = (program, recipe)
+    return recipe
+
+
+def map_recipe(
+    program: Program, arrays: Sequence[Array], outs: Sequence[Array]
+) -> Recipe | None:
+    """Give the recipe to map a program over operands, None where it does not compile."""
+    key = (id(program), *[(a.shape, a.strides) for a in arrays], *[(o.shape, o.strides) for o in outs])
+    found = _recipes.get(key)
+    if found is not None and found[0] is program:
+        return found[1]
+    if not _program_compiles(program):
+        return _remember(key, program, None)
+    operands, shape = collapse_map(arrays, outs)
+    classes = "".join(_class_of(a) for a in operands[: len(arrays)])
+    classes += "".join(_class_of(a) if a.ndim else "u" for a in operands[len(arrays) :])
+    spec = Spec(program, None, "map", classes)
+    dtypes = (*program.inputs, *(program.dtype_of(result) for result in program.results))
+    parts = tuple(_map_parts(operands, shape))
+    recipe = Recipe(tier.entry_for(spec), dtypes, parts, math.prod(shape))
+    return _remember(key, program, recipe)
+
+
+def _class_of(array: Array) -> str:
+    if array.ndim == 0 or array.shape[-1] == 1:
+        return "s"
+    return "u" if array.strides[-1] == array.itemsize else "g"
+
+
+def _strides(array: Array, ndim: int) -> list[int]:
+    """Give an operand's strides, 0 along the axes it is broadcast over."""
+    if array.ndim == 0:
+        return [0] * ndim
+    return [0 if n == 1 else s for n, s in zip(array.shape, array.strides, strict=True)]
+
+
+def _part(
+    header: Sequence[int],
+    inner: Sequence[int],
+    loops: Sequence[tuple[int, Sequence[int]]],
+    offsets: Sequence[int],
+) -> Part:
+    """Pack parameters; `loops` are the odometers' axes with each operand's stride."""
+    values = [*header, *([0] * (OPERANDS - len(header))), *([0] * len(inner)), *inner]
+    for length, strides in loops:
+        values.extend((length, 0, *strides))
+    template = np.array(values, np.int64).tobytes()
+    return Part(template, ctypes.c_int64 * len(values), tuple(offsets))
+
+
+def _map_parts(operands: list[Array], shape: tuple[int, ...]) -> list[Part]:
+    """Write a map as one nest of loops, or as up to four where two axis orders meet in tiles."""
+    ndim = len(shape)
+    strides = [_strides(a, ndim) for a in operands]
+    if ndim == 0:
+        return [_part([1, 0, 1], [0] * len(operands), [], [0] * len(operands))]
+    others = [axis for axis in fast_axes(operands) if axis != ndim - 1]
+    if not others:
+        return [_map_part(strides, list(enumerate(shape)), [0] * len(operands))]
+    parts = []
+    cross, last = others[0], ndim - 1
+    for first in _tiles(shape[cross]):
+        for second in _tiles(shape[last]):
+            offsets = [s[cross] * first[0] + s[last] * second[0] for s in strides]
+            loops = [(axis, n, 1) for axis, n in enumerate(shape) if axis not in {cross, last}]
+            loops += [(cross, first[1], first[2]), (last, second[1], second[2])]
+            loops += [(cross, first[2], 1), (last, second[2], 1)]
+            parts.append(_nest(strides, loops, offsets))
+    return parts
+
+
+def _tiles(length: int) -> list[tuple[int, int, int]]:
+    """Cut an axis into whole tiles and a rest: start, number of tiles, length of a tile."""
+    count, rest = divmod(length, TILE)
+    found = [(0, count, TILE)] if count else []
+    return found + ([(count * TILE, 1, rest)] if rest else [])
+
+
+def _map_part(
+    strides: list[list[int]], loops: list[tuple[int, int]], offsets: list[int]
+) -> Part:
+    return _nest(strides, [(axis, n, 1) for axis, n in loops], offsets)
+
+
+def _nest(
+    strides: list[list[int]], loops: list[tuple[int, int, int]], offsets: list[int]
+) -> Part:
+    """Pack a nest of loops, each (axis, length, step along the axis), the last one innermost."""
+    *outer, (last, length, _) = loops
+    count = math.prod(n for _, n, _ in outer)
+    entries = [(n, [s[axis] * step for s in strides]) for axis, n, step in outer if n > 1]
+    inner = [s[last] for s in strides]
+    return _part([count, len(entries), length], inner, entries, offsets)
+
+
+def reduce_recipe(
+    program: Program,
+    reducer: Reducer,
+    arrays: Sequence[Array],
+    shape: tuple[int, ...],
+    axes: tuple[int, ...],
+) -> Recipe | None:
+    """Give the recipe to reduce a program's result, None where NumPy's tier does it."""
+    key = (id(program), reducer.name, shape, axes, *[(a.shape, a.strides) for a in arrays])
+    found = _recipes.get(key)
+    if found is not None and found[0] is program:
+        return found[1]
+    if not _program_compiles(program) or not reduces(program, reducer):
+        return _remember(key, program, None)
+    operands, reduction = collapse_reduction(arrays, shape, axes)
+    if not reduction.rows or _against_order(operands, reduction):
+        return _remember(key, program, None)
+    recipe = _reduction_recipe(program, reducer, operands, reduction)
+    return _remember(key, program, recipe)
+
+
+def _against_order(operands: list[Array], reduction: Reduction) -> bool:
+    """Whether a row-wise reduction would read a large operand in strides, lines for single values."""
+    if reduction.columns or reduction.rows[-1] < RUN_MIN:
+        return False
+    last = len(reduction.shape) - 1
+    return any(axis != last for axis in fast_axes(operands))
+
+
+def _reduction_recipe(
+    program: Program, reducer: Reducer, operands: list[Array], reduction: Reduction
+) -> Recipe:
+    shape, by_column = reduction.shape, bool(reduction.columns)
+    strides = [_strides(a, len(shape)) for a in operands]
+    first = len(reduction.outer)
+    last = first + len(reduction.rows)
+    if by_column:
+        kept = [*range(first), *range(last, len(shape) - 1)]
+        runs = list(range(first, last))
+    else:
+        kept, runs = list(range(first)), list(range(first, last - 1))
+    loops = [(shape[axis], [s[axis] for s in strides]) for axis in (*kept, *runs)]
+    inner = [s[-1] for s in strides]
+    positions = math.prod(shape[axis] for axis in kept)
+    count = math.prod(shape[axis] for axis in runs)
+    classes = "".join(_class_of(a) for a in operands)
+    spec = Spec(program, reducer, "column" if by_column else "row", classes)
+    header = [positions, len(kept), shape[-1], len(runs), count]
+    scratch = 0
+    if by_column:
+        levels = (-(-count // PANEL_ROWS)).bit_length() + 1
+        width = 3 if reducer.kind == "var" else 1
+        scratch = levels * spec.strip * width * spec.dtype.itemsize
+    return Recipe(
+        tier.entry_for(spec),
+        program.inputs,
+        (_part(header, inner, loops, [0] * len(operands)),),
+        math.prod(shape),
+        reducer.state_dtypes(spec.dtype),
+        reduction,
+        scratch,
+    )

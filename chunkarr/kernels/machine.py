@@ -1,0 +1,79 @@
+"""Loads object code into the process through LLVM, without Numba.
+
+One execution engine holds all kernels. Importing this file loads LLVM (some 30 ms), so `tier` does it
+when the first kernel is ready to load.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import threading
+from typing import Any
+
+import llvmlite
+import llvmlite.binding as llvm
+
+SYMBOL = "chunkarr_kernel"
+"""The entry of every kernel's object code."""
+
+ALLOWED = frozenset(
+    {"memset", "memcpy", "memmove", "fmod", "fmodf", "floor", "floorf", "ceil", "ceilf"}
+    | {"trunc", "truncf", "rint", "rintf", "fma", "fmaf"}
+)
+"""Functions of the C library that a kernel's object code may call."""
+
+_lock = threading.Lock()
+_engines: list[Any] = []
+
+
+class KernelError(Exception):
+    """A kernel could not be compiled or loaded; its program stays in the NumPy tier."""
+
+
+def callable_from_disk(name: str) -> bool:
+    """Whether kernels may call a function: LLVM's own operations, and a little of libc and libm."""
+    return name.startswith("llvm.") or name in ALLOWED
+
+
+@functools.cache
+def fingerprint() -> str:
+    """Name what object code depends on: the processor, its features and the compiler."""
+    features = llvm.get_host_cpu_features().flatten()
+    version = ".".join(map(str, llvm.llvm_version_info))
+    triple = llvm.get_process_triple()
+    return "|".join((triple, llvm.get_host_cpu_name(), features, llvmlite.__version__, version))
+
+
+@functools.cache
+def _initialise() -> None:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+
+
+def target_machine() -> Any:
+    """Describe this machine to LLVM."""
+    _initialise()
+    return llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
+        cpu=llvm.get_host_cpu_name(),
+        features=llvm.get_host_cpu_features().flatten(),
+        opt=3,
+        reloc="pic",
+        codemodel="small",
+    )
+
+
+def load_object(code: bytes) -> Any:
+    """Make a function from object code; keeps it in memory until the process ends."""
+    with _lock:
+        target = target_machine()
+        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target)
+        engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+        engine.finalize_object()
+        address = engine.get_function_address(SYMBOL)
+        _engines.append((engine, target))
+    if not address:
+        message = "object code has no kernel"
+        raise KernelError(message)
+    # A call through ctypes releases the interpreter lock.
+    return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)

@@ -1,0 +1,233 @@
+"""Decides when a kernel is compiled, and finds it once it is.
+
+Compiling takes 0.1 to 1 s, the first time 0.5 s more to load Numba, so it pays only for long work. An
+entry adds up the time its pieces would take in NumPy; beyond a threshold it is looked up on disk, and
+beyond a higher one a background thread compiles it. Callers never wait: they stay in the NumPy tier
+until the kernel is there, which both tiers' equal bits make invisible.
+
+CHUNKARR_KERNELS=numpy turns compiled kernels off, =compiled compiles before running (for tests).
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import importlib
+import logging
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from chunkarr.kernels import cache
+from chunkarr.kernels.codegen import Spec, source_of
+from chunkarr.kernels.program import Program
+
+Kernel = Callable[..., None]
+
+SECONDS_PER_ELEMENT = 0.6e-9
+"""Time of one operation on one 8-byte element in the NumPy tier."""
+COMPILE_SECONDS = 0.15
+"""Estimated NumPy time from which compiling pays."""
+LOAD_SECONDS = 0.005
+"""Estimated NumPy time from which reading object code pays..."""
+FIRST_LOAD_SECONDS = 0.05
+"""...and from which it pays to load LLVM for it."""
+EXPECTED_MAX = 1024
+EXIT_SECONDS_MAX = 60.0
+
+_log = logging.getLogger("chunkarr.kernels")
+
+
+@dataclass(eq=False, slots=True)
+class Entry:
+    """One kernel, wanted or ready."""
+
+    spec: Spec
+    cost: float
+    """Seconds the NumPy tier takes per element."""
+    kernel: Kernel | None = None
+    seconds: float = 0.0
+    """NumPy time spent or announced so far."""
+    looked_up: bool = False
+    queued: bool = False
+    failed: bool = False
+    key: str = field(default="")
+
+
+_mode = os.environ.get("CHUNKARR_KERNELS", "auto")
+_lock = threading.RLock()
+_entries: dict[Spec, Entry] = {}
+_expected: dict[Program, int] = {}
+_queue: deque[Entry] = deque()
+_thread: threading.Thread | None = None
+_compiling = False
+_closed = False
+
+
+def mode() -> str:
+    """Say which tiers run: "auto", "numpy" or "compiled"."""
+    return _mode
+
+
+def set_mode(name: str) -> str:
+    """Choose the tiers as CHUNKARR_KERNELS does; gives the former choice."""
+    global _mode  # noqa: PLW0603 - the one setting of this module
+    if name not in {"auto", "numpy", "compiled"}:
+        message = f"kernels must be 'auto', 'numpy' or 'compiled', not {name!r}"
+        raise ValueError(message)
+    former, _mode = _mode, name
+    return former
+
+
+def entry_for(spec: Spec) -> Entry:
+    """Give the entry of a kernel, the same one for equal specs."""
+    with _lock:
+        entry = _entries.get(spec)
+        if entry is None:
+            entry = _entries[spec] = Entry(spec, _cost(spec))
+            entry.seconds = _expected.get(spec.program, 0) * entry.cost
+        return entry
+
+
+def kernels_ready() -> int:
+    """Count the kernels in memory."""
+    with _lock:
+        return sum(entry.kernel is not None for entry in _entries.values())
+
+
+def _cost(spec: Spec) -> float:
+    widths = [op.dtype.itemsize for op in spec.program.ops] or [8]
+    if spec.reducer is not None:
+        widths.extend([spec.dtype.itemsize] * (3 if spec.reducer.kind == "var" else 1))
+    return SECONDS_PER_ELEMENT * sum(widths) / 8
+
+
+def request(program: Program, elements_total: int) -> None:
+    """Announce work, so that a kernel worth compiling is started by the first piece."""
+    with _lock:
+        if len(_expected) >= EXPECTED_MAX:
+            _expected.clear()
+        _expected[program] = elements_total
+        for entry in _entries.values():
+            if entry.kernel is None and entry.spec.program == program:
+                entry.seconds += elements_total * entry.cost
+
+
+def kernel_for(entry: Entry, elements: int) -> Kernel | None:
+    """Give an entry's kernel if it is ready; else count `elements` of work and do what they warrant."""
+    if entry.kernel is not None or entry.failed:
+        return entry.kernel
+    if _mode == "compiled":
+        _build(entry)
+        if entry.failed:
+            message = f"no kernel could be compiled for {entry.spec}"
+            raise RuntimeError(message)
+        return entry.kernel
+    entry.seconds += elements * entry.cost
+    if not entry.looked_up:
+        loaded = "chunkarr.kernels.machine" in sys.modules
+        if entry.seconds >= (LOAD_SECONDS if loaded else FIRST_LOAD_SECONDS):
+            entry.looked_up = True
+            _load(entry)
+    if entry.kernel is None and not entry.queued and entry.seconds >= COMPILE_SECONDS:
+        _enqueue(entry)
+    return entry.kernel
+
+
+def _key(entry: Entry) -> tuple[str, str]:
+    source = source_of(entry.spec)
+    if not entry.key:
+        entry.key = hashlib.sha256(source.encode()).hexdigest()[:40]
+    return source, entry.key
+
+
+def _machine() -> Any:
+    # LLVM is loaded with the first kernel, not with the package.
+    return importlib.import_module("chunkarr.kernels.machine")
+
+
+def _load(entry: Entry) -> None:
+    """Take a kernel from disk if it is there."""
+    _, key = _key(entry)
+    if not cache.contains(key):
+        return
+    try:
+        machine = _machine()
+        code = cache.read(key, machine.fingerprint())
+        if code is not None:
+            entry.kernel = machine.load_object(code)
+    except Exception:  # noqa: BLE001 - without a kernel the NumPy tier serves
+        _log.debug("could not load a cached kernel", exc_info=True)
+
+
+def _build(entry: Entry) -> None:
+    """Load or compile a kernel; a failure leaves the program to the NumPy tier."""
+    if not entry.looked_up:
+        entry.looked_up = True
+        _load(entry)
+    if entry.kernel is not None:
+        return
+    try:
+        machine = _machine()
+        compiler = importlib.import_module("chunkarr.kernels.compile")
+        source, key = _key(entry)
+        code = compiler.compile_kernel(source, key)
+        entry.kernel = machine.load_object(code)
+        cache.write(key, machine.fingerprint(), code)
+    except Exception:  # noqa: BLE001 - without a kernel the NumPy tier serves
+        entry.failed = True
+        _log.debug("could not compile a kernel", exc_info=True)
+
+
+def _enqueue(entry: Entry) -> None:
+    global _thread  # noqa: PLW0603 - one thread per process
+    with _lock:
+        if entry.queued or _closed:
+            return
+        entry.queued = True
+        _queue.append(entry)
+        if _thread is None:
+            _thread = threading.Thread(target=_work, name="chunkarr-compile", daemon=True)
+            _thread.start()
+
+
+def _work() -> None:
+    global _thread, _compiling  # noqa: PLW0603 - one thread per process
+    while True:
+        with _lock:
+            if not _queue or _closed:
+                _thread, _compiling = None, False
+                return
+            entry = _queue.popleft()
+            _compiling = True
+        _build(entry)
+
+
+def _close() -> None:
+    # A thread inside LLVM must not outlive the interpreter, so the exit waits for the kernel in hand.
+    global _closed  # noqa: PLW0603 - set once
+    with _lock:
+        _closed = True
+        _queue.clear()
+        thread = _thread
+    if thread is not None:
+        thread.join(EXIT_SECONDS_MAX)
+
+
+def _after_fork() -> None:
+    # The child has no compile thread. If that thread held Numba's lock, nobody will release it.
+    global _lock, _thread, _closed, _compiling  # noqa: PLW0603 - a new process
+    _closed = _compiling
+    _lock, _thread, _compiling = threading.RLock(), None, False
+    _queue.clear()
+    for entry in _entries.values():
+        entry.queued = False
+
+
+atexit.register(_close)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,461 @@
+"""NumPy's names on chunked arrays, assembled from the function chapters.
+
+A name is here if it runs out of core. Names that are not raise through `not_yet`, which says what
+is nearest; nothing gathers an array silently.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from chunkarr import engine
+from chunkarr.arrays import Array, wrap
+from chunkarr.dispatch import (
+    convert,
+    give,
+    lift,
+    lift_sequence,
+    masked_functions,
+    ndarray_of,
+    refuse,
+    small,
+)
+from chunkarr.errors import NotYetError
+from chunkarr.expr.affine import Affine
+from chunkarr.expr.build import constant
+from chunkarr.functions import creation, elementwise, manipulation, products, reductions, views
+from chunkarr.functions.views import NewShape
+from chunkarr.settings import settings
+from chunkarr.ufuncs import TABLE
+
+Function = Callable[..., Any]
+
+# -- creation ------------------------------------------------------------------------------------
+
+
+def array(  # noqa: PLR0913 - NumPy's signature
+    object: Any,  # noqa: A002 - NumPy's name
+    dtype: Any = None,
+    *,
+    copy: bool | None = True,
+    order: str | None = "K",
+    subok: bool = False,  # noqa: ARG001
+    ndmin: int = 0,
+    like: Any = None,  # noqa: ARG001
+) -> Array:
+    """Make an array of its own from anything array-like."""
+    if isinstance(object, Array):
+        made = object.copy() if copy else object
+        if dtype is not None and np.dtype(dtype) != made.dtype:
+            made = made.astype(dtype)
+    elif isinstance(object, list | tuple) and _holds_arrays(object):
+        parts = [array(item, dtype) for item in object]
+        made = stack(parts)
+    else:
+        owned = np.array(object, dtype, copy=copy, order=order)  # type: ignore[arg-type]
+        made = Array.of(owned, owned=owned is not object)
+    if made.ndim < ndmin:
+        made = made[(None,) * (ndmin - made.ndim)]
+    return made
+
+
+def _holds_arrays(values: Sequence[Any]) -> bool:
+    return any(
+        isinstance(v, Array) or (isinstance(v, list | tuple) and _holds_arrays(v)) for v in values
+    )
+
+
+def asarray(a: Any, dtype: Any = None, order: Any = None, *, copy: bool | None = None, chunks: Any = None
+            ) -> Array:
+    """Give an array for anything array-like; an ndarray is looked at, and copied when written."""
+    made = array(a, dtype, copy=copy, order=order)
+    return made if chunks is None else made.rechunk(chunks)  # type: ignore[attr-defined,no-any-return]
+
+
+asanyarray = asarray
+
+
+def ascontiguousarray(a: Any, dtype: Any = None) -> Array:
+    """Give an array in C order of at least one axis."""
+    return array(a, dtype, copy=None, order="C", ndmin=1)
+
+
+def _maker(function: Function, numpy_function: Function) -> Function:
+    """Make a public creation function: NumPy's own where the result is small."""
+
+    def public(*args: Any, chunks: Any = None, **kwargs: Any) -> Any:
+        for name in ("order", "device", "like", "subok"):
+            kwargs.pop(name, None)
+        plain = [_python(a) for a in args]
+        named = {k: _python(v) for k, v in kwargs.items()}
+        result = function(*plain, **named)
+        first = result[0] if isinstance(result, tuple) else result
+        if first.nbytes <= settings().eager_bytes and settings().eager_bytes:
+            made = give(numpy_function(*plain, **named))
+        else:
+            made = give(result)
+        return made.rechunk(chunks) if chunks is not None else made
+
+    public.__name__ = public.__qualname__ = numpy_function.__name__
+    public.__doc__ = function.__doc__
+    public.__module__ = "chunkarr"
+    return public
+
+
+def _python(value: Any) -> Any:
+    """Give a zero-dimensional array as the NumPy scalar it stands for."""
+    if isinstance(value, Array):
+        if value.ndim == 0:
+            return value.compute()[()]
+        return value.compute()
+    return convert(value, lambda a: a.compute()[()] if a.ndim == 0 else a.compute())
+
+
+def _like(function: Function, numpy_function: Function) -> Function:
+    def public(a: Any, *args: Any, chunks: Any = None, **kwargs: Any) -> Array:
+        for name in ("order", "device", "subok"):
+            kwargs.pop(name, None)
+        whole = a if isinstance(a, Array) else asarray(a)
+        plain = [_python(v) for v in args]
+        named = {k: _python(v) for k, v in kwargs.items()}
+        shown = constant(np.zeros((), whole.dtype), shape=whole.shape)
+        made = wrap(function(shown, *plain, **named))
+        if made.nbytes <= settings().eager_bytes and settings().eager_bytes:
+            prototype = np.broadcast_to(np.zeros((), whole.dtype), whole.shape)
+            made = Array.of(numpy_function(prototype, *plain, **named, subok=False))
+            if made.in_memory is not None and not made.in_memory.flags.c_contiguous:
+                made = Array.of(np.ascontiguousarray(made.in_memory))
+        return made.rechunk(chunks) if chunks is not None else made  # type: ignore[attr-defined,no-any-return]
+
+    public.__name__ = public.__qualname__ = numpy_function.__name__
+    public.__doc__ = function.__doc__
+    public.__module__ = "chunkarr"
+    return public
+
+
+zeros = _maker(creation.zeros, np.zeros)
+ones = _maker(creation.ones, np.ones)
+empty = _maker(creation.empty, np.empty)
+full = _maker(creation.full, np.full)
+arange = _maker(creation.arange, np.arange)
+linspace = _maker(creation.linspace, np.linspace)
+eye = _maker(creation.eye, np.eye)
+identity = _maker(creation.identity, np.identity)
+zeros_like = _like(creation.zeros_like, np.zeros_like)
+ones_like = _like(creation.ones_like, np.ones_like)
+empty_like = _like(creation.empty_like, np.empty_like)
+full_like = _like(creation.full_like, np.full_like)
+
+
+def fromfunction(function: Function, shape: Any, *, dtype: Any = float, **kwargs: Any) -> Any:
+    """Call a function with one array of positions per axis."""
+    lengths = (shape,) if isinstance(shape, int) else tuple(shape)
+    places = [wrap(creation.index_along(lengths, axis, dtype)) for axis in range(len(lengths))]
+    return function(*places, **kwargs)
+
+
+# -- elementwise, reductions, joining --------------------------------------------------------------
+
+where_lifted = lift(elementwise.where, np.where, convert_first=3)
+
+
+def where(condition: Any, x: Any = np._NoValue, y: Any = np._NoValue) -> Any:  # type: ignore[attr-defined]  # noqa: SLF001
+    """Choose elementwise between two arrays."""
+    if x is np._NoValue or y is np._NoValue:  # type: ignore[attr-defined]  # noqa: SLF001
+        whole = asarray(condition)
+        if not small([whole]):
+            raise refuse("where(condition)", "give x and y, or use x[condition]")
+        return give(np.where(ndarray_of(whole)))
+    return where_lifted(condition, x, y)
+
+
+clip = lift(elementwise.clip, np.clip)
+around = lift(elementwise.around, np.around, scalar=True)
+round = around  # noqa: A001 - NumPy's name
+isclose = lift(elementwise.isclose, np.isclose, convert_first=2)
+nan_to_num = lift(elementwise.nan_to_num, np.nan_to_num)
+angle = lift(elementwise.angle, np.angle)
+iscomplex = lift(elementwise.iscomplex, np.iscomplex)
+isreal = lift(elementwise.isreal, np.isreal)
+
+
+def astype(x: Array, dtype: Any, /, *, copy: bool = True) -> Array:
+    """Convert to a dtype."""
+    return x.astype(dtype, copy=copy)  # type: ignore[attr-defined,no-any-return]
+
+
+def allclose(
+    a: Any, b: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False  # noqa: FBT001, FBT002
+) -> bool:
+    """Tell whether all elements are close."""
+    return bool(isclose(a, b, rtol, atol, equal_nan).all())
+
+
+def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> bool:  # noqa: FBT001, FBT002
+    """Tell whether two arrays have the same shape and elements."""
+    left, right = asarray(a1), asarray(a2)
+    if left.shape != right.shape:
+        return False
+    same = TABLE["equal"](left, right)
+    if equal_nan and left.dtype.kind in "fcmM":
+        same = same | (TABLE["isnan"](left) & TABLE["isnan"](right))
+    return bool(same.all())
+
+
+sum = lift(reductions.sum, np.sum, scalar=True)  # noqa: A001
+prod = lift(reductions.prod, np.prod, scalar=True)
+mean = lift(reductions.mean, np.mean, scalar=True)
+var = lift(reductions.var, np.var, scalar=True)
+std = lift(reductions.std, np.std, scalar=True)
+min = lift(reductions.min, np.min, scalar=True)  # noqa: A001
+max = lift(reductions.max, np.max, scalar=True)  # noqa: A001
+amin, amax = min, max
+any = lift(reductions.any, np.any, scalar=True)  # noqa: A001
+all = lift(reductions.all, np.all, scalar=True)  # noqa: A001
+argmin = lift(reductions.argmin, np.argmin, scalar=True)
+argmax = lift(reductions.argmax, np.argmax, scalar=True)
+ptp = lift(reductions.ptp, np.ptp, scalar=True)
+count_nonzero = lift(reductions.count_nonzero, np.count_nonzero, scalar=True)
+cumsum = lift(reductions.cumsum, np.cumsum)
+cumprod = lift(reductions.cumprod, np.cumprod)
+concatenate = lift_sequence(manipulation.concatenate, np.concatenate)
+concat = concatenate
+stack = lift_sequence(manipulation.stack, np.stack)
+vstack = lift_sequence(manipulation.vstack, np.vstack)
+hstack = lift_sequence(manipulation.hstack, np.hstack)
+roll = lift(manipulation.roll, np.roll)
+sort = lift(products.sort, np.sort)
+vdot = lift(products.vdot, np.vdot, scalar=True, convert_first=2)
+_dot = lift(products.dot, np.dot, scalar=True, convert_first=2, eager=False)
+_cholesky = lift(products.cholesky, np.linalg.cholesky)
+
+masked_functions.update(
+    sum=reductions.sum,
+    prod=reductions.prod,
+    mean=reductions.mean,
+    var=reductions.var,
+    std=reductions.std,
+    any=reductions.any,
+    all=reductions.all,
+    count_nonzero=lambda a, where: reductions.sum(
+        elementwise.cast(a, bool), dtype=np.int64, where=where
+    ),
+)
+
+
+def dot(a: Any, b: Any, out: Array | None = None) -> Any:
+    """Multiply matrices and vectors as `numpy.dot` does."""
+    pair = [v for v in (a, b) if isinstance(v, Array)]
+    if small(pair):
+        sizes = [np.size(v) if not isinstance(v, Array) else v.size for v in (a, b)]
+        if sizes[0] * sizes[1] <= 1 << 20:
+            plain = [ndarray_of(v) if isinstance(v, Array) else v for v in (a, b)]
+            result = give(np.dot(*plain))
+            return result if out is None else _into(result, out)
+    return _dot(a, b, out=out)
+
+
+def _into(result: Array, out: Array) -> Array:
+    out[...] = result
+    return out
+
+
+# -- views ---------------------------------------------------------------------------------------
+
+
+def _viewer(lens_for: Function, *, writable: bool = True) -> Function:
+    def public(a: Any, *args: Any, **kwargs: Any) -> Array:
+        whole = a if isinstance(a, Array) else asarray(a)
+        lens = lens_for(whole.shape, *args, **kwargs)
+        return whole.view_through(lens, writable=writable)
+
+    public.__name__ = public.__qualname__ = lens_for.__name__
+    public.__doc__ = lens_for.__doc__
+    public.__module__ = "chunkarr"
+    return public
+
+
+transpose = _viewer(views.transpose)
+permute_dims = transpose
+matrix_transpose = _viewer(views.matrix_transpose)
+swapaxes = _viewer(views.swapaxes)
+moveaxis = _viewer(views.moveaxis)
+squeeze = _viewer(views.squeeze)
+expand_dims = _viewer(views.expand_dims)
+flip = _viewer(views.flip)
+fliplr = _viewer(views.fliplr)
+flipud = _viewer(views.flipud)
+diagonal = _viewer(views.diagonal, writable=False)
+
+
+def broadcast_to(array: Any, shape: Any, subok: bool = False) -> Array:  # noqa: ARG001, FBT001, FBT002
+    """Stretch to a shape: a read-only view."""
+    whole = asarray(array)
+    return whole.view_through(views.broadcast_to(whole.shape, shape), writable=False)
+
+
+def reshape(
+    a: Any, /, shape: Any, order: str = "C", *, copy: bool | None = None
+) -> Array:
+    """Give the elements under another shape: a view where NumPy has one, else a copy."""
+    whole = a if isinstance(a, Array) else asarray(a)
+    if order == "F":
+        turned = reshape(transpose(whole), views.reshape(whole.shape, shape).shape[::-1], copy=copy)
+        return transpose(turned)
+    lens = views.reshape(whole.shape, shape)
+    possible = Array(base=whole, lens=lens)._strides() is not None  # noqa: SLF001
+    if not possible and copy is False:
+        message = "Unable to avoid creating a copy while reshaping."
+        raise ValueError(message)
+    seen = whole.view_through(lens)
+    if possible and not copy:
+        return seen
+    return seen.copy()
+
+
+def ravel(a: Any, order: str = "C") -> Array:
+    """Give the elements on one axis: a view where NumPy has one."""
+    whole = a if isinstance(a, Array) else asarray(a)
+    if order == "F":
+        return ravel(transpose(whole))
+    if whole.ndim == 1 and whole.strides == (whole.itemsize,):
+        return whole.view_through(Affine.identity(whole.shape))
+    lens = NewShape((whole.size,))
+    seen = whole.view_through(lens)
+    strides = Array(base=whole, lens=lens)._strides()  # noqa: SLF001
+    contiguous = strides in ((whole.itemsize,), None) and strides is not None
+    return seen if contiguous else seen.copy()
+
+
+def real(val: Any) -> Array:
+    """Give the real part: a view of complex values."""
+    whole = asarray(val)
+    return _real(whole) if whole.is_scalar else whole.real  # type: ignore[attr-defined,no-any-return]
+
+
+def imag(val: Any) -> Array:
+    """Give the imaginary part: a view of complex values."""
+    whole = asarray(val)
+    return _imag(whole) if whole.is_scalar else whole.imag  # type: ignore[attr-defined,no-any-return]
+
+
+_real = lift(elementwise.real, np.real, scalar=True)
+_imag = lift(elementwise.imag, np.imag, scalar=True)
+
+
+def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Array]:
+    """Cut into views of equal size, or at positions."""
+    return _split(ary, indices_or_sections, axis, even=True)
+
+
+def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Array]:
+    """Cut into views, the first ones longer where it does not come out even."""
+    return _split(ary, indices_or_sections, axis, even=False)
+
+
+def _split(ary: Any, sections: Any, axis: int, *, even: bool) -> list[Array]:
+    whole = asarray(ary)
+    number = views.normalize_axis(axis, whole.ndim)
+    out = []
+    for start, stop in views.split_points(whole.shape[number], sections, even=even):
+        out.append(whole[(slice(None),) * number + (slice(start, stop),)])
+    return out
+
+
+def copy(a: Any, order: str = "K", subok: bool = False) -> Array:  # noqa: ARG001, FBT001, FBT002
+    """Give an array of its own with the same value."""
+    return array(a)
+
+
+def shape(a: Any) -> tuple[int, ...]:
+    """Give the lengths of the axes."""
+    return a.shape if isinstance(a, Array) else np.shape(a)
+
+
+def ndim(a: Any) -> int:
+    """Give the number of axes."""
+    return a.ndim if isinstance(a, Array) else np.ndim(a)
+
+
+def size(a: Any, axis: int | None = None) -> int:
+    """Give the number of elements, in all or along an axis."""
+    if not isinstance(a, Array):
+        return np.size(a, axis)
+    return a.size if axis is None else a.shape[axis]
+
+
+linalg = SimpleNamespace(
+    cholesky=_cholesky,
+    LinAlgError=np.linalg.LinAlgError,
+    matmul=TABLE["matmul"],
+)
+
+
+# -- computing several at once, and what is missing -------------------------------------------------
+
+
+def compute(*arrays: Any) -> tuple[Any, ...]:
+    """Compute several arrays in one plan, with one pass over what they share; gives ndarrays."""
+    lazy = [a for a in arrays if isinstance(a, Array)]
+    found = iter(engine.values(*(a.to_expr() for a in lazy)))
+    return tuple(next(found) if isinstance(a, Array) else a for a in arrays)
+
+
+def persist(*arrays: Array) -> tuple[Array, ...]:
+    """Compute several arrays in one plan and hold their values."""
+    engine.persist(*(a.to_expr() for a in arrays))
+    for each in arrays:
+        each.persist()
+    return arrays
+
+
+ALTERNATIVES = {
+    "argsort": "sort runs on any size",
+    "median": "mean, or sort of one axis and an index, run on any size",
+    "percentile": "sort of one axis and an index run on any size",
+    "quantile": "sort of one axis and an index run on any size",
+    "nonzero": "x[mask] and count_nonzero run on any size",
+    "unique": "sort runs on any size",
+    "tensordot": "matmul runs on any size",
+    "einsum": "matmul, transpose and sum run on any size",
+    "inner": "matmul runs on any size",
+    "linalg.solve": "linalg.cholesky and matmul run on any size",
+    "apply_along_axis": "ufuncs and reductions with axis= run on any size",
+    "nansum": "where(isnan(x), 0, x).sum() runs on any size",
+    "nanmean": "x.mean(where=~isnan(x)) runs on any size",
+    "average": "(x * w).sum() / w.sum() runs on any size",
+    "histogram": "sums of comparisons, (x < edge).sum(), run on any size",
+    "tile": "concatenate and broadcast_to run on any size",
+    "repeat": "broadcast_to and reshape run on any size",
+    "diff": "x[1:] - x[:-1] runs on any size",
+    "take": "slices and boolean masks run on any size",
+}
+
+
+def not_yet(name: str) -> NotYetError:
+    """Make the error for a NumPy function that does not run on chunked arrays yet."""
+    if name in ALTERNATIVES:
+        return refuse(name, f"nearest: {ALTERNATIVES[name]}")
+    close = difflib.get_close_matches(name, [n for n in globals() if n in dir(np)], n=1, cutoff=0.6)
+    hint = f"nearest: chunkarr.{close[0]}" if close else "compute it on x.compute() where x fits"
+    return refuse(name, hint)
+
+
+def find(function: Function) -> Function | None:
+    """Give chunkarr's function for a function of NumPy, or None."""
+    name = function.__name__
+    if getattr(np.linalg, name, None) is function:
+        found: Function | None = getattr(linalg, name, None)
+        return found
+    if getattr(np, name, None) is not function:
+        return None
+    if name in TABLE:
+        return TABLE[name]
+    own = globals().get(name)
+    return own if callable(own) else None
+

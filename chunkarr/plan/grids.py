@@ -1,0 +1,145 @@
+"""Choosing how a step's index space is cut.
+
+Hard facts first: where an output store can only be written in whole chunks, cells are multiples of
+them. Then soft ones: cells that follow the chunks of the sources read each of them once. Then size:
+cells grow along the last axes, where memory and files are contiguous, until they hold the wanted
+number of elements, and shrink when the memory limit asks for it. The cut depends on shapes, dtypes,
+settings and stores, never on the number of workers, because the bits of a sum depend on it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from chunkarr.grid import Grid
+from chunkarr.plan.recipe import Recipe
+from chunkarr.storage.store import Store
+
+REDUCED_DEPTH = 256
+"""Cells reach this far along reduced axes, so that partial results are a small part of the input."""
+
+
+def projected_cut(store: Store, recipe_shape: Sequence[int], terms: Iterable[tuple[int, int, int]]
+                  ) -> tuple[int, ...] | None:
+    """Give a store's chunk shape along the axes of a recipe that reads it, or None if it has none."""
+    if store.addressable or store.grid.size <= 1:
+        return None
+    cut = [0] * len(recipe_shape)
+    for (axis, _, stride), n in zip(terms, store.grid.chunk_shape, strict=True):
+        if axis >= 0 and stride:
+            cut[axis] = max(cut[axis], max(1, n // abs(stride)))
+    return tuple(cut)
+
+
+def preferred_cut(recipes: Sequence[Recipe]) -> tuple[int, ...] | None:
+    """Give the cut of the largest stored source, 0 on axes where it has no wish."""
+    best: tuple[int, tuple[int, ...]] | None = None
+    for recipe in recipes:
+        for leaf in recipe.leaves:
+            store = getattr(leaf, "store", None)
+            affine = getattr(leaf, "affine", None)
+            if store is None or affine is None:
+                continue
+            cut = projected_cut(store, recipe.shape, affine.terms)
+            if cut is not None and (best is None or store.bytes_size > best[0]):
+                best = store.bytes_size, cut
+    return None if best is None else best[1]
+
+
+def write_unit(shape: Sequence[int], stores: Sequence[Store]) -> tuple[int, ...] | Grid:
+    """Give the unit that cells must be multiples of, or the irregular grid they must follow."""
+    unit = [1] * len(shape)
+    for store in stores:
+        grid = store.write_grid
+        if grid is None:
+            continue
+        if not grid.regular:
+            return grid
+        for axis, cut in enumerate(grid.axes):
+            assert isinstance(cut, int)
+            unit[axis] = math.lcm(unit[axis], min(cut, max(1, shape[axis])))
+    return tuple(unit)
+
+
+def choose_cut(  # noqa: PLR0913 - each is a separate fact about the step
+    shape: Sequence[int],
+    elements: int,
+    unit: Sequence[int],
+    wish: Sequence[int] | None = None,
+    reduced: Sequence[tuple[int, ...]] = (),
+) -> tuple[int, ...]:
+    """Give the cell shape of about `elements` elements.
+
+    >>> choose_cut((1000, 1000), 4000, (1, 1))
+    (4, 1000)
+    >>> choose_cut((1000, 1000), 4000, (1, 1), wish=(100, 10))
+    (100, 40)
+    """
+    step = [
+        math.lcm(u, w) if w and math.lcm(u, w) <= max(u, w) else u
+        for u, w in zip(unit, wish or (0,) * len(unit), strict=True)
+    ]
+    cell = [max(1, min(n, s)) for n, s in zip(shape, step, strict=True)]
+    depth = {axis for axes in reduced for axis in axes}
+    if depth and len(depth) < len(shape):
+        _grow(cell, shape, step, sorted(depth, reverse=True), min(elements, _deep(cell, shape, depth)))
+    _grow(cell, shape, step, range(len(shape) - 1, -1, -1), elements)
+    return tuple(cell)
+
+
+def _deep(cell: Sequence[int], shape: Sequence[int], depth: set[int]) -> int:
+    """Elements of a cell that reaches `REDUCED_DEPTH` far along the reduced axes."""
+    want = min(REDUCED_DEPTH, math.prod(shape[axis] for axis in depth))
+    have = math.prod(cell[axis] for axis in depth)
+    return max(math.prod(cell), math.prod(cell) * want // max(1, have))
+
+
+def _grow(
+    cell: list[int], shape: Sequence[int], step: Sequence[int], order: Iterable[int], elements: int
+) -> None:
+    """Lengthen a cell along the axes in order while it stays within `elements`."""
+    for axis in order:
+        rest = math.prod(cell) // max(1, cell[axis])
+        most = elements // max(1, rest)
+        if most >= shape[axis]:
+            cell[axis] = max(1, shape[axis])
+        elif most > cell[axis]:
+            cell[axis] = most // step[axis] * step[axis]
+            return
+
+
+def shrink(cell: Sequence[int], unit: Sequence[int]) -> tuple[int, ...] | None:
+    """Halve the longest-reaching axis of a cell, keeping multiples of the unit; None at the unit."""
+    for axis, (n, u) in enumerate(zip(cell, unit, strict=True)):
+        if n > u:
+            half = max(u, n // 2 // u * u)
+            return (*cell[:axis], half, *cell[axis + 1 :])
+    return None
+
+
+def reads_per_chunk(grid: Grid, recipe: Recipe) -> list[tuple[int, float]]:
+    """Estimate, for each stored leaf, how many times its chunks are decoded under a grid."""
+    out = []
+    for position, leaf in enumerate(recipe.leaves):
+        store = getattr(leaf, "store", None)
+        affine = getattr(leaf, "affine", None)
+        if store is None or affine is None or store.addressable or not store.grid.size:
+            continue
+        cell = grid.chunk_shape
+        ratio = 1.0
+        for (axis, _, stride), chunk, n in zip(
+            affine.terms, store.grid.chunk_shape, store.shape, strict=True
+        ):
+            reach = abs(stride) * (cell[axis] - 1) + 1 if axis >= 0 else 1
+            reach = min(n, reach)
+            span = abs(stride) * max(1, grid.shape[axis] - 1) + 1 if axis >= 0 else 1
+            if reach < min(chunk, span):
+                ratio *= min(chunk, span) / reach
+        # Axes of the step that the leaf does not depend on read it again for each of their cells.
+        used = {term.axis for term in affine.terms}
+        for axis, count in enumerate(grid.counts):
+            if axis not in used:
+                ratio *= count
+        out.append((position, ratio))
+    return out

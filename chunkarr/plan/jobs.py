@@ -1,0 +1,150 @@
+"""Which nodes get a store, and which of those share a step.
+
+A job is a node whose value is put into a store: a wanted result, a reduction, a value that a live
+name still holds, and whatever cannot be computed inside a box of its user. Jobs over the same index
+space that read a common source and do not need each other become one group: one scan of the source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from chunkarr.expr.node import (
+    Algorithm,
+    Compress,
+    Contract,
+    Expr,
+    Generate,
+    Map,
+    Reduce,
+    Regrid,
+    Reshape,
+    Scan,
+    Source,
+    View,
+)
+
+NOTHING: frozenset[int] = frozenset()
+
+PLACED = (Reduce, Scan, Compress, Contract, Algorithm, Reshape)
+"""Kinds whose value stands in a store before anything reads it."""
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A node to be stored."""
+
+    node: Expr
+    shape: tuple[int, ...]
+    """The index space that is visited to make it."""
+    needs: frozenset[int]
+    """Ids of the job nodes whose stores it reads."""
+    skewed: frozenset[int]
+    """Those of `needs` that it reads elsewhere than at its own index."""
+    sources: frozenset[int]
+    """Ids of the stores it reads."""
+
+    @classmethod
+    def plain(cls, node: Expr) -> Job:
+        """Give the job of copying a value whose own needs are met."""
+        return cls(node, node.shape, NOTHING, NOTHING, NOTHING)
+
+    @property
+    def sweeps(self) -> bool:
+        """Whether it can share its visit with other jobs."""
+        return not isinstance(self.node, Scan | Compress | Contract | Algorithm | Reshape)
+
+
+@dataclass(slots=True, eq=False)
+class Group:
+    """Jobs that share one visit of their index space."""
+
+    jobs: list[Job] = field(default_factory=list)
+
+
+def find_jobs(order: Sequence[Expr], wanted: Iterable[Expr], kept: set[int]) -> list[Job]:
+    """List the jobs among nodes that stand in topological order."""
+    chosen = {id(node) for node in wanted if not isinstance(node, Source)}
+    for node in order:
+        if isinstance(node, PLACED):
+            chosen.add(id(node))
+        elif id(node) in kept and not isinstance(node, Source | Generate | View):
+            chosen.add(id(node))
+        if isinstance(node, View) and not node.affine.boxed:
+            below = node.operands[0]
+            if not isinstance(below, Source | Generate):
+                chosen.add(id(below))
+    reach: dict[int, Reach] = {}
+    jobs = []
+    for node in order:
+        below = _reach(node, reach)
+        if id(node) in chosen:
+            shape = node.operands[0].shape if isinstance(node, Reduce) else node.shape
+            jobs.append(Job(node, shape, *below))
+            reach[id(node)] = Reach(frozenset((id(node),)), NOTHING, NOTHING)
+        else:
+            reach[id(node)] = below
+    return jobs
+
+
+class Reach(NamedTuple):
+    """What a node reads: jobs, those of them at other indices than its own, and stores."""
+
+    needs: frozenset[int]
+    skewed: frozenset[int]
+    sources: frozenset[int]
+
+
+def _reach(node: Expr, reach: dict[int, Reach]) -> Reach:
+    if isinstance(node, Source):
+        return Reach(NOTHING, NOTHING, frozenset((id(node.store),)))
+    total = Reach(NOTHING, NOTHING, NOTHING)
+    straight = isinstance(node, Map | Regrid | Reduce)
+    for operand in node.operands:
+        needs, skewed, sources = reach[id(operand)]
+        same = straight and (isinstance(node, Reduce) or operand.shape == node.shape)
+        more = Reach(needs, skewed if same else needs, sources)
+        if all(b <= a for a, b in zip(total, more, strict=True)):
+            continue
+        total = Reach(*(a | b for a, b in zip(total, more, strict=True)))
+    return total
+
+
+def group_jobs(jobs: Sequence[Job]) -> list[Group]:
+    """Put jobs that can share a scan together, keeping an order in which needs come first."""
+    groups: list[Group] = []
+    place: dict[int, int] = {}
+    made = {id(job.node): job for job in jobs}
+    for job in jobs:
+        # A need can be read in the same visit if it is stored box by box at the reader's own index.
+        late = {
+            need
+            for need in job.needs - job.skewed
+            if isinstance(made[need].node, Map | Regrid) and made[need].shape == job.shape
+        }
+        first = max((place[need] + (need not in late) for need in job.needs), default=0)
+        spot = len(groups)
+        if job.sweeps:
+            for number in range(first, len(groups)):
+                if _fits(job, groups[number]):
+                    spot = number
+                    break
+        if spot == len(groups):
+            groups.append(Group())
+        groups[spot].jobs.append(job)
+        place[id(job.node)] = spot
+    return groups
+
+
+def _fits(job: Job, group: Group) -> bool:
+    first = group.jobs[0]
+    if not first.sweeps or first.shape != job.shape:
+        return False
+    return any(
+        bool(job.sources & other.sources)
+        or bool(job.needs & other.needs)
+        or id(other.node) in job.needs
+        for other in group.jobs
+    )

@@ -1,0 +1,65 @@
+"""What planning gives: steps, the table that explains them, and where the results will be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from chunkarr.expr.node import Expr
+from chunkarr.scheduler.steps import Step
+from chunkarr.storage.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A value that is wanted, and the store it goes to; without one the planner picks a place."""
+
+    expr: Expr
+    store: Store | None = None
+    chunks: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a plan may use; all but `workers` and `bytes_available` decide about bits."""
+
+    bytes_limit: int
+    """The memory limit of all processes together."""
+    bytes_available: int
+    """What of it is free for this plan."""
+    chunk_bytes: int
+    workers: int
+    shares_memory: bool = True
+
+    @property
+    def bytes_share(self) -> int:
+        """Most bytes one task should hold: many tasks fit, whoever runs them."""
+        return max(1, self.bytes_limit // 16)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of `explain()`."""
+
+    name: str
+    where: str
+    tasks: int
+    bytes_read: int
+    bytes_written: int
+    bytes_peak: int
+    passes: int
+    seconds: float
+
+
+@dataclass(slots=True)
+class Plan:
+    """Steps in order, with what they need and what they leave."""
+
+    steps: list[Step] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    results: list[Store] = field(default_factory=list)
+    """One store per target."""
+    kept: list[tuple[Expr, Store]] = field(default_factory=list)
+    """Values that are computed on the way and stay, with the nodes whose values they are."""
+    bytes_peak: int = 0
+    bytes_spilled: int = 0
+    limits: Limits | None = None

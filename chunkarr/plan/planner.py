@@ -1,0 +1,334 @@
+"""The planner: from wanted values to steps within the memory limit.
+
+rewrite -> jobs -> groups -> for each group in order: choose the cut, place the stores (memory while
+it fits, spill otherwise), lower to recipes, emit steps. Liveness is known before the first store is
+placed, because groups run in order and the last reader of each job is known from the graph; so the
+peak is a sum over what is alive, computed on the fused plan, and a plan that cannot fit is refused
+before anything runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from chunkarr.errors import MemoryBudgetError
+from chunkarr.expr.node import (
+    Algorithm,
+    Compress,
+    Contract,
+    Expr,
+    Reshape,
+    Scan,
+    Source,
+    walk,
+)
+from chunkarr.grid import Grid
+from chunkarr.plan.emit import (
+    copy_sweep,
+    emit_compress,
+    emit_contract,
+    emit_reshape,
+    emit_scan,
+    emit_sweep,
+)
+from chunkarr.plan.jobs import PLACED, Group, Job, find_jobs, group_jobs
+from chunkarr.plan.lower import Lowering
+from chunkarr.plan.plan import Limits, Plan, Row, Target
+from chunkarr.plan.rewrite import rewrite
+from chunkarr.plan.works import CountWork
+from chunkarr.scheduler.steps import Step
+from chunkarr.storage.flat import FlatStore
+from chunkarr.storage.memory import MemoryStore
+from chunkarr.storage.spill import SpillStore
+from chunkarr.storage.store import Store
+from chunkarr.tiled import cholesky, sort
+
+Emitter = Callable[["Planner", Group], None]
+
+EMITTERS: dict[type[Expr], Emitter] = {
+    Scan: emit_scan,
+    Compress: emit_compress,
+    Contract: emit_contract,
+    Reshape: emit_reshape,
+}
+"""How each kind of node becomes steps; all other kinds share sweeps."""
+
+ALGORITHMS: dict[str, Emitter] = {"sort": sort.emit, "cholesky": cholesky.emit}
+"""Tiled algorithms, by the name in their node."""
+
+
+class Planner:
+    """Builds one plan."""
+
+    def __init__(self, targets: Sequence[Target], keep: Sequence[Expr], limits: Limits) -> None:
+        self.targets = targets
+        self.limits = limits
+        self.plan = Plan(limits=limits)
+        self.new = rewrite([target.expr for target in targets])
+        self.wanted = [self.new[id(target.expr)] for target in targets]
+        self.keep = self._worth_keeping(keep)
+        self.placed: dict[int, Store] = {}
+        self.swapped: dict[int, Store] = {}  # id of a store -> the copy that is read instead
+        self.done: dict[int, Store] = {}  # position of a target -> where it is
+        self.held = 0
+        self.alive: dict[int, Store] = {}  # id of a job's node -> scratch store to free
+        self.last: dict[int, int] = {}  # id of a job's node -> last group that reads it
+        self.number = 0
+        self.held += sum(
+            target.store.bytes_size
+            for target in targets
+            if target.store is not None and target.store.in_memory
+        )
+
+    def _worth_keeping(self, keep: Sequence[Expr]) -> dict[int, Expr]:
+        """Choose, among values that live names hold, those small enough to hold on to."""
+        out: dict[int, Expr] = {}
+        room = self.limits.bytes_available // 4
+        for node in keep:
+            new = self.new.get(id(node))
+            if new is not None and 0 < new.nbytes <= room:
+                out[id(new)] = node
+                room -= new.nbytes
+        return out
+
+    # -- bytes ------------------------------------------------------------------------------
+
+    @property
+    def bytes_free(self) -> int:
+        """Bytes that are neither in use before the plan nor held by its own stores."""
+        return self.limits.bytes_available - self.held
+
+    def refuse(self, node: Expr, needed: int, remedies: Sequence[str] = ()) -> MemoryBudgetError:
+        """Make the error for a step that cannot fit."""
+        return MemoryBudgetError(
+            array=f"array of shape {node.shape} and dtype {node.dtype}",
+            operation=node.label,
+            where=node.where,
+            bytes_needed=needed + self.held,
+            bytes_available=self.limits.bytes_available,
+            remedies=remedies
+            or (
+                "raise the limit: config(memory=...) or CHUNKARR_MEMORY",
+                "use smaller chunks in the stored arrays that are read or written",
+            ),
+        )
+
+    # -- places -----------------------------------------------------------------------------
+
+    def scratch(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], grid: Grid, name: str
+    ) -> Store:
+        """Make a store for a value that only this plan reads."""
+        memory = MemoryStore(shape=shape, dtype=dtype, name=name, owned=True)
+        if self._fits(memory):
+            return memory
+        spill = SpillStore(shape, dtype, grid, name=name)
+        self.plan.bytes_spilled += spill.bytes_size
+        return spill
+
+    def contiguous(self, shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> Store:
+        """Make a store for a value that is read under another shape."""
+        memory = MemoryStore(shape=shape, dtype=dtype, name=name, owned=True)
+        if self._fits(memory):
+            return memory
+        flat = FlatStore(shape, dtype, name)
+        self.plan.bytes_spilled += flat.bytes_size
+        return flat
+
+    def _fits(self, memory: MemoryStore) -> bool:
+        if not self.limits.shares_memory or memory.bytes_size > self.bytes_free // 2:
+            return False
+        self.held += memory.bytes_size
+        return True
+
+    def target_of(self, node: Expr) -> Store | None:
+        """Give the store that the user wants a node's value in, if there is one."""
+        for wanted, target in zip(self.wanted, self.targets, strict=True):
+            if wanted is node and target.store is not None:
+                return target.store
+        return None
+
+    def place(self, job: Job, grid: Grid) -> Store:
+        """Choose where a job's value goes and remember it for its readers."""
+        node = job.node
+        target = self.target_of(node)
+        if target is not None and self.suits(target, grid):
+            for position, wanted in enumerate(self.wanted):
+                if wanted is node and self.targets[position].store is target:
+                    self.done[position] = target
+            self.placed[id(node)] = target
+            return target
+        store = self.scratch(node.shape, node.dtype, grid, node.label)
+        self.adopt(job, store, store)
+        return store
+
+    def adopt(self, job: Job, store: Store, scratch: Store) -> None:
+        """Let readers of a job find its value in `store`, whose bytes `scratch` holds."""
+        node = job.node
+        self.placed[id(node)] = store
+        keep = self.keep.get(id(node))
+        if any(wanted is node for wanted in self.wanted):
+            return
+        if keep is not None and (scratch.in_memory or not self.limits.shares_memory):
+            self.plan.kept.append((keep, store))
+        else:
+            self.alive[id(node)] = scratch
+
+    def replace_store(self, store: Store, copy: Store) -> None:
+        """Let later recipes read a copy of a store that is cut as they need it."""
+        self.swapped[id(store)] = copy
+
+    def suits(self, store: Store, grid: Grid) -> bool:
+        """Whether cells of `grid` may be written to a store as they come."""
+        unit = store.write_grid
+        return unit is None or all(
+            unit.aligned(region) for region in _corner_regions(grid)
+        )
+
+    # -- the walk ---------------------------------------------------------------------------
+
+    def build(self) -> Plan:
+        """Make the plan."""
+        order = walk(self.wanted)
+        kept = {id(node) for node in order if id(node) in self.keep}
+        copies = self._settle_sources()
+        jobs = find_jobs(order, self.wanted, kept)
+        groups = group_jobs(jobs)
+        spot = {id(job.node): n for n, group in enumerate(groups) for job in group.jobs}
+        for job in jobs:
+            for need in job.needs:
+                self.last[need] = max(self.last.get(need, -1), spot[id(job.node)])
+        for self.number, group in enumerate(groups):
+            self._emit(group)
+            self._free()
+        for position in copies:
+            self._copy(position)
+        self._results()
+        return self.plan
+
+    def _settle_sources(self) -> list[int]:
+        """Find targets that are stored values already and only need copying."""
+        return [
+            position
+            for position, (node, target) in enumerate(zip(self.wanted, self.targets, strict=True))
+            if isinstance(node, Source) and target.store is not None
+        ]
+
+    def _emit(self, group: Group) -> None:
+        node = group.jobs[0].node
+        if isinstance(node, Algorithm):
+            ALGORITHMS[node.name](self, group)
+        else:
+            EMITTERS.get(type(node), emit_sweep)(self, group)
+
+    def _free(self) -> None:
+        """Release scratch stores after the last group that reads them."""
+        gone = [key for key in self.alive if self.last.get(key, -1) <= self.number]
+        stores = tuple(self.alive.pop(key) for key in gone)
+        self.release(stores)
+
+    def release(self, stores: tuple[Store, ...]) -> None:
+        """Let the last step so far free scratch stores."""
+        if not self.plan.steps or not stores:
+            return
+        step = self.plan.steps[-1]
+        self.plan.steps[-1] = replace(step, releases=step.releases + stores)
+        self.held -= sum(store.bytes_size for store in stores if store.in_memory)
+        gone = set(map(id, stores))
+        self.swapped = {k: v for k, v in self.swapped.items() if id(v) not in gone}
+
+    def _copy(self, position: int) -> None:
+        node, target = self.wanted[position], self.targets[position]
+        assert target.store is not None
+        copy_sweep(self, Job.plain(node), target.store)
+        self.done[position] = target.store
+
+    def _results(self) -> None:
+        for position, (node, target) in enumerate(zip(self.wanted, self.targets, strict=True)):
+            store = self.done.get(position)
+            if store is None:
+                store = node.store if isinstance(node, Source) else self.placed[id(node)]
+                if target.store is not None and store is not target.store:
+                    copy_sweep(self, Job.plain(node), target.store)
+                    store = target.store
+            self.plan.results.append(store)
+
+    # -- emission ---------------------------------------------------------------------------
+
+    def lowering(self, shape: tuple[int, ...], earlier: dict[int, int] | None = None) -> Lowering:
+        """Give the lowering over an index space, with what is placed so far."""
+        return Lowering(shape, self.placed, earlier or {}, self.swapped)
+
+    def add(self, step: Step, node: Expr, seconds: float, passes: int = 1) -> None:
+        """Append a step after checking that it fits."""
+        needed = step.bytes_task + step.bytes_fixed
+        if needed > self.bytes_free:
+            raise self.refuse(node, needed)
+        workers = max(1, min(self.limits.workers, step.tasks))
+        running = min(workers, max(1, (self.bytes_free - step.bytes_fixed) // max(1, step.bytes_task)))
+        peak = self.held + step.bytes_fixed + running * step.bytes_task
+        self.plan.bytes_peak = max(self.plan.bytes_peak, peak)
+        self.plan.steps.append(step)
+        self.plan.rows.append(
+            Row(
+                step.name,
+                step.where,
+                step.tasks,
+                step.bytes_read,
+                step.bytes_written,
+                peak,
+                passes,
+                seconds,
+            )
+        )
+
+
+def _corner_regions(grid: Grid) -> list[tuple[slice, ...]]:
+    """Give a few cells that stand for all: the first and the second along each axis."""
+    if not grid.size:
+        return []
+    counts = grid.counts
+    cells = [(0,) * len(counts)]
+    cells += [
+        tuple(1 if axis == other else 0 for other in range(len(counts)))
+        for axis, count in enumerate(counts)
+        if count > 1
+    ]
+    return [grid.region(cell) for cell in cells]
+
+
+def make_plan(targets: Sequence[Target], keep: Sequence[Expr], limits: Limits) -> Plan:
+    """Plan how to compute the targets; values of the nodes in `keep` are held where they fit."""
+    return Planner(targets, keep, limits).build()
+
+
+def count_plan(mask: Expr, bands: Grid, limits: Limits) -> tuple[Plan, Store]:
+    """Plan counting the true values of a mask in each of its bands."""
+    planner = Planner([Target(mask)], (), limits)
+    node = planner.wanted[0]
+    jobs = [job for job in find_jobs(walk([node]), (), set()) if job.node is not node]
+    if jobs or isinstance(node, PLACED):
+        # The mask needs more than one visit: store it first.
+        planner.build()
+    recipe = planner.lowering(mask.shape).recipe(node)
+    store = planner.scratch((bands.size,), np.dtype(np.int64), Grid((bands.size,), (1,)), "counts")
+    box = bands.chunk_shape
+    planner.add(
+        Step(
+            name="count",
+            work=CountWork(recipe, bands, store),
+            tasks=bands.size,
+            bytes_task=recipe.bytes_box(box) + int(np.prod(box, dtype=object)),
+            where=mask.where,
+            creates=(store,),
+            bytes_read=sum(s.bytes_size for s in recipe.stores()),
+            weight=1e-9 * float(np.prod(box, dtype=object)),
+        ),
+        node,
+        1e-9 * mask.size,
+    )
+    return planner.plan, store

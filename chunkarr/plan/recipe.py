@@ -1,0 +1,294 @@
+"""Recipes: how one box of a fused expression is made, as plain data that travels to a worker.
+
+A `Recipe` has leaves, which bring arrays for a box of the recipe's index space, and a `Program`,
+which turns those arrays into the result. Movement is already folded into the leaves as affine maps
+(`expr.affine`), so a worker never sees a slice or a transpose as an operation. A leaf over memory
+or a file map gives a view and costs nothing.
+
+Each leaf answers with an array of the recipe's number of axes, of length 1 where it does not depend
+on an axis, or with a zero-dimensional array for a constant; the program broadcasts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from chunkarr.expr.affine import Affine, Progression
+from chunkarr.grid import Region, region_shape
+from chunkarr.kernels.evaluate import map_into
+from chunkarr.kernels.program import Program
+from chunkarr.storage.store import Store
+
+NDArray = npt.NDArray[Any]
+Dtype = np.dtype[Any]
+
+
+class Leaf(Protocol):
+    """Brings the array for a box of a recipe's index space."""
+
+    @property
+    def dtype(self) -> Dtype:
+        """The dtype of what `load` gives."""
+
+    def load(self, region: Region, earlier: Sequence[NDArray]) -> NDArray:
+        """Give the values for a box; `earlier` holds the step's outputs so far for this box."""
+
+    def bytes_box(self, shape: Sequence[int]) -> int:
+        """Most bytes that loading a box of this shape allocates."""
+
+    def stores(self) -> Iterator[Store]:
+        """Give the stores that are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreLeaf:
+    """Reads a store through an affine map."""
+
+    store: Store
+    affine: Affine
+
+    @property
+    def dtype(self) -> Dtype:  # noqa: D102
+        return self.store.dtype
+
+    def load(self, region: Region, earlier: Sequence[NDArray]) -> NDArray:  # noqa: ARG002, D102
+        box = self.affine.bounding(region)
+        return self.affine.localized(region, box).apply(self.store.read(box))
+
+    def bytes_box(self, shape: Sequence[int]) -> int:  # noqa: D102
+        if self.store.addressable:
+            return 0
+        count = 1
+        for (axis, _, stride), n in zip(self.affine.terms, self.store.shape, strict=True):
+            if axis >= 0:
+                count *= min(n, max(abs(stride) * (shape[axis] - 1) + 1, 1))
+        return count * self.store.dtype.itemsize + self.store.bytes_read_extra
+
+    def stores(self) -> Iterator[Store]:  # noqa: D102
+        yield self.store
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ConstantLeaf:
+    """One value."""
+
+    value: NDArray
+
+    @property
+    def dtype(self) -> Dtype:  # noqa: D102
+        return self.value.dtype
+
+    def load(self, region: Region, earlier: Sequence[NDArray]) -> NDArray:  # noqa: ARG002, D102
+        return self.value
+
+    def bytes_box(self, shape: Sequence[int]) -> int:  # noqa: ARG002, D102
+        return 0
+
+    def stores(self) -> Iterator[Store]:  # noqa: D102
+        return iter(())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GenerateLeaf:
+    """Makes values from the index; kinds as in `expr.node.Generate`."""
+
+    kind: str
+    values: tuple[Any, ...]
+    shape: tuple[int, ...]
+    """The generated array's own shape."""
+    affine: Affine
+    dtype: Dtype
+
+    def _index(self, axis: int, region: Region) -> NDArray:
+        """Give the generated array's index along one of its axes, laid along the view's axis."""
+        term = self.affine.terms[axis]
+        if term.axis < 0:
+            return np.full((1,) * len(region), term.offset, np.int64)
+        span = region[term.axis]
+        index = term.offset + term.stride * np.arange(span.start, span.stop, dtype=np.int64)
+        place = [1] * len(region)
+        place[term.axis] = index.size
+        return index.reshape(place)
+
+    def load(self, region: Region, earlier: Sequence[NDArray]) -> NDArray:  # noqa: ARG002, D102
+        if self.kind == "ramp":
+            start, step, *last = self.values
+            index = self._index(0, region)
+            if self.dtype.kind in "mM":
+                return np.asarray(start + index * step).astype(self.dtype)
+            # NumPy fills in the result's own precision, halves in single precision.
+            wide = np.dtype(np.float32) if self.dtype == np.float16 else self.dtype
+            loop = wide if wide.kind in "fc" else np.dtype(np.int64)
+            ramp = (index.astype(loop) * np.asarray(step, loop) + np.asarray(start, loop)).astype(
+                self.dtype, copy=False
+            )
+            if last:
+                ramp[index == self.shape[0] - 1] = last[0]
+            return ramp
+        if self.kind == "index":
+            return self._index(self.values[0], region).astype(self.dtype)
+        diagonal = self._index(1, region) - self._index(0, region) == self.values[0]
+        return diagonal.astype(self.dtype)
+
+    def bytes_box(self, shape: Sequence[int]) -> int:  # noqa: D102
+        used = {term.axis for term in self.affine.terms if term.axis >= 0}
+        count = math.prod(shape[axis] for axis in used)
+        return count * (self.dtype.itemsize + 16)
+
+    def stores(self) -> Iterator[Store]:  # noqa: D102
+        return iter(())
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierLeaf:
+    """An output of the same step, still in cache."""
+
+    position: int
+    dtype: Dtype
+
+    def load(self, region: Region, earlier: Sequence[NDArray]) -> NDArray:  # noqa: ARG002, D102
+        return earlier[self.position]
+
+    def bytes_box(self, shape: Sequence[int]) -> int:  # noqa: ARG002, D102
+        return 0
+
+    def stores(self) -> Iterator[Store]:  # noqa: D102
+        return iter(())
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Leaves and the program that combines them into one result over `shape`."""
+
+    shape: tuple[int, ...]
+    leaves: tuple[Leaf, ...]
+    program: Program
+
+    @property
+    def dtype(self) -> Dtype:
+        """The dtype of the result."""
+        return self.program.dtype_of(self.program.results[0])
+
+    @property
+    def trivial(self) -> bool:
+        """Whether the result is a leaf as it is."""
+        return not self.program.ops
+
+    def load(self, region: Region, earlier: Sequence[NDArray] = ()) -> list[NDArray]:
+        """Bring all leaves for a box."""
+        return [leaf.load(region, earlier) for leaf in self.leaves]
+
+    def evaluate(
+        self, region: Region, out: NDArray | None = None, earlier: Sequence[NDArray] = ()
+    ) -> NDArray:
+        """Give the result for a box, written to `out` where given; otherwise perhaps a view."""
+        arrays = self.load(region, earlier)
+        shape = region_shape(region)
+        if self.trivial:
+            value = arrays[self.program.results[0]]
+            if out is None:
+                return value if value.shape == shape else np.broadcast_to(value, shape)
+            np.copyto(out, value)
+            return out
+        if out is None:
+            out = np.empty(shape, self.dtype)
+        if out.size:
+            map_into(self.program, arrays, [out])
+        return out
+
+    def bytes_box(self, shape: Sequence[int]) -> int:
+        """Most bytes that evaluating a box holds, its own result not counted."""
+        pieces = 0 if self.trivial else min(PIECE_BYTES, 16 * math.prod(shape)) * len(
+            self.program.ops
+        )
+        return sum(leaf.bytes_box(shape) for leaf in self.leaves) + pieces
+
+    def stores(self) -> Iterator[Store]:
+        """Give the stores that are read."""
+        for leaf in self.leaves:
+            yield from leaf.stores()
+
+
+PIECE_BYTES = 1 << 18
+"""Scratch of one operation in the NumPy tier, which works in pieces of about 16 K elements."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """A recipe over its own index space, laid on the indices `places` of the leaf's space."""
+
+    places: tuple[Progression, ...]
+    recipe: Recipe
+
+    def meet(self, region: Region) -> tuple[Region, tuple[slice, ...]] | None:
+        """Give the patch's own box for a box of the leaf, and where it goes inside that box."""
+        own, target = [], []
+        for (first, step, count), span in zip(self.places, region, strict=True):
+            low = max(0, -(-(span.start - first) // step))
+            high = min(count, -(-(span.stop - first) // step))
+            if low >= high:
+                return None
+            own.append(slice(low, high))
+            at = first + step * low - span.start
+            target.append(slice(at, at + step * (high - low - 1) + 1, step))
+        return tuple(own), tuple(target)
+
+
+@dataclass(frozen=True, slots=True)
+class OverlayLeaf:
+    """Patches over a base; axes that it does not depend on have length 1 in `shape`."""
+
+    base: Recipe | None
+    patches: tuple[Patch, ...]
+    shape: tuple[int, ...]
+    dtype: Dtype
+
+    def _local(self, region: Region) -> Region:
+        return tuple(
+            slice(0, 1) if n == 1 else span for n, span in zip(self.shape, region, strict=True)
+        )
+
+    def load(self, region: Region, earlier: Sequence[NDArray]) -> NDArray:  # noqa: ARG002, D102
+        local = self._local(region)
+        shape = region_shape(local)
+        met = [(patch, where) for patch in self.patches if (where := patch.meet(local))]
+        # The last patch that covers the whole box hides all that is below it.
+        for position in range(len(met) - 1, -1, -1):
+            patch, (own, _) = met[position]
+            if region_shape(own) == shape:
+                out = patch.recipe.evaluate(own)
+                met = met[position + 1 :]
+                break
+        else:
+            if self.base is None:
+                out = np.empty(shape, self.dtype)
+            else:
+                out = self.base.evaluate(local)
+        if met and not (out.flags.owndata and out.flags.writeable):
+            out = out.copy()
+        for patch, (own, target) in met:
+            patch.recipe.evaluate(own, out[target])
+        return out
+
+    def bytes_box(self, shape: Sequence[int]) -> int:  # noqa: D102
+        local = tuple(1 if n == 1 else m for n, m in zip(self.shape, shape, strict=True))
+        own = math.prod(local) * self.dtype.itemsize
+        parts = [patch.recipe.bytes_box(
+            tuple(min(n, place.count) for n, place in zip(local, patch.places, strict=True))
+        ) for patch in self.patches]
+        base = self.base.bytes_box(local) if self.base else 0
+        return own + max([base, *parts])
+
+    def stores(self) -> Iterator[Store]:  # noqa: D102
+        if self.base:
+            yield from self.base.stores()
+        for patch in self.patches:
+            yield from patch.recipe.stores()
+
+

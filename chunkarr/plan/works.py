@@ -1,0 +1,236 @@
+"""What steps do: the few kinds of work that every plan is made of.
+
+`Sweep` visits an index space once, cell by cell, and makes any number of outputs from it: stored
+arrays and partial reductions. `Combine` merges partial reductions in a fixed tree. `ScanWork`
+carries a running value along an axis. `CompressWork` writes selected rows at known offsets.
+All are plain data: recipes, grids and stores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chunkarr.grid import Grid, Region, region_of, region_shape
+from chunkarr.kernels.evaluate import State, reduce_region, reducer_of, tree_merge
+from chunkarr.plan.recipe import Recipe
+from chunkarr.scheduler.steps import Context
+from chunkarr.storage.store import Store
+
+NDArray = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class MapOutput:
+    """A result written to a store over the same index space."""
+
+    recipe: Recipe
+    store: Store
+
+    def run(self, region: Region, earlier: list[NDArray]) -> NDArray:
+        """Make one box, write it, and give it back for later outputs of the step."""
+        if self.store.in_memory:
+            return self.recipe.evaluate(region, self.store.read(region), earlier)
+        value = self.recipe.evaluate(region, None, earlier)
+        self.store.write(region, value)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class ReduceOutput:
+    """A partial reduction of each cell, written to one store per component of the state.
+
+    The stores have a leading axis: one row for each cell along the reduced axes, in C order.
+    """
+
+    recipe: Recipe
+    reducer: str
+    axes: tuple[int, ...]
+    stores: tuple[Store, ...]
+
+    def run(self, region: Region, earlier: list[NDArray], row: int) -> None:
+        """Reduce one box into its row."""
+        state = reduce_region(
+            self.recipe.program,
+            reducer_of(self.reducer),
+            self.recipe.load(region, earlier),
+            region_shape(region),
+            self.axes,
+            origin=tuple(s.start for s in region),
+            extent=self.recipe.shape,
+        )
+        kept = tuple(s for axis, s in enumerate(region) if axis not in self.axes)
+        for store, part in zip(self.stores, state, strict=True):
+            store.write((slice(row, row + 1), *kept), part[None])
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """One visit of an index space: every cell's leaves are read once for all outputs."""
+
+    grid: Grid
+    outputs: tuple[MapOutput | ReduceOutput, ...]
+
+    def run(self, task: int, context: Context) -> None:
+        """Make all outputs for one cell."""
+        context.check()
+        cell = self.grid.cell(task)
+        region = self.grid.region(cell)
+        counts = self.grid.counts
+        earlier: list[NDArray] = []
+        for output in self.outputs:
+            if isinstance(output, MapOutput):
+                earlier.append(output.run(region, earlier))
+            else:
+                row = 0
+                for axis in output.axes:
+                    row = row * counts[axis] + cell[axis]
+                output.run(region, earlier, row)
+
+
+@dataclass(frozen=True, slots=True)
+class Combine:
+    """Merges the rows of partial states by an adjacent-pair tree and finishes the value."""
+
+    reducer: str
+    states: tuple[Store, ...]
+    store: Store
+    grid: Grid
+    ddof: float = 0
+
+    def run(self, task: int, context: Context) -> None:
+        """Merge one cell of the kept axes."""
+        context.check()
+        region = self.grid.region(task)
+        rows = slice(0, self.states[0].shape[0])
+        reducer = reducer_of(self.reducer)
+        state = tuple(store.read((rows, *region)) for store in self.states)
+        value = _finish(reducer.kind, tree_merge(reducer, state), self.ddof)
+        self.store.write(region, value.astype(self.store.dtype, copy=False))
+
+
+def _finish(kind: str, state: State, ddof: float) -> NDArray:
+    """Turn a whole state into the reduction's value."""
+    if kind == "arg":
+        return state[1]
+    if kind == "var":
+        count, _, m2, _ = state
+        divisor = np.maximum(count - ddof, 0).astype(m2.dtype)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(np.true_divide(m2, divisor))
+    return state[0]
+
+
+@dataclass(frozen=True, slots=True)
+class ScanWork:
+    """A cumulative ufunc along an axis: each lane of cells is one task that carries its end.
+
+    Carrying costs parallelism along the axis and gives NumPy's order of operations, hence NumPy's
+    bits; the two-pass form of the parallel-scan literature would read everything twice.
+    """
+
+    recipe: Recipe
+    ufunc: str
+    axis: int
+    grid: Grid
+    store: Store
+
+    @property
+    def lanes(self) -> Grid:
+        """The grid of tasks: all axes but the scanned one."""
+        axes = tuple(
+            max(1, n) if axis == self.axis else cut
+            for axis, (cut, n) in enumerate(zip(self.grid.axes, self.grid.shape, strict=True))
+        )
+        return Grid(self.grid.shape, axes)
+
+    def run(self, task: int, context: Context) -> None:
+        """Scan one lane from its first cell to its last."""
+        lane = self.lanes.cell(task)
+        accumulate = getattr(np, self.ufunc).accumulate
+        first = (slice(None),) * self.axis + (slice(0, 1),)
+        last = (slice(None),) * self.axis + (slice(-1, None),)
+        carry: NDArray | None = None
+        for i in range(self.grid.counts[self.axis]):
+            context.check()
+            region = self.grid.region((*lane[: self.axis], i, *lane[self.axis + 1 :]))
+            value = self.recipe.evaluate(region, np.empty(region_shape(region), self.recipe.dtype))
+            if carry is not None:
+                value[first] = getattr(np, self.ufunc)(carry, value[first])
+            accumulate(value, axis=self.axis, out=value)
+            carry = value[last].copy()
+            self.store.write(region, value)
+
+
+@dataclass(frozen=True, slots=True)
+class CountWork:
+    """Counts the true values of a mask in each band."""
+
+    mask: Recipe
+    bands: Grid
+    store: Store
+
+    def run(self, task: int, context: Context) -> None:
+        """Count one band."""
+        context.check()
+        found = np.count_nonzero(self.mask.evaluate(self.bands.region(task)))
+        self.store.write((slice(task, task + 1),), np.array([found], np.int64))
+
+
+@dataclass(frozen=True, slots=True)
+class CompressWork:
+    """Writes the rows that a mask selects; band b goes to `offsets[b]:offsets[b + 1]`."""
+
+    values: Recipe
+    mask: Recipe
+    bands: Grid
+    offsets: tuple[int, ...]
+    store: Store
+
+    def run(self, task: int, context: Context) -> None:
+        """Select from one band."""
+        context.check()
+        start, stop = self.offsets[task], self.offsets[task + 1]
+        if start == stop:
+            return
+        band = self.bands.region(task)
+        rest = region_of(self.values.shape[len(band) :])
+        chosen = self.values.evaluate((*band, *rest))[self.mask.evaluate(band)]
+        self.store.write((slice(start, stop), *rest), chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class MatmulWork:
+    """One tile of the product stays, the operands stream by along the contracted axis.
+
+    Both recipes are over the full index space (batch axes, rows, inner) and (batch, inner,
+    columns); the inner axis is added up from its start to its end, so bits do not depend on who
+    runs the tile.
+    """
+
+    left: Recipe
+    right: Recipe
+    grid: Grid
+    inner: int
+    store: Store
+
+    def run(self, task: int, context: Context) -> None:
+        """Make one tile of the product."""
+        region = self.grid.region(task)
+        *batch, rows, columns = region
+        depth = self.left.shape[-1]
+        total: NDArray | None = None
+        for start in range(0, max(depth, 1), self.inner):
+            context.check()
+            k = slice(start, min(depth, start + self.inner))
+            part = np.matmul(
+                self.left.evaluate((*batch, rows, k)),
+                self.right.evaluate((*batch, k, columns)),
+                dtype=self.store.dtype,
+            )
+            total = part if total is None else np.add(total, part, out=total)
+        assert total is not None
+        self.store.write(region, total)

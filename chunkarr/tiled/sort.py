@@ -1,0 +1,239 @@
+"""Out-of-core sort of one axis by sorted runs, exact-rank splitters and a merge.
+
+1. Runs as long as a task may hold are sorted and written to scratch.
+2. For each boundary of the output's chunks, multisequence selection finds how many elements of each
+   run lie before it (Varman et al., 1991): output chunk j gets exactly the ranks `j * c` to
+   `(j + 1) * c`, so chunks are regular and need no rebalancing, unlike in a sample sort.
+3. Each output chunk gathers its slice of every run and merges them.
+
+Every element is read and written twice. Equal keys keep the order of the runs they come from.
+An axis that fits a task together with others beside it is sorted lane by lane in one sweep.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chunkarr.expr.node import Algorithm
+from chunkarr.grid import Grid
+from chunkarr.plan.recipe import Recipe
+from chunkarr.scheduler.steps import Context, Step
+from chunkarr.storage.store import Store
+
+if TYPE_CHECKING:
+    from chunkarr.plan.jobs import Group
+    from chunkarr.plan.planner import Planner
+
+NDArray = npt.NDArray[Any]
+SECONDS_PER_ELEMENT = 60e-9
+"""Sorting and merging one element, measured for float64 with `numpy.sort`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SortCells:
+    """Sorts each cell of a grid along one axis."""
+
+    recipe: Recipe
+    grid: Grid
+    axis: int
+    store: Store
+
+    def run(self, task: int, context: Context) -> None:
+        """Sort one cell."""
+        context.check()
+        region = self.grid.region(task)
+        cell = np.array(self.recipe.evaluate(region))
+        cell.sort(axis=self.axis)
+        self.store.write(region, cell)
+
+
+@dataclass(frozen=True, slots=True)
+class Splitters:
+    """Finds, for each boundary between output chunks, its place in every run."""
+
+    runs: Store
+    cut: Grid
+    """The runs."""
+    chunks: Grid
+    """The output's chunks."""
+    store: Store
+    """One row per boundary, the outer two included; one column per run."""
+
+    def run(self, task: int, context: Context) -> None:
+        """Find the places of one boundary."""
+        context.check()
+        ends = [self.cut.bounds(0, i) for i in range(self.cut.counts[0])]
+        runs = [self.runs.read((slice(start, stop),)) for start, stop in ends]
+        if task == self.chunks.counts[0]:
+            places = np.array([len(run) for run in runs])
+        else:
+            places = exact_split(runs, self.chunks.bounds(0, task)[0])
+        self.store.write((slice(task, task + 1), slice(0, len(runs))), places[None])
+
+
+def exact_split(runs: list[NDArray], rank: int) -> npt.NDArray[np.int64]:
+    """Give how many elements of each sorted run are among the `rank` smallest of all.
+
+    Narrows an interval per run: the pivot is the weighted median of the intervals' middles, so a
+    quarter of what is left goes in each round. Ties are taken from earlier runs first.
+
+    >>> exact_split([np.array([1, 3, 3]), np.array([2, 3])], 3).tolist()
+    [2, 1]
+    """
+    low = np.zeros(len(runs), np.int64)
+    high = np.array([len(run) for run in runs], np.int64)
+    while True:
+        width = high - low
+        if not width.any():
+            return low
+        some = np.flatnonzero(width)
+        middles = np.array([runs[i][(low[i] + high[i]) // 2] for i in some])
+        order = np.argsort(middles, kind="stable")
+        weight = np.cumsum(width[some][order])
+        pivot = middles[order[np.searchsorted(weight, weight[-1] / 2)]]
+        less = np.array([np.searchsorted(run, pivot, "left") for run in runs], np.int64)
+        more = np.array([np.searchsorted(run, pivot, "right") for run in runs], np.int64)
+        if less.sum() > rank:
+            high = np.minimum(high, less)
+        elif more.sum() < rank:
+            low = np.maximum(low, more)
+        else:
+            ties = np.concatenate(([0], np.cumsum(more - less)))
+            return less + np.clip(rank - less.sum() - ties[:-1], 0, more - less)
+
+
+@dataclass(frozen=True, slots=True)
+class MergeRuns:
+    """Merges each output chunk from its slice of every run."""
+
+    runs: Store
+    cut: Grid
+    places: Store
+    chunks: Grid
+    store: Store
+
+    def run(self, task: int, context: Context) -> None:
+        """Merge one chunk."""
+        context.check()
+        count = self.cut.counts[0]
+        rows = self.places.read((slice(task, task + 2), slice(0, count)))
+        parts = []
+        for i in range(count):
+            start = self.cut.bounds(0, i)[0]
+            if rows[1, i] > rows[0, i]:
+                span = slice(start + int(rows[0, i]), start + int(rows[1, i]))
+                parts.append(self.runs.read((span,)))
+        region = self.chunks.region(task)
+        merged = np.concatenate(parts) if parts else np.empty(0, self.store.dtype)
+        # NumPy's stable sort finds the sorted stretches (timsort) or is a radix sort.
+        merged.sort(kind="stable")
+        self.store.write(region, merged)
+
+
+def emit(planner: Planner, group: Group) -> None:
+    """Emit the steps of a sort."""
+    (job,) = group.jobs
+    node = job.node
+    assert isinstance(node, Algorithm)
+    axis = dict(node.options)["axis"]
+    recipe = planner.lowering(node.shape).recipe(node.operands[0])
+    size = node.dtype.itemsize
+    most = max(1, min(planner.limits.bytes_share, 16 * planner.limits.chunk_bytes) // (4 * size))
+    if node.ndim > 1 or node.size <= most:
+        _emit_lanes(planner, group, recipe, axis, most)
+        return
+    run = Grid(node.shape, (max(most, math.isqrt(node.size)),))
+    runs = planner.scratch(node.shape, node.dtype, run, "sorted runs")
+    seconds = node.size * SECONDS_PER_ELEMENT / planner.limits.workers
+    cell = run.chunk_shape
+    planner.add(
+        Step(
+            name="sort runs",
+            work=SortCells(recipe, run, 0, runs),
+            tasks=run.size,
+            bytes_task=recipe.bytes_box(cell) + 3 * cell[0] * size,
+            where=node.where,
+            creates=(runs,),
+            bytes_read=sum(store.bytes_size for store in recipe.stores()),
+            bytes_written=node.nbytes,
+            weight=cell[0] * SECONDS_PER_ELEMENT,
+        ),
+        node,
+        seconds,
+    )
+    target = planner.target_of(node)
+    unit = target.write_grid if target is not None else None
+    chunks = unit if unit is not None else run
+    rows = chunks.counts[0] + 1
+    table = (rows, run.counts[0])
+    places = planner.scratch(table, np.dtype(np.int64), Grid(table, (1, table[1])), "splitters")
+    planner.add(
+        Step(
+            name="splitters",
+            work=Splitters(runs, run, chunks, places),
+            tasks=rows,
+            bytes_task=64 * run.counts[0] + 4096,
+            where=node.where,
+            creates=(places,),
+            bytes_written=places.bytes_size,
+            weight=run.counts[0] * 2e-4,
+        ),
+        node,
+        rows * run.counts[0] * 2e-4,
+    )
+    store = planner.place(job, chunks)
+    planner.add(
+        Step(
+            name="merge runs",
+            work=MergeRuns(runs, run, places, chunks, store),
+            tasks=chunks.size,
+            bytes_task=3 * chunks.chunk_shape[0] * size,
+            where=node.where,
+            creates=(store,),
+            bytes_read=node.nbytes,
+            bytes_written=node.nbytes,
+            weight=chunks.chunk_shape[0] * SECONDS_PER_ELEMENT,
+        ),
+        node,
+        seconds,
+        passes=2,
+    )
+    planner.release((runs, places))
+
+
+def _emit_lanes(planner: Planner, group: Group, recipe: Recipe, axis: int, most: int) -> None:
+    """Sort lanes that fit a task, as many at once as fit."""
+    (job,) = group.jobs
+    node = job.node
+    target = planner.target_of(node)
+    unit = target.write_grid if target is not None else None
+    cell = [1] * node.ndim if unit is None else list(unit.chunk_shape)
+    cell[axis] = max(1, node.shape[axis])
+    for other in range(node.ndim - 1, -1, -1):
+        if other != axis:
+            rest = math.prod(cell) // cell[other]
+            room = max(cell[other], most // rest // cell[other] * cell[other])
+            cell[other] = max(1, min(node.shape[other], room))
+    grid = Grid(node.shape, tuple(cell))
+    store = planner.place(job, grid)
+    elements = math.prod(cell)
+    planner.add(
+        Step(
+            name=node.label,
+            work=SortCells(recipe, grid, axis, store),
+            tasks=grid.size,
+            bytes_task=recipe.bytes_box(tuple(cell)) + 3 * elements * node.dtype.itemsize,
+            where=node.where,
+            creates=(store,),
+            bytes_read=sum(s.bytes_size for s in recipe.stores()),
+            bytes_written=node.nbytes,
+            weight=elements * SECONDS_PER_ELEMENT,
+        ),
+        node,
+        node.size * SECONDS_PER_ELEMENT / planner.limits.workers,
+    )

@@ -1,0 +1,279 @@
+"""NumPy's ufuncs as objects with NumPy's calling conventions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chunkarr.arrays import Array, Selection, wrap
+from chunkarr.dispatch import arrays_in, give, ndarray_of, refuse, shared_selection, small
+from chunkarr.expr.affine import Affine
+from chunkarr.expr.build import as_expr, elementwise, normalize_axes, view, where as where_
+from chunkarr.expr.node import Expr
+from chunkarr.functions import products
+from chunkarr.functions.elementwise import UFUNCS, power
+from chunkarr.functions.views import squeeze
+from chunkarr.functions.reductions import accumulate, extremum, fold, sum as sum_
+from chunkarr.kernels.reducers import ASSOCIATIVE
+from chunkarr.settings import settings
+
+REDUCE_NAMES = {"add": "sum", "multiply": "prod", "minimum": "min", "maximum": "max"}
+"""Ufuncs whose reduction has a kernel of its own."""
+
+
+class UFunc:
+    """One NumPy ufunc on chunked arrays."""
+
+    __slots__ = ("__name__", "_numpy")
+
+    def __init__(self, name: str) -> None:
+        self.__name__ = name
+        self._numpy: np.ufunc = getattr(np, name)
+
+    def __repr__(self) -> str:
+        return f"<ufunc '{self._numpy.__name__}'>"
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("nin", "nout", "nargs", "ntypes", "types", "identity", "signature", "__doc__"):
+            return getattr(self._numpy, name)
+        raise AttributeError(name)
+
+    def __call__(self, *inputs: Any, out: Any = None, where: Any = True, **kwargs: Any) -> Any:
+        """Apply to arrays, elementwise."""
+        ufunc = self._numpy
+        if len(inputs) > ufunc.nin:
+            if out is not None:
+                message = "cannot specify 'out' as both a positional and keyword argument"
+                raise TypeError(message)
+            inputs, out = inputs[: ufunc.nin], inputs[ufunc.nin :]
+        outs = out if isinstance(out, tuple) else (out,) * (out is not None)
+        result = self._result(inputs, where, outs, kwargs)
+        if not outs or all(o is None for o in outs):
+            return result
+        results = result if isinstance(result, tuple) else (result,)
+        written = tuple(
+            r if o is None else _write(self._numpy, r, o, where, kwargs.get("casting", "same_kind"))
+            for r, o in zip(results, outs, strict=True)
+        )
+        return written if ufunc.nout > 1 else written[0]
+
+    def _result(
+        self, inputs: tuple[Any, ...], where: Any, outs: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        ufunc = self._numpy
+        arrays = arrays_in(inputs)
+        if small(arrays) and _result_small(inputs):
+            plain = [ndarray_of(a) if isinstance(a, Array) else a for a in inputs]
+            if outs and any(o is not None for o in outs):
+                # The result is cast into `out` afterwards, and NumPy lets it choose no loop.
+                kwargs = {k: v for k, v in kwargs.items() if k != "casting"}
+            return give(ufunc(*plain, **kwargs))
+        if kwargs.keys() - {"dtype", "casting", "order", "subok"}:
+            message = f"{ufunc.__name__}: arguments {sorted(kwargs)} run on small arrays only"
+            raise refuse(ufunc.__name__, message)
+        options = {k: v for k, v in kwargs.items() if k in ("dtype", "casting") and v is not None}
+        selection = shared_selection(inputs)
+        if selection is not None:
+            operands = [
+                (a.selection.operand if a.selection else a.to_expr()) if isinstance(a, Array) else a
+                for a in inputs
+            ]
+            parts = tuple(
+                Array(selection=Selection(e, selection.mask))
+                for e in elementwise(ufunc.__name__, *operands, **options)
+            )
+            return parts if ufunc.nout > 1 else parts[0]
+        operands = [a.to_expr() if isinstance(a, Array) else a for a in inputs]
+        scalar = all(_is_scalar(a) for a in inputs)
+        if ufunc.__name__ == "power" and not options:
+            return wrap(power(*operands), scalar=scalar)
+        made = elementwise(ufunc.__name__, *operands, **options)
+        parts = tuple(wrap(e, scalar=scalar and e.ndim == 0) for e in made)
+        return parts if ufunc.nout > 1 else parts[0]
+
+    def reduce(  # noqa: PLR0913 - NumPy's arguments
+        self,
+        array: Any,
+        axis: Any = 0,
+        dtype: Any = None,
+        out: Any = None,
+        keepdims: bool = False,  # noqa: FBT001, FBT002
+        initial: Any = np._NoValue,  # type: ignore[attr-defined]  # noqa: SLF001
+        where: Any = True,
+    ) -> Any:
+        """Reduce over axes, by default the first."""
+        name = self._numpy.__name__
+        whole = array if isinstance(array, Array) else Array.of(np.asarray(array))
+        start = None if initial is np._NoValue else initial  # type: ignore[attr-defined]  # noqa: SLF001
+        if small([whole, *arrays_in([where])]):
+            options = {} if start is None else {"initial": start}
+            mask = ndarray_of(where) if isinstance(where, Array) else where
+            result = give(
+                self._numpy.reduce(
+                    ndarray_of(whole), axis, dtype, None, keepdims, where=mask, **options
+                )
+            )
+        else:
+            if name not in ASSOCIATIVE:
+                raise refuse(f"{name}.reduce", "it does not combine over chunks")
+            expr = whole.to_expr()
+            kind = np.dtype(dtype) if dtype is not None else self._reduce_dtype(expr)
+            mask = where.to_expr() if isinstance(where, Array) else where
+            axes = normalize_axes(axis, expr.ndim)
+            reducer = REDUCE_NAMES.get(name, name)
+            if self._numpy.identity is None:
+                from_cast = expr if kind == expr.dtype else elementwise("positive", expr, dtype=kind)[0]
+                made = extremum(reducer, name, from_cast, axes, keepdims, start, mask)
+            else:
+                made = fold(reducer, expr, axes, kind, keepdims, start, mask, name)
+            result = wrap(made, scalar=made.ndim == 0)
+        return result if out is None else _write(self._numpy, result, out, True, "same_kind")  # noqa: FBT003
+
+    def _reduce_dtype(self, expr: Expr) -> np.dtype[Any]:
+        probe = np.empty((1,), expr.dtype)
+        probe[...] = np.zeros((), expr.dtype)
+        found: np.dtype[Any] = np.asarray(self._numpy.reduce(probe)).dtype
+        return found
+
+    def accumulate(self, array: Any, axis: int = 0, dtype: Any = None, out: Any = None) -> Any:
+        """Give all intermediate results along an axis."""
+        whole = array if isinstance(array, Array) else Array.of(np.asarray(array))
+        if small([whole]):
+            result = give(self._numpy.accumulate(ndarray_of(whole), axis, dtype))
+        else:
+            result = wrap(accumulate(self._numpy.__name__, whole.to_expr(), axis, dtype))
+        return result if out is None else _write(self._numpy, result, out, True, "same_kind")  # noqa: FBT003
+
+    def outer(self, a: Any, b: Any, **kwargs: Any) -> Any:
+        """Apply to all pairs."""
+        left = a if isinstance(a, Array) else Array.of(np.asarray(a))
+        right = b if isinstance(b, Array) else Array.of(np.asarray(b))
+        return self(left[(..., *(None,) * right.ndim)], right, **kwargs)
+
+    def at(self, a: Any, indices: Any, b: Any = None) -> None:
+        """Apply in place at indices, small arrays only for now."""
+        held = a.writable_ndarray() if isinstance(a, Array) else None
+        if held is None:
+            raise refuse(f"{self._numpy.__name__}.at", "use x[mask] = ... or x[a:b] = ...")
+        plain = [ndarray_of(v) if isinstance(v, Array) else v for v in (indices, b)]
+        self._numpy.at(held, plain[0], *(() if b is None else (plain[1],)))
+
+    def reduceat(self, array: Any, indices: Any, axis: int = 0, dtype: Any = None) -> Any:
+        """Reduce over slices, small arrays only for now."""
+        whole = array if isinstance(array, Array) else Array.of(np.asarray(array))
+        if not small([whole]):
+            raise refuse(f"{self._numpy.__name__}.reduceat", "reduce slices one by one")
+        return give(self._numpy.reduceat(ndarray_of(whole), np.asarray(indices), axis, dtype))
+
+
+def _is_scalar(value: Any) -> bool:
+    return value.is_scalar if isinstance(value, Array) else np.ndim(value) == 0
+
+
+def _result_small(inputs: tuple[Any, ...]) -> bool:
+    """Whether broadcasting small arguments gives a small result."""
+    shapes = [a.shape if isinstance(a, Array) else np.shape(a) for a in inputs]
+    try:
+        shape = np.broadcast_shapes(*shapes)
+    except ValueError:
+        return True  # NumPy's own call words the error
+    return int(np.prod(shape, dtype=object)) * 16 <= max(4096, 2 * settings().eager_bytes)
+
+
+def _write(ufunc: np.ufunc, result: Any, out: Any, where: Any, casting: str) -> Any:
+    """Put a result into `out=`, only where the mask is true."""
+    if not isinstance(out, Array):
+        message = "return arrays must be of ArrayType"
+        raise TypeError(message)
+    shape = np.broadcast_shapes(result.shape, out.shape)
+    if shape != out.shape:
+        message = (
+            f"non-broadcastable output operand with shape {out.shape} doesn't match the broadcast "
+            f"shape {shape}"
+        )
+        raise ValueError(message)
+    if not np.can_cast(result.dtype, out.dtype, casting):  # type: ignore[arg-type]
+        raise np._core._exceptions._UFuncOutputCastingError(  # type: ignore[attr-defined]  # noqa: SLF001
+            ufunc, casting, result.dtype, out.dtype, 0
+        )
+    if where is True:
+        out[...] = result
+        return out
+    mask = where.to_expr() if isinstance(where, Array) else as_expr(where)
+    chosen = where_(mask, result.to_expr(), out.to_expr())
+    out[...] = wrap(chosen)
+    return out
+
+
+class MatmulUFunc(UFunc):
+    """`matmul` and the small products of vectors and matrices that go through it."""
+
+    __slots__ = ()
+
+    def _result(
+        self, inputs: tuple[Any, ...], where: Any, outs: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        arrays = arrays_in(inputs)
+        plain = [ndarray_of(a) if isinstance(a, Array) and a.in_memory is not None else a for a in inputs]
+        if small(arrays) and _product_small(plain):
+            return give(self._numpy(*plain, **kwargs))
+        if kwargs.keys() - {"dtype", "casting"}:
+            raise refuse(self._numpy.__name__, "axes= runs on small arrays only")
+        left, right = (a.to_expr() if isinstance(a, Array) else as_expr(a) for a in inputs)
+        name = self._numpy.__name__
+        if name == "matmul":
+            made = products.matmul(left, right, dtype=kwargs.get("dtype"))
+        else:
+            made = _vector_product(name, left, right)
+        return wrap(made, scalar=made.ndim == 0)
+
+
+def _product_small(inputs: list[Any]) -> bool:
+    sizes = [np.size(a) for a in inputs]
+    return sizes[0] * sizes[1] * 16 <= 64 * max(4096, settings().eager_bytes)
+
+
+def _vector_product(name: str, left: Expr, right: Expr) -> Expr:
+    if name == "vecdot":
+        if left.ndim == 0 or right.ndim == 0 or left.shape[-1] != right.shape[-1]:
+            message = f"vecdot: Input operand 1 has a mismatch in its core dimension 0 ({left.shape}, {right.shape})"
+            raise ValueError(message)
+        first = elementwise("conjugate", left)[0] if left.dtype.kind == "c" else left
+        return sum_(elementwise("multiply", first, right)[0], -1)
+    if name == "matvec":
+        wide = view(right, _append_axis(right.shape))
+        product = products.matmul(left, wide)
+        return view(product, _drop_last(product.shape))
+    first = elementwise("conjugate", left)[0] if left.dtype.kind == "c" else left
+    wide = view(first, _prepend_axis(first.shape))
+    product = products.matmul(wide, right)
+    return view(product, _drop_before_last(product.shape))
+
+
+def _append_axis(shape: tuple[int, ...]) -> Affine:
+    return Affine((*shape, 1), Affine.identity(shape).terms)
+
+
+def _prepend_axis(shape: tuple[int, ...]) -> Affine:
+    terms = Affine.identity(shape).terms
+    *lead, last = terms
+    return Affine((*shape[:-1], 1, shape[-1]), (*lead, last._replace(axis=len(shape))))
+
+
+def _drop_last(shape: tuple[int, ...]) -> Affine:
+    return squeeze(shape, -1)
+
+
+def _drop_before_last(shape: tuple[int, ...]) -> Affine:
+    return squeeze(shape, -2)
+
+
+PRODUCTS = ("matmul", "vecdot", "matvec", "vecmat")
+
+TABLE: dict[str, UFunc] = {name: UFunc(name) for name in UFUNCS}
+TABLE |= {name: MatmulUFunc(name) for name in PRODUCTS if hasattr(np, name)}
+"""Every ufunc of NumPy's namespace by name, aliases included."""
+
+BY_UFUNC: dict[np.ufunc, UFunc] = {getattr(np, name): ufunc for name, ufunc in TABLE.items()}
+"""The same by NumPy's object, for `__array_ufunc__`."""

@@ -1,0 +1,106 @@
+"""Lenses: how a view reads its base's current value and writes a new value back into it.
+
+A view holds its base handle and one lens. Reading applies `get` to whatever the base names now;
+writing gives `put` the base's value and the view's new value and takes the base's new value. Lazy
+readers keep the old immutable expression, so nothing is flushed for aliasing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.stride_tricks import as_strided
+
+from chunkarr.expr.affine import Affine, Term, places_of
+from chunkarr.expr.build import caller, cast_lazily, view
+from chunkarr.expr.node import Expr, Reshape, Source
+from chunkarr.functions.elementwise import as_complex, imag, real
+from chunkarr.functions.manipulation import assign
+from chunkarr.functions.views import NewShape
+from chunkarr.storage.memory import MemoryStore
+
+NDArray = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The real or the imaginary part of complex values."""
+
+    imaginary: bool
+
+
+Lens = Affine | NewShape | Part
+
+
+def get(lens: Lens, base: Expr) -> Expr:
+    """Give the view's value for a base's value."""
+    if isinstance(lens, NewShape):
+        if lens.shape == base.shape:
+            return base
+        return Reshape(shape=lens.shape, dtype=base.dtype, operands=(base,), line=caller())
+    if isinstance(lens, Part):
+        return imag(base) if lens.imaginary else real(base)
+    return view(base, lens)
+
+
+def put(lens: Lens, base: Expr, value: Expr) -> Expr:
+    """Give the base's new value for a new value of the view."""
+    if isinstance(lens, NewShape):
+        return get(NewShape(base.shape), value)
+    if isinstance(lens, Part):
+        other = imag(base) if not lens.imaginary else real(base)
+        pair = (value, other) if not lens.imaginary else (other, value)
+        return cast_lazily(as_complex(*pair), base.dtype)
+    return lay(lens, base, value)
+
+
+def lay(affine: Affine, base: Expr, value: Expr) -> Expr:
+    """Give the base's new value after assigning `value` to what an affine view shows."""
+    if not affine.boxed or not affine.injective:
+        message = "assignment destination is read-only"
+        raise ValueError(message)
+    places = places_of(affine)
+    # The patch has the base's axes: say for each axis of the view which of them it is.
+    turned = {term.axis: axis for axis, term in enumerate(affine.terms) if term.axis >= 0}
+    terms = tuple(
+        Term(turned[axis], 0, 1) if axis in turned else Term(-1, 0, 0)
+        for axis in range(len(affine.shape))
+    )
+    patch = view(value, Affine(tuple(place.count for place in places), terms))
+    return assign(base, places, patch)
+
+
+def look(lens: Lens, array: NDArray) -> NDArray:
+    """Apply a lens to an ndarray: a NumPy view, or a copy where NumPy has no view."""
+    if isinstance(lens, NewShape):
+        return array.reshape(lens.shape)
+    if isinstance(lens, Part):
+        return array.imag if lens.imaginary else array.real
+    return lens.apply(array)
+
+
+def source_of(array: NDArray, parent: Source | None) -> Source:
+    """Make a source of a NumPy view, counted as a reader of the source it looks into."""
+    return Source(shape=array.shape, dtype=array.dtype, store=MemoryStore(array), parent=parent)
+
+
+def look_strides(lens: Lens, strides: tuple[int, ...], shape: tuple[int, ...], size: int
+                 ) -> tuple[int, ...] | None:
+    """Give a view's strides from its base's, None where a reshape would copy."""
+    if isinstance(lens, Part):
+        return strides
+    if isinstance(lens, Affine):
+        out = [0] * len(lens.shape)
+        for (axis, _, stride), step in zip(lens.terms, strides, strict=True):
+            if axis >= 0:
+                out[axis] += stride * step
+        return tuple(out)
+    # NumPy decides whether a reshape needs a copy; the array has these strides and no memory.
+    shown = as_strided(np.empty((), f"V{size}"), shape, strides)
+    try:
+        return shown.reshape(lens.shape, copy=False).strides
+    except ValueError:
+        return None

@@ -1,0 +1,168 @@
+"""The memory account: who holds how many bytes, and what the process tree really uses.
+
+Two numbers are kept apart. `Budget` is a ledger of promises: what arrays in memory and running
+steps have been granted. `memory_in_use` is what the kernel counts for this process and its
+children, interpreter and libraries included. The planner takes the limit, subtracts the larger of
+the two, and hands the rest to a run as `bytes_available`.
+
+Anonymous and shared memory count; pages of mapped files do not, because the kernel drops those when
+memory runs short.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+
+import psutil
+
+from chunkarr.errors import format_bytes
+
+
+class Budget:
+    """A ledger of bytes by owner against one limit.
+
+    >>> budget = Budget(100)
+    >>> budget.reserve("a + b", 60), budget.reserve("sort", 60)
+    (True, False)
+    >>> budget.available()
+    40
+    >>> budget.release("a + b")
+    >>> budget.available()
+    100
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self._held: dict[str, int] = {}
+        # Finalizers of arrays release bytes, and the garbage collector may run one in the middle of
+        # any line below, in this very thread. So a release never takes the lock: it leaves a note,
+        # and the next one to look at the ledger books it.
+        self._notes: deque[tuple[str, int | None]] = deque()
+        self._lock = threading.Lock()
+
+    def reserve(self, owner: str, count: int) -> bool:
+        """Grant `count` bytes to an owner, or change nothing and return False."""
+        with self._lock:
+            self._book()
+            if sum(self._held.values()) + count > self.limit_bytes:
+                return False
+            self._held[owner] = self._held.get(owner, 0) + count
+            return True
+
+    def release(self, owner: str, count: int | None = None) -> None:
+        """Take back `count` bytes of an owner, or all; safe to call from a finalizer."""
+        self._notes.append((owner, count))
+
+    def available(self) -> int:
+        """Bytes that nobody holds."""
+        return self.limit_bytes - sum(self.held().values())
+
+    def held(self) -> dict[str, int]:
+        """Bytes by owner, the largest first."""
+        with self._lock:
+            self._book()
+            return dict(sorted(self._held.items(), key=lambda item: -item[1]))
+
+    def describe(self, owners_max: int = 4) -> str:
+        """Spell out who holds most, for messages.
+
+        >>> budget = Budget(8192)
+        >>> _ = budget.reserve("x", 4096), budget.reserve("y", 1024)
+        >>> budget.describe()
+        'x holds 4.0 KiB, y holds 1.0 KiB'
+        """
+        owners = list(self.held().items())
+        parts = [f"{owner} holds {format_bytes(count)}" for owner, count in owners[:owners_max]]
+        rest = sum(count for _, count in owners[owners_max:])
+        if rest:
+            parts.append(f"{len(owners) - owners_max} others hold {format_bytes(rest)}")
+        return ", ".join(parts)
+
+    def _book(self) -> None:
+        while self._notes:
+            owner, count = self._notes.popleft()
+            left = self._held.get(owner, 0) - (self._held.get(owner, 0) if count is None else count)
+            if left > 0:
+                self._held[owner] = left
+            else:
+                self._held.pop(owner, None)
+
+
+def memory_in_use(*, children: bool = True) -> int:
+    """Bytes of anonymous and shared memory of this process and, by default, its descendants."""
+    used = _bytes_of("self", os.getpid())
+    if children:
+        used += sum(_bytes_of(str(pid), pid) for pid in _descendants.pids())
+    return used
+
+
+class _Descendants:
+    """The processes below this one.
+
+    Looking them up scans all processes of the machine, so it is done at most twice a second, and
+    more rarely where it takes long.
+    """
+
+    SECONDS_FRESH = 0.5
+    RARELY = 100
+
+    def __init__(self) -> None:
+        self._pids: tuple[int, ...] = ()
+        self._parent = 0
+        self._until = 0.0
+
+    def pids(self) -> Iterable[int]:
+        now = time.monotonic()
+        if now >= self._until or self._parent != os.getpid():
+            found = psutil.Process().children(recursive=True)
+            self._pids = tuple(child.pid for child in found)
+            took = time.monotonic() - now
+            self._until = now + max(self.SECONDS_FRESH, self.RARELY * took)
+            self._parent = os.getpid()
+        return self._pids
+
+    def forget(self) -> None:
+        """Look again at the next question, because processes were started or ended."""
+        self._until = 0.0
+
+
+_descendants = _Descendants()
+
+
+def processes_changed() -> None:
+    """Tell `memory_in_use` that this process has started or ended a child."""
+    _descendants.forget()
+
+
+def _bytes_of(entry: str, pid: int) -> int:
+    """Bytes of one process; zero when it is gone.
+
+    `/proc/<pid>/status` is read as bytes and searched, 20 microseconds instead of psutil's 100.
+    """
+    try:
+        status = Path(f"/proc/{entry}/status").read_bytes()
+    except OSError:
+        return _bytes_of_foreign(pid)
+    anonymous, shared = _field(status, b"RssAnon:"), _field(status, b"RssShmem:")
+    if anonymous is None or shared is None:
+        # A zombie has no memory fields; a kernel before 4.5 does not tell them apart.
+        return (_field(status, b"VmRSS:") or 0) * 1024
+    return (anonymous + shared) * 1024
+
+
+def _field(status: bytes, name: bytes) -> int | None:
+    at = status.find(name)
+    return None if at < 0 else int(status[at + len(name) :].split(None, 1)[0])
+
+
+def _bytes_of_foreign(pid: int) -> int:
+    """Bytes of a process where there is no `/proc`: all that is resident."""
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0

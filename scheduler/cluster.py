@@ -1,0 +1,340 @@
+"""Runs steps on a Dask cluster, through a `distributed.Client` that the user has made.
+
+One submitted task is one range, a few tenths of a second of work, and two ranges are under way for
+each thread of the cluster, so that no thread waits for this process. Nothing is pinned: Dask places
+tasks and tries again after a lost worker; only a range that it gives up (`KilledWorker`) is cut
+finer here. Chunks never travel through client or scheduler, since all stores are files that workers
+and client see.
+
+A range carries its step's pickled work, and workers keep the unpickled one. Work that is large is
+left out until a worker says that it lacks it. Dask's own way, a scattered future that ranges depend
+on, would draw all ranges to the worker that holds it, and end the run if that worker ends.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+import warnings
+from asyncio import CancelledError
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+import cloudpickle
+from distributed import Client, KilledWorker
+
+from chunkarr.errors import ConfigError, WorkerLostError
+from chunkarr.scheduler.state import Event, TaskFailed, TaskRangeDone, WorkerJoined, WorkerLost
+from chunkarr.scheduler.steps import Cancelled, Step, Work
+from chunkarr.scheduler.worker import (
+    Surroundings,
+    enter_worker,
+    leave_worker,
+    pack_error,
+    run_range,
+)
+
+SECONDS_SILENT = 15.0
+"""A scheduler that does not answer for so long is lost."""
+SECONDS_LOOK = 2.0
+"""How often the scheduler is asked for its workers, which may come and go."""
+SECONDS_AGAIN = 0.05
+"""How long to wait before a reply that could not be fetched is asked for again."""
+BYTES_INLINE = 32 << 10
+"""Work up to this size travels with each range."""
+KILLED_LOSSES = 3
+"""What Dask's `allowed-failures` has already spent on a range before it gives it up."""
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _UnderWay:
+    """A range that was submitted."""
+
+    worker: int
+    step: int
+    start: int
+    stop: int
+    future: Any
+
+
+class ClusterExecutor:
+    """Ranges as tasks of a Dask cluster; the client stays the user's own."""
+
+    name = "distributed"
+    depth = 2
+    shares_memory = False
+    target_seconds = 0.2
+    bytes_start = 0
+
+    def __init__(self, client: Client) -> None:
+        if client.asynchronous:
+            raise ConfigError("executor: an asynchronous Client cannot be waited for; make another")
+        self.client: Any = client  # distributed has no types
+        self.workers = 1
+        self.lock = threading.Lock()
+        self._token = ""
+        self._steps: Sequence[Step] = ()
+        self._packed: dict[int, bytes] = {}
+        self._surroundings: Surroundings | None = None
+        self._under_way: dict[int, _UnderWay] = {}
+        self._done: SimpleQueue[_UnderWay] = SimpleQueue()
+        self._submitted = 0
+        self._slots = 0
+        self._heard = self._looked = 0.0
+        self._warned = False
+
+    def start(self, steps: Sequence[Step]) -> None:
+        """Begin a run on the threads that the cluster has now."""
+        self._token = uuid.uuid4().hex
+        self._steps, self._packed, self._under_way = steps, {}, {}
+        self._done = SimpleQueue()
+        self._heard = self._looked = time.monotonic()
+        self._warned = False
+        while not self._alive():  # perhaps it is connecting again
+            self._look()
+            time.sleep(0.02)
+        self.workers = max(1, self._threads())
+        self._surroundings = Surroundings.here(self.workers)
+        self._slots = self.workers * self.depth
+
+    def ready(self) -> Sequence[int]:
+        """Give the free places; a place is not tied to a worker of the cluster."""
+        return [place for place in range(self._slots) if place not in self._under_way]
+
+    def submit(self, worker: int, step: int, start: int, stop: int) -> None:
+        """Submit a range as one task."""
+        if step not in self._packed:
+            self._packed[step] = cloudpickle.dumps(self._steps[step].work)
+        packed = self._packed[step]
+        inline = packed if len(packed) <= BYTES_INLINE else None
+        self._submit(_UnderWay(worker, step, start, stop, None), inline)
+
+    def next_events(self, timeout: float) -> list[Event]:
+        """Wait for ranges that end, and look after the scheduler."""
+        done: list[_UnderWay] = []
+        try:
+            done.append(self._done.get(timeout=timeout))
+            while not self._done.empty():
+                done.append(self._done.get_nowait())
+        except Empty:
+            pass
+        events = self._look()
+        finished: list[_UnderWay] = []
+        for given in done:
+            if given.future.status == "finished":
+                finished.append(given)
+                continue
+            self._under_way.pop(given.worker, None)
+            events += _gone(given)
+            given.future.release()
+        for given, reply in zip(finished, self._gather(finished), strict=False):
+            events += self._replied(given, reply)
+        return events
+
+    def cancel(self, timeout: float | None) -> Callable[[], None] | None:
+        """Tell all workers that the run is cancelled, and wait for the ranges under way."""
+        if not self._under_way:
+            return None
+        futures = [given.future for given in self._under_way.values() if given.future is not None]
+        patience = SECONDS_SILENT if timeout is None else timeout
+        end = time.monotonic() + patience
+        tell = partial(self.client.run, _cancel, self._token, on_error="ignore", asynchronous=True)
+        try:
+            self._ask(tell, end - time.monotonic())
+            while not all(future.done() for future in futures) and self._alive():
+                if time.monotonic() >= end:
+                    break
+                time.sleep(0.005)
+        except (OSError, TimeoutError, RuntimeError):
+            pass  # without its scheduler a run has nobody to wait for
+        # A task that could not be reached runs on, and nobody waits for its result any more.
+        self._under_way = {}
+        for future in futures:
+            future.release()
+        return None
+
+    def finish(self) -> None:
+        """Let go of the run and so of its stores and futures."""
+        self._steps, self._packed, self._under_way, self._surroundings = (), {}, {}, None
+        self._done = SimpleQueue()
+
+    def close(self) -> None:
+        """Do nothing: cluster and client belong to the user."""
+
+    # Ranges
+
+    def _submit(self, given: _UnderWay, packed: bytes | None) -> None:
+        step = self._steps[given.step]
+        self._submitted += 1
+        label = "".join(c if c.isalnum() else "_" for c in step.name)
+        given.future = self.client.submit(
+            run_remote,
+            (self._token, given.step),
+            packed,
+            given.start,
+            given.stop,
+            self._surroundings,
+            key=f"chunkarr_{label}-{self._token}-{self._submitted}",
+            pure=False,
+        )
+        self._under_way[given.worker] = given
+        done = self._done
+        given.future.add_done_callback(lambda _: done.put(given))
+
+    def _gather(self, finished: list[_UnderWay]) -> list[Any]:
+        """Fetch the small replies of all finished ranges in one go."""
+        if not finished:
+            return []
+        futures = [given.future for given in finished]
+        try:
+            ask = partial(self.client.gather, futures, asynchronous=True)
+            replies: list[Any] = self._ask(ask, SECONDS_SILENT)
+        except (Exception, CancelledError):  # noqa: BLE001 - each future tells its own story
+            # The worker that held a reply has ended, and Dask runs the range again or gives it up.
+            for given in finished:
+                self._done.put(given)
+            time.sleep(SECONDS_AGAIN)
+            return []
+        return replies
+
+    def _replied(self, given: _UnderWay, reply: Any) -> list[Event]:
+        self._under_way.pop(given.worker, None)
+        given.future.release()
+        match reply:
+            case ("done", seconds):
+                return [TaskRangeDone(given.worker, given.start, given.stop, seconds)]
+            case ("failed", task, packed):
+                return [TaskFailed(given.worker, task, cloudpickle.loads(packed))]
+        # The worker lacks the step's work.
+        self._submit(given, self._packed[given.step])
+        return []
+
+    # The cluster
+
+    def _look(self) -> list[Event]:
+        """Find out whether the scheduler is there and whether the cluster has grown."""
+        now = time.monotonic()
+        if self._alive():
+            self._heard = now
+            if now - self._looked > SECONDS_LOOK:
+                self._looked = now
+                return self._grown(self._threads())
+        elif self.client.status == "closed" or now - self._heard > SECONDS_SILENT:
+            raise self._lost(f"the client is {self.client.status}")
+        return []
+
+    def _grown(self, threads: int) -> list[Event]:
+        if not threads and not self._warned:
+            self._warned = True
+            warnings.warn("the Dask cluster has no workers; waiting for some", stacklevel=2)
+        old, self._slots = self._slots, max(self._slots, threads * self.depth)
+        self.workers = max(1, threads)
+        return [WorkerJoined(place) for place in range(old, self._slots)]
+
+    def _threads(self) -> int:
+        try:
+            threads = self._ask(partial(self.client.nthreads, asynchronous=True), SECONDS_SILENT)
+        except (OSError, TimeoutError, RuntimeError) as error:
+            raise self._lost(f"it does not answer ({error!r})") from error
+        return sum(threads.values())
+
+    def _alive(self) -> bool:
+        return bool(self.client.status == "running")
+
+    def _ask(self, question: Callable[[], Awaitable[T]], seconds: float) -> T:
+        """Ask the scheduler something and wait for the answer at most so long."""
+
+        async def asked() -> T:
+            if self.client.scheduler is None:
+                raise OSError("the client has no scheduler")
+            return await question()
+
+        answer: T = self.client.sync(asked, callback_timeout=max(0.1, seconds))
+        return answer
+
+    def _lost(self, reason: str) -> WorkerLostError:
+        given = min(self._under_way.values(), key=lambda g: (g.step, g.start), default=None)
+        step = self._steps[given.step if given else 0].name if self._steps else "run"
+        reason = f"the connection to the Dask scheduler is lost: {reason}"
+        return WorkerLostError(step, given.start if given else 0, reason)
+
+
+def _gone(given: _UnderWay) -> list[Event]:
+    """Give the events of a range that has no reply."""
+    future = given.future
+    error = future.exception(timeout=1) if future.status == "error" else None
+    if error is not None and not isinstance(error, KilledWorker):
+        # Raised on the way to our own code: its import, the unpickling of its arguments.
+        return [TaskFailed(given.worker, given.start, error)]
+    reason, losses = f"the cluster has {future.status} it", 1
+    if error is not None:
+        reason, losses = f"the cluster has given it up: {error}", KILLED_LOSSES
+    return [WorkerLost(given.worker, reason, None, losses), WorkerJoined(given.worker)]
+
+
+# What runs on a worker of the cluster
+
+WORKS_MAX = 8
+_works: OrderedDict[tuple[str, int], Work] = OrderedDict()
+_works_lock = threading.Lock()
+_cancelled: deque[str] = deque(maxlen=64)
+
+
+def _cancel(token: str) -> None:
+    _cancelled.append(token)
+
+
+class _Context:
+    """What a task on a cluster sees."""
+
+    __slots__ = ("_token",)
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def check(self) -> None:
+        if self._token in _cancelled:
+            raise Cancelled
+
+
+def run_remote(
+    key: tuple[str, int], packed: bytes | None, start: int, stop: int, surroundings: Surroundings
+) -> tuple[Any, ...]:
+    """Run a range on a worker of the cluster and give a small reply."""
+    began = time.perf_counter()
+    enter_worker()
+    try:
+        work = _work(key, packed)
+        if work is None:
+            return ("lacking",)
+        with surroundings():
+            failed = run_range(work, start, stop, _Context(key[0]))
+    except BaseException as error:  # noqa: BLE001 - travels as data, so that Dask does not retry
+        failed = start, error
+    finally:
+        leave_worker()
+    if failed is None:
+        return ("done", time.perf_counter() - began)
+    return ("failed", failed[0], pack_error(failed[1]))
+
+
+def _work(key: tuple[str, int], packed: bytes | None) -> Work | None:
+    """Give the work of a step, unpickled once for all ranges that come here."""
+    with _works_lock:
+        if key in _works:
+            _works.move_to_end(key)
+            return _works[key]
+        if packed is None:
+            return None
+        work: Work = cloudpickle.loads(packed)
+        _works[key] = work
+        while len(_works) > WORKS_MAX:
+            _works.popitem(last=False)
+        return work

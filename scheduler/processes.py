@@ -1,0 +1,310 @@
+"""Worker processes on this machine, for tasks that hold the interpreter lock.
+
+Workers are started afresh (`python -c ...`), never forked: a fork copies locks that other threads
+hold, and BLAS, CUDA and others do not survive it. Nor is `__main__` imported again as the standard
+library does, so a script needs no `if __name__ == "__main__"`; functions defined there travel by
+value. Work is pickled once per run and sent to a worker with its first range of the step; chunks
+never travel, as all stores of such a run are files.
+
+Each worker has a socket pair. Its end of file is how a death is noticed at once, in either
+direction. A shared page says which run is cancelled and which task each worker is at.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection, Pipe, wait
+
+import cloudpickle
+
+from chunkarr.errors import ConfigError
+from chunkarr.scheduler.budget import processes_changed
+from chunkarr.scheduler.state import Event, TaskFailed, TaskRangeDone, WorkerJoined, WorkerLost
+from chunkarr.scheduler.steps import Step
+from chunkarr.scheduler.worker import Board, Surroundings, warn_again
+
+BOOT = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from chunkarr.scheduler.worker import main; main(sys.argv[2:])"
+)
+BYTES_WORKER = 24 << 20
+"""A worker with NumPy loaded and nothing done; 17 MiB measured with Python 3.11 and NumPy 2.4."""
+SECONDS_START = 60.0
+"""A worker that is not ready after so long is given up."""
+SECONDS_LEAVE = 0.5
+"""A worker whose task does not leave a cancelled run within this time is ended."""
+SECONDS_LOOK = 0.25
+"""How often processes are looked at, in case something keeps a dead one's socket open."""
+
+
+class ProcessExecutor:
+    """A pool of worker processes that starts at its first use and stays."""
+
+    name = "processes"
+    depth = 1
+    shares_memory = False
+    target_seconds = 0.03
+
+    def __init__(self, workers: int) -> None:
+        if not hasattr(os, "register_at_fork"):
+            raise ConfigError(
+                'executor="processes" needs a POSIX system; use "threads" or a distributed.Client'
+            )
+        self.workers = workers
+        self.lock = threading.Lock()
+        self._pool: dict[int, _Process] = {}
+        self._run = 0
+        self._steps: Sequence[Step] = ()
+        self._packed: dict[int, bytes] = {}
+        self._surroundings: Surroundings | None = None
+        self._events: list[Event] = []
+        self._looked = 0.0
+        self._board_file, self._board = _make_board()
+        # Also ends the workers when the program ends.
+        self._finalizer = weakref.finalize(self, _end_all, self._pool, self._board_file)
+        _executors.add(self)
+
+    @property
+    def bytes_start(self) -> int:
+        """Memory of the interpreters that are still to be started."""
+        return (self.workers - len(self._pool)) * BYTES_WORKER
+
+    def start(self, steps: Sequence[Step]) -> None:
+        """Begin a run: start the workers that are missing, as many as have use."""
+        self._run += 1
+        self._steps, self._packed, self._events = steps, {}, []
+        self._surroundings = Surroundings.here(self.workers)
+        useful = min(self.workers, max((step.tasks for step in steps), default=0))
+        for worker, process in list(self._pool.items()):
+            # What an interrupt has left half told, or busy, is not to be trusted.
+            if process.busy or process.talking or process.popen.poll() is not None:
+                self._end(worker)
+        for worker in range(useful):
+            if worker not in self._pool:
+                self._begin(worker)
+
+    def ready(self) -> Sequence[int]:
+        """Give the workers that have started and are not busy."""
+        return [w for w, process in self._pool.items() if process.ready and not process.busy]
+
+    def submit(self, worker: int, step: int, start: int, stop: int) -> None:
+        """Send a range, with what the worker has not seen of the run yet."""
+        process = self._pool[worker]
+        process.busy = True
+        if step not in self._packed:
+            self._packed[step] = cloudpickle.dumps(self._steps[step].work)
+        process.talking = True
+        try:
+            if process.run != self._run:
+                process.send(("begin", self._run, self._surroundings))
+                process.run, process.steps = self._run, set()
+            packed = None if step in process.steps else self._packed[step]
+            process.send(("range", step, packed, start, stop))
+            process.steps.add(step)
+        except OSError:
+            pass  # it has died; the end of its socket says so in the next round
+        process.talking = False
+
+    def next_events(self, timeout: float) -> list[Event]:
+        """Wait for messages and for workers that end."""
+        if self._events:
+            timeout = 0.0
+        by_connection = {process.connection: w for w, process in self._pool.items()}
+        for connection in wait(list(by_connection), timeout):
+            assert isinstance(connection, Connection)
+            self._receive(by_connection[connection], connection)
+        now = time.monotonic()
+        if now - self._looked > SECONDS_LOOK:
+            self._looked = now
+            self._look(now)
+        events, self._events = self._events, []
+        return events
+
+    def cancel(self, timeout: float | None) -> Callable[[], None] | None:
+        """Make running tasks leave, and end the workers whose tasks do not."""
+        self._board.cancelled = self._run
+        for worker, process in list(self._pool.items()):
+            if process.talking:
+                self._end(worker)  # half a message was read or written, the rest has no beginning
+        patience = SECONDS_LEAVE if timeout is None else min(timeout, SECONDS_LEAVE)
+        end = time.monotonic() + patience
+        busy = {w for w, process in self._pool.items() if process.busy}
+        while busy and time.monotonic() < end:
+            connections = {self._pool[w].connection: w for w in busy}
+            for connection in wait(list(connections), max(0.0, end - time.monotonic())):
+                assert isinstance(connection, Connection)
+                busy.discard(connections[connection])
+                try:
+                    connection.recv_bytes()
+                    self._pool[connections[connection]].busy = False
+                except (EOFError, OSError):
+                    pass
+        for worker in busy:
+            self._end(worker)
+        return None
+
+    def finish(self) -> None:
+        """Let go of the run and so of its stores."""
+        self._steps, self._packed, self._events, self._surroundings = (), {}, [], None
+
+    def close(self) -> None:
+        """End the workers."""
+        _end_workers(self._pool)
+
+    def _begin(self, worker: int) -> None:
+        self._board.set_task(worker, -1)
+        self._pool[worker] = _Process(worker, self._board_file)
+        processes_changed()
+
+    def _end(self, worker: int) -> str:
+        """End a worker and tell how it ended."""
+        process = self._pool.pop(worker)
+        process.connection.close()
+        processes_changed()
+        try:
+            # A process that dies closes its socket a moment before it can be waited for.
+            process.popen.wait(0.0 if process.busy else SECONDS_LEAVE)
+        except subprocess.TimeoutExpired:
+            process.popen.kill()
+        return _reason(process.popen.wait(), process.popen.pid)
+
+    def _receive(self, worker: int, connection: Connection) -> None:
+        process = self._pool[worker]
+        process.talking = True
+        try:
+            message = pickle.loads(connection.recv_bytes())  # noqa: S301 - from our own worker
+        except (EOFError, OSError):
+            self._lost(worker)
+            return
+        process.busy = process.talking = False
+        match message:
+            case ("ready", _):
+                process.ready = True
+                self._events.append(WorkerJoined(worker))
+            case ("done", run, start, stop, seconds, warned) if run == self._run:
+                self._events.append(TaskRangeDone(worker, start, stop, seconds))
+                warn_again(warned)
+            case ("failed", run, task, packed, warned) if run == self._run:
+                error = pickle.loads(packed)  # noqa: S301 - from our own worker
+                self._events.append(TaskFailed(worker, task, error))
+                warn_again(warned)
+
+    def _lost(self, worker: int) -> None:
+        """Report a dead worker and start another in its place."""
+        process = self._pool[worker]
+        task = self._board.task(worker)
+        busy, process.busy = process.busy, False
+        reason = self._end(worker)
+        self._events.append(WorkerLost(worker, reason, task if busy else None))
+        self._begin(worker)
+
+    def _look(self, now: float) -> None:
+        for worker, process in list(self._pool.items()):
+            late = not process.ready and now - process.began > SECONDS_START
+            if late:
+                process.popen.kill()
+            if late or (process.popen.poll() is not None and not process.connection.poll()):
+                self._lost(worker)
+
+    def _forget(self) -> None:
+        """Leave the workers to the process that has started them."""
+        for process in self._pool.values():
+            process.connection.close()
+            process.popen.returncode = 0  # it is not ours to wait for
+        self._pool.clear()
+        self._finalizer.detach()
+        os.close(self._board_file)
+        self._board_file, self._board = _make_board()
+        self._finalizer = weakref.finalize(self, _end_all, self._pool, self._board_file)
+        self.lock = threading.Lock()
+
+
+class _Process:
+    """A worker process and what it has been told."""
+
+    def __init__(self, worker: int, board_file: int) -> None:
+        self.connection, theirs = Pipe()
+        from_main = threading.current_thread() is threading.main_thread()
+        numbers = (theirs.fileno(), board_file, worker, os.getpid(), int(from_main))
+        path = json.dumps([str(entry) or os.getcwd() for entry in sys.path])
+        # One BLAS thread for each worker: their number is what uses the cores.
+        single = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+        with theirs:
+            self.popen = subprocess.Popen(  # noqa: S603 - our own interpreter
+                [sys.executable, "-c", BOOT, path, *map(str, numbers)],
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(), board_file),
+                env={**dict.fromkeys(single, "1"), **os.environ},
+                # Ctrl-C in a terminal goes to a whole group; workers are cancelled by message.
+                process_group=0,
+            )
+        self.began = time.monotonic()
+        self.ready = False
+        self.busy = False
+        self.talking = False
+        self.run = 0
+        self.steps: set[int] = set()
+
+    def send(self, message: tuple[object, ...]) -> None:
+        self.connection.send_bytes(pickle.dumps(message))
+
+
+def _make_board() -> tuple[int, Board]:
+    with tempfile.TemporaryFile() as file:
+        file.truncate(os.sysconf("SC_PAGE_SIZE"))
+        number = os.dup(file.fileno())
+    return number, Board(number)
+
+
+def _reason(code: int, pid: int) -> str:
+    """Spell an exit code."""
+    if code >= 0:
+        return f"worker process {pid} has ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    hint = ", perhaps because the machine is out of memory" if -code == signal.SIGKILL else ""
+    return f"worker process {pid} was killed by {name}{hint}"
+
+
+def _end_workers(pool: dict[int, _Process]) -> None:
+    """End idle workers by closing their sockets, and by force those that are busy."""
+    for process in pool.values():
+        process.connection.close()
+    end = time.monotonic() + SECONDS_LEAVE
+    for process in pool.values():
+        try:
+            process.popen.wait(max(0.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.popen.kill()
+            process.popen.wait()
+    pool.clear()
+    processes_changed()
+
+
+def _end_all(pool: dict[int, _Process], board_file: int) -> None:
+    _end_workers(pool)
+    os.close(board_file)
+
+
+_executors: weakref.WeakSet[ProcessExecutor] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for executor in list(_executors):
+        executor._forget()  # noqa: SLF001 - the same file
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)

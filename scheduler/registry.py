@@ -1,0 +1,101 @@
+"""From what a user writes as `executor=` to the executor, made once and kept.
+
+Each executor's file is loaded here by name at its first use, because `distributed` takes half a
+second to import and most programs never need it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from chunkarr.errors import ConfigError
+from chunkarr.scheduler.executor import Executor, ThreadExecutor
+from chunkarr.scheduler.worker import inside_worker
+
+LOCAL = {
+    "threads": ("chunkarr.scheduler.executor", "ThreadExecutor"),
+    "processes": ("chunkarr.scheduler.processes", "ProcessExecutor"),
+}
+"""Executors that are made from a number of workers: file and class."""
+CLUSTER = ("chunkarr.scheduler.cluster", "ClusterExecutor")
+
+_lock = threading.RLock()
+_kept: dict[str, Executor] = {}
+_clusters: dict[int, tuple[Any, Executor]] = {}
+_clients: dict[str, Any] = {}
+_private = threading.local()
+
+
+def get_executor(spec: object, workers: int) -> Executor:
+    """Give the executor for "threads", "processes", a `distributed.Client` or its address.
+
+    Inside a task the answer is always one private thread: waiting for the pool that runs the task
+    would be waiting for oneself.
+    """
+    if inside_worker():
+        if not hasattr(_private, "executor"):
+            _private.executor = ThreadExecutor(1)
+        own: Executor = _private.executor
+        return own
+    with _lock:
+        if isinstance(spec, str):
+            return _connected(spec) if "://" in spec else _local(spec, workers)
+        if callable(getattr(spec, "submit", None)) and hasattr(spec, "scheduler_info"):
+            return _cluster(spec)
+    raise ConfigError(
+        'executor: expected "threads", "processes", the address of a Dask scheduler or a '
+        f"distributed.Client, got {spec!r}"
+    )
+
+
+def _local(name: str, workers: int) -> Executor:
+    if name not in LOCAL:
+        close = difflib.get_close_matches(name, LOCAL, n=1, cutoff=0.4)
+        hint = f"did you mean {close[0]!r}?" if close else "known: " + ", ".join(LOCAL)
+        raise ConfigError(f"executor: unknown name {name!r}; {hint}")
+    kept = _kept.get(name)
+    if kept is None or kept.workers != workers:
+        if kept is not None and kept.lock.acquire(blocking=False):
+            # Another thread's run keeps its executor; that one goes when its program ends.
+            try:
+                kept.close()
+            finally:
+                kept.lock.release()
+        kept = _kept[name] = _load(*LOCAL[name])(workers)
+    return kept
+
+
+def _connected(address: str) -> Executor:
+    client = _clients.get(address)
+    if client is None or client.status == "closed":
+        client = _clients[address] = _load("distributed", "Client")(address, set_as_default=False)
+    return _cluster(client)
+
+
+def _cluster(client: Any) -> Executor:
+    for key, (other, _) in list(_clusters.items()):
+        if other.status == "closed":
+            del _clusters[key]
+    if id(client) not in _clusters:
+        _clusters[id(client)] = (client, _load(*CLUSTER)(client))
+    return _clusters[id(client)][1]
+
+
+def _load(module: str, name: str) -> Callable[..., Any]:
+    made: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return made
+
+
+def _unlock() -> None:
+    """Start a forked child with a lock that no thread of its parent holds."""
+    global _lock  # noqa: PLW0603 - a lock cannot be reset
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock)

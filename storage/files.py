@@ -1,0 +1,193 @@
+"""What this layer asks of the file system: whole writes, reserved room, durable renames.
+
+Files are written with `pwrite` and never grown through a map: storing to a map of a full disk kills
+the process with SIGBUS, where a write or a preallocation is an error that can be reported.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from chunkarr.grid import Region
+from chunkarr.storage.store import NDArray
+
+HANDLES_MAX = 128
+"""Files that one process keeps open at a time; others are reopened when asked for."""
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+_NOT_PREALLOCATED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+
+
+def as_bytes(values: NDArray) -> NDArray:
+    """Give the bytes of a C-contiguous array as a flat view; datetimes have no buffer."""
+    return values.reshape(-1).view(np.uint8)
+
+
+def view_of(array: NDArray, region: Region) -> NDArray:
+    """Give a box of an array as a view, also of a 0-d one, where `array[()]` is a scalar."""
+    index: Any = (*region, ...)
+    view: NDArray = array[index]
+    return view
+
+
+def refuse_objects(dtype: np.dtype[Any], name: str) -> None:
+    """Raise ValueError, as `np.load` does, for a dtype whose bytes would be pickles or pointers."""
+    if dtype.hasobject:
+        msg = f"{name}: object arrays are pickles, which are not read from or written to data files"
+        raise ValueError(msg)
+
+
+def preallocate(fd: int, size: int) -> None:
+    """Reserve disk for a file, so that a full disk is an OSError now and not a signal later."""
+    os.ftruncate(fd, size)
+    if size and hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(fd, 0, size)
+        except OSError as error:
+            # Some network file systems cannot reserve; there, writes report the full disk.
+            if error.errno not in _NOT_PREALLOCATED:
+                raise
+
+
+def write_at(fd: int, data: NDArray | bytes, offset: int) -> None:
+    """Write all bytes at an offset; a short write is continued."""
+    rest = buffer_of(data)
+    while rest.nbytes:
+        done = os.pwrite(fd, rest, offset)
+        rest, offset = rest[done:], offset + done
+
+
+def read_at(fd: int, out: NDArray, offset: int) -> None:
+    """Fill a flat array of bytes from an offset; EOFError where the file ends before."""
+    rest = buffer_of(out)
+    while rest.nbytes:
+        done = os.preadv(fd, [rest], offset)
+        if not done:
+            msg = f"file ends {rest.nbytes} bytes early"
+            raise EOFError(msg)
+        rest, offset = rest[done:], offset + done
+
+
+def buffer_of(data: Any) -> memoryview:
+    """Give the bytes of an array as a buffer, which NumPy's annotations do not say it is."""
+    return memoryview(data)
+
+
+def bytes_free(directory: str) -> int:
+    """Bytes that an ordinary user may still write to the disk of a directory, 0 where unknown."""
+    try:
+        disk = os.statvfs(directory)
+    except OSError:
+        return 0
+    return disk.f_bavail * disk.f_frsize
+
+
+def sync_path(path: str) -> None:
+    """Make a file's bytes, or a directory's entries, survive a power loss."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_disk(path: str) -> None:
+    """Make everything written to the disk of `path` durable: one call instead of one per file."""
+    syncfs = getattr(_libc(), "syncfs", None)
+    if syncfs is None:
+        os.sync()
+        return
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if syncfs(fd) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), path)
+    finally:
+        os.close(fd)
+
+
+def exchange(left: str, right: str) -> bool:
+    """Swap two paths at one instant; False where the system has no such call."""
+    call = getattr(_libc(), "renameat2", None)
+    if call is None:
+        return False
+    code = call(_AT_FDCWD, os.fsencode(left), _AT_FDCWD, os.fsencode(right), _RENAME_EXCHANGE)
+    if code == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}:
+        return False
+    raise OSError(number, os.strerror(number), right)
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+class OpenFile:
+    """A file this process has open, and perhaps its map; closed when the last user lets go.
+
+    Users hold it for the length of one call, so that the table of handles may forget it at any time
+    while a write in another thread still goes to the right file. A file that is only read through
+    its map has no descriptor of its own: `fd` is -1.
+    """
+
+    __slots__ = ("_close", "bytes", "fd")
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.bytes: mmap.mmap | None = None
+        self._close = os.close  # kept, because modules may be gone when the interpreter ends
+
+    def __del__(self) -> None:
+        if self.fd >= 0:
+            self._close(self.fd)
+
+
+class Handles:
+    """The files that this process has open, the least recently used forgotten beyond a number."""
+
+    def __init__(self, limit: int = HANDLES_MAX) -> None:
+        self.limit = limit
+        self._files: OrderedDict[str, OpenFile] = OrderedDict()
+        self._lock = threading.Lock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._after_fork)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def get(self, key: str, opener: Callable[[], OpenFile]) -> OpenFile:
+        """Give the open file of a key, opening it where it is not."""
+        with self._lock:
+            found = self._files.get(key)
+            if found is not None:
+                self._files.move_to_end(key)
+                return found
+            fresh = self._files[key] = opener()
+            forgotten = self._files.popitem(last=False) if len(self._files) > self.limit else None
+        del forgotten
+        return fresh
+
+    def drop(self, key: str) -> None:
+        """Forget a file; it closes when no call uses it and no view of its map lives."""
+        with self._lock:
+            forgotten = self._files.pop(key, None)
+        del forgotten
+
+    def _after_fork(self) -> None:
+        # Another thread may have held the lock when the process was copied.
+        self._lock = threading.Lock()
+
+
+handles = Handles()

@@ -1,0 +1,331 @@
+"""Intermediates that do not fit in memory: files of checksummed tiles in a scratch directory.
+
+One file per array. Tiles lie one after the other in C order of the grid without gaps, so that the
+place of a tile is arithmetic, also in an irregular grid, and a grid of ten million tiles needs no
+index of offsets. A table at the front of the file says of each tile that it is written and what its
+checksum is; an entry is written after its tile, so that a torn write is a missing tile.
+
+Tiles are written with plain writes to space reserved in advance, since a store to a map of a full
+disk kills the process, and read through a map, since that costs no copy and its pages are the
+system's to reclaim.
+
+The directory belongs to one process. It goes when the process ends, and what a killed process left
+is removed when the next one starts.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import itertools
+import math
+import mmap
+import os
+import re
+import secrets
+import struct
+import threading
+import weakref
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+
+from chunkarr.errors import CorruptChunkError, SpillError
+from chunkarr.grid import Cell, Grid, Region, intersect, region_shape, shift
+from chunkarr.settings import settings
+from chunkarr.storage.claims import claim_directory, sweep
+from chunkarr.storage.files import (
+    OpenFile,
+    as_bytes,
+    bytes_free,
+    handles,
+    preallocate,
+    refuse_objects,
+    view_of,
+    write_at,
+)
+from chunkarr.storage.store import NDArray, Store
+
+_MAGIC = b"CHUNKARR-SPILL-1"
+_HEADER = struct.Struct("<16s16s")
+_TABLE_START = 64
+_ENTRY = struct.Struct("<II")
+_WRITTEN = 0x57524954
+_PAGE = 4096
+
+
+class Session:
+    """The scratch directory of this process under one spill directory."""
+
+    _open: dict[str, Session] = {}  # noqa: RUF012 - the one table of this process, guarded by _lock
+    _lock = threading.Lock()
+
+    def __init__(self, parent: str) -> None:
+        self.parent = parent
+        self._counter = itertools.count()
+        stem = f"chunkarr-{os.getuid()}-"
+        sweep(parent, stem, "")
+        self._claim = claim_directory(parent, stem, "")
+
+    @property
+    def path(self) -> str:
+        """The directory; only this user may enter it."""
+        return self._claim.path
+
+    @classmethod
+    def current(cls, parent: str | None = None) -> Session:
+        """Give this process's session under `parent`, by default the directory of the settings."""
+        directory = os.path.abspath(settings().spill_dir if parent is None else parent)
+        with cls._lock:
+            found = cls._open.get(directory)
+            if found is None or not os.path.isdir(found.path):
+                found = cls._open[directory] = cls(directory)
+            return found
+
+    @classmethod
+    def close_all(cls) -> None:
+        """Remove all sessions of this process; runs at exit."""
+        with cls._lock:
+            sessions, cls._open = list(cls._open.values()), {}
+        for session in sessions:
+            session.close()
+
+    def new_path(self, name: str) -> str:
+        """Give a path that no store of this session uses yet."""
+        safe = re.sub(r"[^A-Za-z0-9_.-]+", "_", name)[:40]
+        return os.path.join(self.path, f"{next(self._counter):06d}-{safe}")
+
+    def close(self) -> None:
+        """Remove the directory and all in it; harmless when called twice."""
+        self._claim.drop()
+
+    @classmethod
+    def _after_fork(cls) -> None:
+        # The child shares the parent's locks and must neither hold nor remove its directories.
+        cls._lock = threading.Lock()
+        for session in cls._open.values():
+            session._claim.keep()  # noqa: SLF001 - lets go of the lock's descriptor, no more
+        cls._open = {}
+
+
+atexit.register(Session.close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=Session._after_fork)  # noqa: SLF001 - the hook is our own
+
+
+class SpillStore(Store):
+    """Scratch tiles in a file, written once each and read as views of a map.
+
+    Unpickled elsewhere it reads and writes the same file. Only the process that created the file
+    removes it: by `release`, when the store is collected, or at exit.
+    """
+
+    local = True
+
+    def __init__(
+        self, shape: tuple[int, ...], dtype: npt.DTypeLike, grid: Grid, name: str = "spill"
+    ) -> None:
+        self.shape: tuple[int, ...] = tuple(shape)
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self.grid, self.name = grid, name
+        refuse_objects(self.dtype, name)
+        if grid.shape != self.shape:
+            msg = f"{name}: the grid cuts {grid.shape}, the array has shape {self.shape}"
+            raise ValueError(msg)
+        self._path: str | None = None
+        self._token = secrets.token_bytes(16)
+        self._remover: weakref.finalize[Any, SpillStore] | None = None
+        self._settle()
+
+    def _settle(self) -> None:
+        """Set what follows from the fields and is not pickled."""
+        self._counts = self.grid.counts
+        self._tiles = self.grid.size
+        table_end = _TABLE_START + self._tiles * _ENTRY.size
+        self._data = -(-table_end // _PAGE) * _PAGE
+        self._verified: bytearray | None = None
+
+    @property
+    def write_grid(self) -> Grid:
+        """Writers bring whole tiles, because a tile has one checksum."""
+        return self.grid
+
+    @property
+    def location(self) -> str | None:
+        """The file, once it was created."""
+        return self._path
+
+    @property
+    def bytes_file(self) -> int:
+        """Bytes that the file takes on disk."""
+        return self._data + self.bytes_size
+
+    def create(self) -> None:
+        """Make the file and reserve its bytes; SpillError where the disk does not have them."""
+        if self._path is not None:
+            return
+        directory, path = settings().spill_dir, None
+        try:
+            session = Session.current()
+            directory, path = session.path, session.new_path(self.name)
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+            fd = os.open(path, flags, 0o600)
+            try:
+                preallocate(fd, self.bytes_file)
+                write_at(fd, _HEADER.pack(_MAGIC, self._token), 0)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            if path is not None:
+                _unlink(path, os.getpid())
+            raise self._spill_error(directory, error) from error
+        self._path = path
+        self._remover = weakref.finalize(self, _unlink, path, os.getpid())
+        self._remover.atexit = False  # the session goes as a whole
+
+    def write(self, region: Region, values: NDArray) -> None:
+        """Write a box of whole tiles, each tile before its entry in the table."""
+        if not self.grid.aligned(region):
+            msg = f"{self.name}: the box {region} is not made of whole tiles"
+            raise ValueError(msg)
+        box = np.broadcast_to(values, region_shape(region))
+        file = self._file()
+        origin = [s.start for s in region]
+        for cell, tile in self.grid.overlapping(region):
+            data = np.ascontiguousarray(view_of(box, shift(tile, origin)), dtype=self.dtype)
+            self._write_tile(file, cell, tile, as_bytes(data))
+
+    def _write_tile(self, file: OpenFile, cell: Cell, tile: Region, data: NDArray) -> None:
+        index = self._index(cell)
+        entry = _ENTRY.pack(_WRITTEN, self._checksum(data, index))
+        try:
+            write_at(file.fd, data, self._offset(tile))
+            write_at(file.fd, entry, _TABLE_START + index * _ENTRY.size)
+        except OSError as error:
+            raise self._spill_error(os.path.dirname(self._path or ""), error) from error
+        if self._verified is not None:
+            self._verified[index] = 0
+
+    def read(self, region: Region) -> NDArray:
+        """Give a box: a read-only view where it lies in one tile, else gathered into a new array.
+
+        A tile is checked against its checksum when this process reads it first.
+        """
+        shape = region_shape(region)
+        if 0 in shape or not self.dtype.itemsize:
+            return np.empty(shape, self.dtype)
+        cells = list(itertools.islice(self.grid.overlapping(region), 2))
+        if len(cells) == 1:
+            cell, tile = cells[0]
+            return view_of(self._tile(cell, tile), shift(region, [s.start for s in tile]))
+        out = np.empty(shape, self.dtype)
+        origin = [s.start for s in region]
+        for cell, tile in self.grid.overlapping(region):
+            part = intersect(region, tile)
+            assert part is not None
+            values = self._tile(cell, tile)
+            out[shift(part, origin)] = values[shift(part, [s.start for s in tile])]
+        return out
+
+    def _tile(self, cell: Cell, tile: Region) -> NDArray:
+        """Give one tile as a view of the map, after its checksum was found right once."""
+        file = self._file()
+        assert self._path is not None
+        offset, shape = self._offset(tile), region_shape(tile)
+        size = math.prod(shape) * self.dtype.itemsize
+        # Touching the map of a file that someone cut short would kill the process.
+        if os.fstat(file.fd).st_size < offset + size:
+            raise CorruptChunkError(self._path, cell, "the file was cut short")
+        if file.bytes is None:
+            file.bytes = mmap.mmap(file.fd, self.bytes_file, prot=mmap.PROT_READ)
+        index = self._index(cell)
+        if self._verified is None:
+            self._verified = bytearray(self._tiles)
+        if not self._verified[index]:
+            self._verify(file.bytes, cell, index, offset, size)
+            self._verified[index] = 1
+        return np.ndarray(shape, self.dtype, file.bytes, offset)
+
+    def _verify(self, data: mmap.mmap, cell: Cell, index: int, offset: int, size: int) -> None:
+        assert self._path is not None
+        flag, expected = _ENTRY.unpack_from(data, _TABLE_START + index * _ENTRY.size)
+        if flag != _WRITTEN:
+            raise CorruptChunkError(self._path, cell, "the tile was never written")
+        found = self._checksum(np.frombuffer(data, np.uint8, size, offset), index)
+        if found != expected:
+            reason = f"checksum {found:08x}, expected {expected:08x}"
+            raise CorruptChunkError(self._path, cell, reason)
+
+    def _checksum(self, data: NDArray, index: int) -> int:
+        # The place belongs to the checksum, so that two tiles that changed places are found out.
+        seed = google_crc32c.value(self._token + index.to_bytes(8, "little"))
+        return int(google_crc32c.extend(seed, data))
+
+    def _index(self, cell: Cell) -> int:
+        index = 0
+        for i, count in zip(cell, self._counts, strict=True):
+            index = index * count + i
+        return index
+
+    def _offset(self, tile: Region) -> int:
+        """Give the place of a tile: the elements of all tiles before it in C order of the grid."""
+        elements, rest, before = 0, math.prod(self.shape), 1
+        for s, n in zip(tile, self.shape, strict=True):
+            rest //= n
+            elements += before * s.start * rest
+            before *= s.stop - s.start
+        return self._data + elements * self.dtype.itemsize
+
+    def _file(self) -> OpenFile:
+        if self._path is None:
+            msg = f"{self.name}: the spill file was not created yet, or is released"
+            raise RuntimeError(msg)
+        return handles.get(self._path, self._open)
+
+    def _open(self) -> OpenFile:
+        assert self._path is not None
+        try:
+            file = OpenFile(os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW))
+            header = os.pread(file.fd, _HEADER.size, 0)
+        except FileNotFoundError:
+            raise CorruptChunkError(self._path, (), "the spill file is gone") from None
+        if header != _HEADER.pack(_MAGIC, self._token):
+            raise CorruptChunkError(self._path, (), "this is not the file that the store wrote")
+        return file
+
+    def discard(self) -> None:
+        """Drop the file; scratch is never published."""
+        self.release()
+
+    def release(self) -> None:
+        """Close the file, and remove it where this process created it."""
+        if self._path is not None:
+            handles.drop(self._path)
+        if self._remover is not None:
+            self._remover()
+        self._path = self._remover = self._verified = None
+
+    def _spill_error(self, directory: str, error: OSError) -> SpillError:
+        reason = error.strerror or str(error)
+        return SpillError(directory, self.bytes_file, bytes_free(directory), reason)
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return self.shape, self.dtype, self.grid, self.name, self._path, self._token
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.shape, self.dtype, self.grid, self.name, self._path, self._token = state
+        self._remover = None
+        self._settle()
+
+    def __repr__(self) -> str:
+        return f"SpillStore({self.name}, shape={self.shape}, dtype={self.dtype})"
+
+
+def _unlink(path: str, pid: int) -> None:
+    """Remove a file in the process that made it, and close it there."""
+    if os.getpid() == pid:
+        handles.drop(path)
+        with contextlib.suppress(OSError):
+            os.unlink(path)

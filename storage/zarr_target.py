@@ -1,0 +1,335 @@
+"""New Zarr arrays, version 3, that appear under their path all at once.
+
+Chunks are written under a hidden sibling of the path, each to a file of its own and under another
+name first, so that a task that runs twice or dies half-way leaves no torn chunk. The commit counts
+the chunks, writes the metadata last, and swaps the sibling with what was there before.
+
+The default compressor is blosc with lz4 and byte shuffle. On float64 it packs 2 to 5 GiB/s on one
+core and unpacks 5 to 8, which keeps up with a fast disk; zstd at level 0 or 1 packs 0.3 to 1.2 and
+unpacks 1.5, and without the shuffle gains nothing on most floats. zstd packs repeated decimals and
+small integers tighter, and is there for who asks.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, ZstdCodec
+
+from chunkarr.errors import OutputError
+from chunkarr.grid import Grid, Region, region_of, region_shape, shift
+from chunkarr.storage.claims import LOCK_NAME, Claim, claim_directory, remove, sweep
+from chunkarr.storage.files import (
+    exchange,
+    refuse_objects,
+    sync_disk,
+    sync_path,
+    view_of,
+    write_at,
+)
+from chunkarr.storage.npy import PARTIAL, partial_stem
+from chunkarr.storage.store import NDArray, Store
+from chunkarr.storage.zarr_meta import MARK, ZarrLayout, is_group, is_zarr, read_layout
+from chunkarr.storage.zarr_store import ZarrStore
+
+METADATA = "zarr.json"
+SYNCED_SINGLY_MAX = 32
+"""Up to so many files each is synced; more are synced by one call for the whole disk."""
+BLOSC_BYTES_MAX = 2**31 - 32
+TEMPORARY = ".tmp"
+_ABSENT = 2**64 - 1
+
+
+class ZarrTarget(Store):
+    """A new Zarr array that takes the place of `path` at `commit`.
+
+    Boxes are whole chunks, or whole shards where `shards` is given; any number of threads and
+    processes may write different ones. `compressors` is "auto", None, one of "blosc", "zstd" and
+    "gzip", or one or more of zarr's own codecs of these kinds.
+    """
+
+    local = True
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        shape: tuple[int, ...],
+        dtype: npt.DTypeLike,
+        chunks: tuple[int, ...],
+        shards: tuple[int, ...] | None = None,
+        fill_value: Any = None,
+        compressors: Any = "auto",
+        *,
+        crc: bool = True,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.path = os.path.realpath(path)
+        self.name = os.path.basename(self.path)
+        self.shape, self.dtype = tuple(shape), np.dtype(dtype)
+        refuse_objects(self.dtype, self.path)
+        # An empty axis has no chunks, but the format wants a length for them.
+        self.chunks = tuple(max(1, int(n)) for n in chunks)
+        self.shards = None if shards is None else tuple(max(1, int(n)) for n in shards)
+        self.grid = Grid(self.shape, self.chunks)
+        self._files = Grid(self.shape, self.shards or self.chunks)
+        self._options = {
+            "fill_value": fill_value,
+            "compressors": _compressors(compressors, self.dtype, self.chunks, crc=crc),
+            "attributes": {**(attributes or {}), MARK: {"complete": True}},
+        }
+        self._claim: Claim | None = None
+        self._partial: str | None = None
+        self._metadata = b""
+        self._layout: ZarrLayout | None = None
+
+    @property
+    def write_grid(self) -> Grid:
+        """One file per box: the shards, or the chunks."""
+        return self._files
+
+    @property
+    def location(self) -> str:
+        """The path that the array will have."""
+        return self.path
+
+    def create(self) -> None:
+        """Make the hidden directory; OutputError where anything but an array is in the way."""
+        parent = os.path.dirname(self.path)
+        stem = partial_stem(self.name)
+        claim: Claim | None = None
+        try:
+            self._refuse_foreign()
+            sweep(parent, stem, PARTIAL)
+            claim = claim_directory(parent, stem, PARTIAL, 0o777)
+            self._layout, self._metadata = self._make_metadata(claim.path)
+        except BaseException as error:
+            if claim is not None:
+                claim.drop()
+            if isinstance(error, OSError) and not isinstance(error, OutputError):
+                raise OutputError(self.path, error.strerror or str(error)) from error
+            raise
+        self._claim, self._partial = claim, claim.path
+
+    def _refuse_foreign(self) -> None:
+        """Refuse to replace a directory that is neither empty nor an array."""
+        if not os.path.lexists(self.path):
+            return
+        if not os.path.isdir(self.path):
+            raise OutputError(self.path, "a file is in the way")
+        if os.listdir(self.path) and (not is_zarr(self.path) or is_group(self.path)):
+            raise OutputError(self.path, "a directory that is not a zarr array is in the way")
+
+    def _make_metadata(self, directory: str) -> tuple[ZarrLayout, bytes]:
+        """Have zarr-python write the metadata, and take it away until the commit."""
+        with warnings.catch_warnings():
+            # Types that the specification does not list yet are written as zarr-python spells them.
+            warnings.simplefilter("ignore")
+            options: dict[str, Any] = self._options
+            zarr.create_array(
+                os.path.join(directory, "meta"),
+                shape=self.shape,
+                dtype=self.dtype,
+                chunks=self.chunks,
+                shards=self.shards,
+                filters=None,
+                zarr_format=3,
+                **options,
+            )
+        made = os.path.join(directory, "meta")
+        layout = read_layout(made)
+        if layout.codec is None:
+            raise ValueError(f"{self.path}: chunks cannot be written with these codecs")
+        with open(os.path.join(made, METADATA), "rb") as stream:
+            metadata = stream.read()
+        remove(made)
+        return replace(layout, array=None), metadata
+
+    def write(self, region: Region, values: NDArray) -> None:
+        """Write a box of whole chunks, or whole shards."""
+        if not self._files.aligned(region):
+            raise ValueError(f"{self.name}: the box {region} is not made of whole chunks")
+        if self._layout is None or self._partial is None:
+            raise RuntimeError(f"{self.name}: the target was not created yet, or is finished")
+        box = np.broadcast_to(values, region_shape(region))
+        if not box.size:
+            return
+        origin = [s.start for s in region]
+        try:
+            for cell, file in self._files.overlapping(region):
+                data = view_of(box, shift(file, origin))
+                path = os.path.join(self._partial, self._layout.key(cell))
+                _write_file(path, self._encode(self._layout, data))
+        except OSError as error:
+            raise OutputError(self.path, error.strerror or str(error)) from error
+
+    def _encode(self, layout: ZarrLayout, data: NDArray) -> list[Any]:
+        """Give the bytes of one file: a chunk, or the chunks of a shard and their index."""
+        if layout.shard is None:
+            return self._encode_chunk(layout, data)
+        shard, parts, place = layout.shard, [], 0
+        index: NDArray = np.full((*shard.counts, 2), _ABSENT, "<u8")
+        cut = Grid(data.shape, layout.inner)
+        for cell, chunk in cut.overlapping(region_of(data.shape)):
+            encoded = self._encode_chunk(layout, view_of(data, chunk))
+            size = sum(map(len, encoded))
+            index[cell] = place, size
+            parts += encoded
+            place += size
+        return parts + shard.index_codec.encode(index)
+
+    def _encode_chunk(self, layout: ZarrLayout, data: NDArray) -> list[Any]:
+        """Encode a chunk, filled up to the full shape at the edge of the array."""
+        assert layout.codec is not None
+        if data.shape != layout.inner:
+            full: NDArray = np.full(layout.inner, layout.fill, layout.dtype)
+            full[region_of(data.shape)] = data
+            data = full
+        return layout.codec.encode(data)
+
+    def read(self, region: Region) -> NDArray:
+        """Read from the array, once it is committed."""
+        if self._partial is not None:
+            raise RuntimeError(f"{self.name}: the target can be read after its commit")
+        return ZarrStore(self.path).read(region)
+
+    def commit(self) -> None:
+        """Check that every chunk is there, make all durable, and put it in place in one step."""
+        claim = self._claim
+        if claim is None or self._layout is None:
+            raise RuntimeError(f"{self.name}: only the process that created the target commits it")
+        try:
+            self._check_complete(self._layout, claim.path)
+            if self._files.size > SYNCED_SINGLY_MAX:
+                sync_disk(claim.path)
+            else:
+                for path in _tree(claim.path):
+                    sync_path(path)
+            _write_file(os.path.join(claim.path, METADATA), [self._metadata], durable=True)
+            sync_path(claim.path)
+            self._swap(claim.path)
+            sync_path(os.path.dirname(self.path))
+        except OSError as error:
+            if isinstance(error, OutputError):
+                raise
+            raise OutputError(self.path, error.strerror or str(error)) from error
+        remove(os.path.join(self.path, LOCK_NAME))
+        claim.keep()
+        self._claim = self._partial = None
+
+    def _check_complete(self, layout: ZarrLayout, directory: str) -> None:
+        """Raise unless all chunks are there."""
+        count = 0
+        for path in _tree(directory):
+            if path.endswith(TEMPORARY):
+                remove(path)  # a worker died while it wrote this
+            elif not os.path.isdir(path) and not path.endswith(LOCK_NAME):
+                count += 1
+        if count != self._files.size:
+            cells = map(self._files.cell, range(self._files.size))
+            missing = (
+                cell
+                for cell in cells
+                if not os.path.exists(os.path.join(directory, layout.key(cell)))
+            )
+            raise OutputError(
+                self.path,
+                f"{self._files.size - count} of {self._files.size} chunks were not written, "
+                f"the first is {next(missing, None)}",
+            )
+
+    def _swap(self, partial: str) -> None:
+        """Put the new directory in place of the old one, and remove that."""
+        if not os.path.lexists(self.path):
+            os.rename(partial, self.path)
+            return
+        if exchange(partial, self.path):
+            remove(partial)  # it is the old array now
+            return
+        # Without an exchange the path has nothing for an instant; a failure undoes it.
+        old = f"{partial[: -len(PARTIAL)]}0{PARTIAL}"
+        os.rename(self.path, old)
+        try:
+            os.rename(partial, self.path)
+        except BaseException:
+            os.rename(old, self.path)
+            raise
+        remove(old)
+
+    def discard(self) -> None:
+        """Remove the hidden directory; the old content of the path stands."""
+        if self._claim is not None:
+            self._claim.drop()
+        self._claim = self._partial = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_claim": None, "_options": {}}
+
+    def __repr__(self) -> str:
+        return f"ZarrTarget({self.path!r}, shape={self.shape}, dtype={self.dtype})"
+
+
+def _compressors(
+    asked: Any, dtype: np.dtype[Any], chunks: Sequence[int], *, crc: bool
+) -> tuple[Any, ...]:
+    """Give zarr's codecs for what was asked for."""
+    if asked == "auto":
+        size = dtype.itemsize * int(np.prod(chunks, dtype=object))
+        asked = "blosc" if size <= BLOSC_BYTES_MAX else "zstd"
+    if isinstance(asked, str):
+        # Bytes have nothing to shuffle, and their bits do.
+        shuffle: Any = "shuffle" if dtype.itemsize > 1 else "bitshuffle"
+        # Blosc keeps the size of an element in a byte.
+        typesize = dtype.itemsize if 0 < dtype.itemsize < 256 else 1
+        known: dict[str, Any] = {
+            "blosc": BloscCodec(cname="lz4", clevel=5, shuffle=shuffle, typesize=typesize),
+            "zstd": ZstdCodec(level=1),
+            "gzip": GzipCodec(level=1),
+        }
+        if asked not in known:
+            raise ValueError(f"compressor {asked!r} is not one of 'auto', {', '.join(known)}")
+        asked = known[asked]
+    chain = () if asked is None else tuple(asked) if isinstance(asked, list | tuple) else (asked,)
+    if crc and not any(isinstance(codec, Crc32cCodec) for codec in chain):
+        chain = (*chain, Crc32cCodec())
+    return chain
+
+
+def _tree(directory: str) -> Iterator[str]:
+    """Give all files and directories below a directory."""
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            yield entry.path
+            if entry.is_dir(follow_symlinks=False):
+                yield from _tree(entry.path)
+
+
+def _write_file(path: str, parts: Sequence[Any], *, durable: bool = False) -> None:
+    """Write a file under another name and rename it, so that it is whole or absent."""
+    temporary = f"{path}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        fd = os.open(temporary, flags, 0o666)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        fd = os.open(temporary, flags, 0o666)
+    try:
+        place = 0
+        for part in parts:
+            write_at(fd, part, place)
+            place += len(part)
+        if durable:
+            os.fsync(fd)
+        os.rename(temporary, path)
+    except BaseException:
+        remove(temporary)
+        raise
+    finally:
+        os.close(fd)

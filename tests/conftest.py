@@ -1,0 +1,31 @@
+"""What all tests share: settings put back after each, hypothesis profiles."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import hypothesis
+import pytest
+
+from chunkarr.settings import config
+
+hypothesis.settings.register_profile(
+    "pr",
+    max_examples=50,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.register_profile("nightly", max_examples=2000, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "pr"))
+
+
+@pytest.fixture(autouse=True)
+def _settings_put_back() -> Iterator[None]:
+    """A test that changes settings changes them for itself."""
+    config.current()  # reads the environment first
+    saved = dict(config._process)
+    yield
+    config._process = saved
+    config._version += 1

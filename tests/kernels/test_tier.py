@@ -1,0 +1,159 @@
+"""Kernels appear while work goes on, and never hold up the process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from chunkarr.kernels import codegen, tier
+from chunkarr.kernels.evaluate import REDUCERS, map_into, reduce_region
+from chunkarr.kernels.program import Op, Program
+from tests.kernels.support import F8, kernels, plain
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def program_of(constant: int) -> Program:
+    """A program no other test uses, for each number another."""
+    ops = [Op("add", (0, 0), (F8, F8), F8)]
+    ops += [Op("multiply", (i + 1, 0), (F8, F8), F8) for i in range(constant)]
+    return Program((F8,), tuple(ops), (len(ops),))
+
+
+def test_little_work_is_not_compiled() -> None:
+    tier.set_mode("auto")
+    program, x = program_of(1), np.ones(1000)
+    for _ in range(10):
+        reduce_region(program, "sum", [x], x.shape, (0,))
+    spec = codegen.Spec(program, REDUCERS["sum"], "row", "u")
+    entry = tier.entry_for(spec)
+    assert not entry.queued
+    assert entry.kernel is None
+
+
+def test_announced_work_is_compiled_meanwhile_with_the_same_bits() -> None:
+    tier.set_mode("auto")
+    program, x = program_of(2), np.random.default_rng(0).standard_normal(100_000)
+    tier.request(program, 10**10)
+    totals = {reduce_region(program, "sum", [x], x.shape, (0,))[0].tobytes()}
+    entry = tier.entry_for(codegen.Spec(program, REDUCERS["sum"], "row", "u"))
+    assert entry.queued
+    deadline = time.monotonic() + 60
+    while entry.kernel is None and time.monotonic() < deadline:
+        totals.add(reduce_region(program, "sum", [x], x.shape, (0,))[0].tobytes())
+    assert entry.kernel is not None
+    totals.add(reduce_region(program, "sum", [x], x.shape, (0,))[0].tobytes())
+    assert len(totals) == 1
+
+
+def test_a_kernel_that_fails_to_compile_leaves_the_work_to_numpy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tier.set_mode("auto")
+    program, x = program_of(3), np.ones(100)
+    monkeypatch.setattr(tier, "source_of", lambda spec: "def kernel(p):\n    nonsense(p)\n")
+    tier.request(program, 10**10)
+    spec = codegen.Spec(program, REDUCERS["sum"], "row", "u")
+    deadline = time.monotonic() + 60
+    while not tier.entry_for(spec).failed and time.monotonic() < deadline:
+        [total] = reduce_region(program, "sum", [x], x.shape, (0,))
+        assert total == 200
+    assert tier.entry_for(spec).failed
+    with kernels("numpy"):
+        assert reduce_region(program, "sum", [x], x.shape, (0,))[0] == 200
+
+
+def test_modes_have_three_names() -> None:
+    with pytest.raises(ValueError, match="numpy"):
+        tier.set_mode("fast")
+
+
+def test_threads_share_a_kernel() -> None:
+    x = np.random.default_rng(1).standard_normal((64, 5000))
+    with kernels("compiled"):
+        reduce_region(plain(F8), "var", [x], x.shape, (0,))
+        expected = [reduce_region(plain(F8), "var", [row[:, None] + [0, 1]], (5000, 2), (0,)) for row in x]
+        found: list[object] = [None] * 64
+
+        def work(start: int) -> None:
+            for i in range(start, 64, 4):
+                values = x[i][:, None] + [0, 1]
+                found[i] = reduce_region(plain(F8), "var", [values], (5000, 2), (0,))
+
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_call_releases_the_interpreter() -> None:
+    x = np.ones(40_000_000, np.int8)
+    out = np.empty_like(x)
+    program = Program((x.dtype,), (Op("negative", (0,), (x.dtype,), x.dtype),), (1,))
+    with kernels("compiled"):
+        map_into(program, [x], [out])
+        done = threading.Event()
+        thread = threading.Thread(target=lambda: (map_into(program, [x], [out]), done.set()))
+        count = 0
+        thread.start()
+        while not done.is_set():
+            count += 1
+        thread.join()
+    assert count > 100
+
+
+EXIT = """
+import sys
+import numpy as np
+from chunkarr.kernels import tier
+from chunkarr.kernels.evaluate import reduce_region
+from chunkarr.kernels.program import Op, Program
+d = np.dtype(float)
+for n in range(1, 6):
+    p = Program((d,), tuple(Op("add", (i, 0), (d, d), d) for i in range(n)), (n,))
+    tier.request(p, 10**10)
+    reduce_region(p, "var", [np.ones(10)], (10,), (0,))
+{how}
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "code"), [("", 0), ("sys.exit(3)", 3), ("raise KeyboardInterrupt", 130)]
+)
+def test_leaving_during_a_compile_neither_hangs_nor_crashes(
+    how: str, code: int, tmp_path: Path
+) -> None:
+    environment = os.environ | {"CHUNKARR_KERNELS": "auto", "CHUNKARR_CACHE_DIR": str(tmp_path / "k")}
+    result = subprocess.run(
+        [sys.executable, "-c", EXIT.format(how=how)],
+        env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert result.returncode in {code, -2 if code == 130 else code}
+    assert code == 130 or not result.stderr
+
+
+def test_a_fork_during_a_compile_works_on(tmp_path: Path) -> None:
+    how = """
+import os, warnings
+warnings.simplefilter("ignore")
+pid = os.fork()
+[total] = reduce_region(p, "sum", [np.ones(1000)], (1000,), (0,))
+assert total == 6000, total
+if pid == 0:
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+"""
+    environment = os.environ | {"CHUNKARR_KERNELS": "auto", "CHUNKARR_CACHE_DIR": str(tmp_path / "k")}
+    subprocess.run(
+        [sys.executable, "-c", EXIT.format(how=how)],
+        env=environment, cwd=REPOSITORY, timeout=100, check=True,
+    )  # fmt: skip

@@ -1,0 +1,189 @@
+"""The executor on a Dask cluster of two processes on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import Client, LocalCluster
+
+from chunkarr.errors import ConfigError, WorkerLostError
+from chunkarr.scheduler import cluster as cluster_file
+from chunkarr.scheduler.cluster import ClusterExecutor
+from chunkarr.scheduler.executor import Executor
+from chunkarr.scheduler.registry import get_executor
+from chunkarr.scheduler.run import run
+from chunkarr.scheduler.steps import Context, Step
+from tests.scheduler.contract import PLENTY, ExecutorContract
+from tests.scheduler.works import FailUnfriendly, FileStore, Kill, Put
+
+pytestmark = [
+    pytest.mark.cluster,
+    # Sockets and event loops of distributed's own are not always closed in time.
+    pytest.mark.filterwarnings("default"),
+]
+
+
+def make_cluster(workers: int) -> Any:
+    return LocalCluster(  # type: ignore[no-untyped-call]
+        n_workers=workers,
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        silence_logs=50,
+    )
+
+
+def make_client(cluster: Any) -> Any:
+    return Client(cluster, set_as_default=False)  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    with make_cluster(2) as cluster, make_client(cluster) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def executor(client: Any) -> Executor:
+    return ClusterExecutor(client)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FileStore:
+    return FileStore(tmp_path / "out", (50,))
+
+
+class TestCluster(ExecutorContract):
+    """A Dask cluster keeps the contract."""
+
+
+def put(work: Any) -> Step:
+    return Step("put", work, 50, 8, weight=1e-2, creates=(work.store,))
+
+
+def test_a_client_is_an_executor_s_name_and_so_is_its_address(client: Any) -> None:
+    executor = get_executor(client, 9)
+    assert isinstance(executor, ClusterExecutor)
+    assert get_executor(client, 9) is executor
+    by_address = get_executor(client.scheduler.address, 9)
+    assert get_executor(client.scheduler.address, 9) is by_address
+    by_address.client.close()  # type: ignore[attr-defined]
+
+
+def test_large_work_is_sent_to_each_worker_once(
+    executor: Executor, store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_file, "BYTES_INLINE", 0)
+    run([put(Put(store))], executor, PLENTY)
+    assert store.open().tolist() == list(range(1, 51))
+
+
+def test_an_exception_that_cannot_travel_is_named(executor: Executor) -> None:
+    with pytest.raises(RuntimeError, match="UnfriendlyError: 1 and 2"):
+        run([Step("fail", FailUnfriendly(), 1, 8)], executor, PLENTY)
+
+
+def test_work_that_cannot_be_unpickled_is_an_error(executor: Executor) -> None:
+    class Broken:
+        def __reduce__(self) -> Any:
+            return int, ("not a number",)
+
+        def run(self, task: int, context: Context) -> None:
+            raise AssertionError
+
+    with pytest.raises(ValueError, match="not a number"):
+        run([Step("broken", Broken(), 1, 8)], executor, PLENTY)
+
+
+def test_no_future_is_left_after_a_run(executor: Executor, client: Any, store: FileStore) -> None:
+    run([put(Put(store))], executor, PLENTY)
+    end = time.monotonic() + 5
+    while client.futures and time.monotonic() < end:
+        time.sleep(0.001)
+    assert not client.futures
+
+
+@pytest.mark.faults
+def test_a_worker_that_dies_is_no_reason_to_stop(executor: Executor, store: FileStore) -> None:
+    run([put(Kill(store, 20, times=1))], executor, PLENTY)
+    assert store.open().tolist() == list(range(1, 51))
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+def test_a_task_that_always_kills_its_worker_is_blamed(store: FileStore) -> None:
+    with make_cluster(2) as cluster, make_client(cluster) as client:
+        with pytest.raises(WorkerLostError, match="died while running it") as caught:
+            run([put(Kill(store, 20, times=99))], ClusterExecutor(client), PLENTY)
+        assert (caught.value.step, caught.value.task) == ("put", 20)
+        assert store.log() == ["create", "discard"]
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+def test_a_lost_scheduler_is_an_error_and_not_a_hang(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_file, "SECONDS_SILENT", 0.5)
+    store = FileStore(tmp_path / "out", (2,))
+    with make_cluster(1) as cluster, make_client(cluster) as client:
+        executor = ClusterExecutor(client)
+        work = Vanish(tmp_path / "mark")
+        step = Step("vanish", work, 2, 8, creates=(store,))
+        with pytest.raises(WorkerLostError, match="scheduler is lost"):
+            run([step], executor, PLENTY, CloseCluster(cluster, work.mark))
+    assert store.log() == ["create", "discard"]
+
+
+class Vanish:
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def run(self, task: int, context: Context) -> None:
+        self.mark.touch()
+        while True:
+            context.check()
+            time.sleep(0.001)
+
+
+class CloseCluster:
+    """An observer that ends the cluster under the run."""
+
+    def __init__(self, cluster: Any, mark: Path) -> None:
+        self.cluster, self.mark = cluster, mark
+
+    def step_started(self, *_: object) -> None:
+        pass
+
+    def progress(self, *_: object) -> None:
+        if self.mark.exists() and self.cluster.status.name == "running":
+            self.cluster.close()
+
+    def step_finished(self, *_: object) -> None:
+        pass
+
+    def finished(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.faults
+def test_a_scheduler_that_is_gone_before_the_run_is_an_error(store: FileStore) -> None:
+    with make_cluster(1) as cluster, make_client(cluster) as client:
+        executor = ClusterExecutor(client)
+        cluster.close()
+        with pytest.raises(WorkerLostError, match="scheduler is lost"):
+            run([put(Put(store))], executor, PLENTY)
+
+
+def test_an_asynchronous_client_is_refused() -> None:
+    class Asynchronous:
+        asynchronous = True
+
+    client: Any = Asynchronous()
+    with pytest.raises(ConfigError, match="asynchronous"):
+        ClusterExecutor(client)
