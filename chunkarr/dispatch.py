@@ -145,6 +145,7 @@ def lift_sequence(function: Function, numpy_function: Function) -> Function:
             parts = [part if isinstance(part, Array) else Array.of(np.asarray(part)) for part in parts]
         return lifted(parts, *args, **kwargs)
 
+    public.__module__ = "chunkarr"
     return public
 
 

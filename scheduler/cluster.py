@@ -87,7 +87,7 @@ class ClusterExecutor:
         self._done: SimpleQueue[_UnderWay] = SimpleQueue()
         self._submitted = 0
         self._slots = 0
-        self._heard = self._looked = 0.0
+        self._heard = self._looked = self._peopled = 0.0
         self._warned = False
 
     def start(self, steps: Sequence[Step]) -> None:
@@ -95,7 +95,7 @@ class ClusterExecutor:
         self._token = uuid.uuid4().hex
         self._steps, self._packed, self._under_way = steps, {}, {}
         self._done = SimpleQueue()
-        self._heard = self._looked = time.monotonic()
+        self._heard = self._looked = self._peopled = time.monotonic()
         self._warned = False
         while not self._alive():  # perhaps it is connecting again
             self._look()
@@ -231,7 +231,10 @@ class ClusterExecutor:
         return []
 
     def _grown(self, threads: int) -> list[Event]:
-        if not threads and not self._warned:
+        now = time.monotonic()
+        if threads:
+            self._peopled = now
+        elif now - self._peopled > SECONDS_SILENT and not self._warned:
             self._warned = True
             warnings.warn("the Dask cluster has no workers; waiting for some", stacklevel=2)
         old, self._slots = self._slots, max(self._slots, threads * self.depth)

@@ -23,6 +23,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe, wait
 
 import cloudpickle
@@ -43,6 +44,10 @@ SECONDS_START = 60.0
 """A worker that is not ready after so long is given up."""
 SECONDS_LEAVE = 0.5
 """A worker whose task does not leave a cancelled run within this time is ended."""
+SECONDS_KILL = 5.0
+"""A killed process is waited for so long: one that hangs in the kernel cannot be helped."""
+CODE_UNKNOWN = 1 << 16
+"""Stands for an exit code that nobody remembers."""
 SECONDS_LOOK = 0.25
 """How often processes are looked at, in case something keeps a dead one's socket open."""
 
@@ -87,7 +92,7 @@ class ProcessExecutor:
         useful = min(self.workers, max((step.tasks for step in steps), default=0))
         for worker, process in list(self._pool.items()):
             # What an interrupt has left half told, or busy, is not to be trusted.
-            if process.busy or process.talking or process.popen.poll() is not None:
+            if process.busy or process.talking or process.ended():
                 self._end(worker)
         for worker in range(useful):
             if worker not in self._pool:
@@ -171,12 +176,8 @@ class ProcessExecutor:
         process = self._pool.pop(worker)
         process.connection.close()
         processes_changed()
-        try:
-            # A process that dies closes its socket a moment before it can be waited for.
-            process.popen.wait(0.0 if process.busy else SECONDS_LEAVE)
-        except subprocess.TimeoutExpired:
-            process.popen.kill()
-        return _reason(process.popen.wait(), process.popen.pid)
+        # A process that dies closes its socket a moment before it can be waited for.
+        return process.end(0.0 if process.busy else SECONDS_LEAVE)
 
     def _receive(self, worker: int, connection: Connection) -> None:
         process = self._pool[worker]
@@ -211,16 +212,14 @@ class ProcessExecutor:
     def _look(self, now: float) -> None:
         for worker, process in list(self._pool.items()):
             late = not process.ready and now - process.began > SECONDS_START
-            if late:
-                process.popen.kill()
-            if late or (process.popen.poll() is not None and not process.connection.poll()):
+            if late or (process.ended() and not process.connection.poll()):
                 self._lost(worker)
 
     def _forget(self) -> None:
         """Leave the workers to the process that has started them."""
         for process in self._pool.values():
             process.connection.close()
-            process.popen.returncode = 0  # it is not ours to wait for
+            process.popen.returncode = 0  # it is not ours to wait for, nor to warn about
         self._pool.clear()
         self._finalizer.detach()
         os.close(self._board_file)
@@ -244,7 +243,7 @@ class _Process:
                 [sys.executable, "-c", BOOT, path, *map(str, numbers)],
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), board_file),
-                env={**dict.fromkeys(single, "1"), **os.environ},
+                env={**os.environ, **dict.fromkeys(single, "1")},
                 # Ctrl-C in a terminal goes to a whole group; workers are cancelled by message.
                 process_group=0,
             )
@@ -254,6 +253,35 @@ class _Process:
         self.talking = False
         self.run = 0
         self.steps: set[int] = set()
+
+    def ended(self, seconds: float = 0.0) -> bool:
+        """Wait at most so long for the end of the process.
+
+        Popen's own `wait` takes a lock of Python's, and an interrupt can strike before the `try`
+        that would let go of it: whoever asks next waits for ever. This was seen.
+        """
+        end = time.monotonic() + seconds
+        while self.popen.returncode is None:
+            try:
+                pid, status = os.waitpid(self.popen.pid, os.WNOHANG)
+            except ChildProcessError:
+                self.popen.returncode = CODE_UNKNOWN  # someone else has asked, and was told
+                break
+            if pid:
+                self.popen.returncode = os.waitstatus_to_exitcode(status)
+            elif time.monotonic() >= end:
+                return False
+            else:
+                time.sleep(0.001)
+        return True
+
+    def end(self, seconds: float) -> str:
+        """Wait for the end of the process, bring it about after so long, and tell how it ended."""
+        if not self.ended(seconds):
+            with suppress(ProcessLookupError):
+                os.kill(self.popen.pid, signal.SIGKILL)
+            self.ended(SECONDS_KILL)
+        return _reason(self.popen.returncode, self.popen.pid)
 
     def send(self, message: tuple[object, ...]) -> None:
         self.connection.send_bytes(pickle.dumps(message))
@@ -266,8 +294,10 @@ def _make_board() -> tuple[int, Board]:
     return number, Board(number)
 
 
-def _reason(code: int, pid: int) -> str:
+def _reason(code: int | None, pid: int) -> str:
     """Spell an exit code."""
+    if code is None or code == CODE_UNKNOWN:
+        return f"worker process {pid} has ended"
     if code >= 0:
         return f"worker process {pid} has ended with exit code {code}"
     try:
@@ -284,11 +314,7 @@ def _end_workers(pool: dict[int, _Process]) -> None:
         process.connection.close()
     end = time.monotonic() + SECONDS_LEAVE
     for process in pool.values():
-        try:
-            process.popen.wait(max(0.0, end - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.popen.kill()
-            process.popen.wait()
+        process.end(max(0.0, end - time.monotonic()))
     pool.clear()
     processes_changed()
 

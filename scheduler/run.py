@@ -155,8 +155,9 @@ class _Loop:
             depth=self.executor.depth,
         )
         concurrency = state.concurrency
-        crowded = step.blas and concurrency > 1 and self.executor.shares_memory
-        with one_blas_thread() if crowded else nullcontext():
+        # Always one, not only where several tasks run: a product's bits depend on BLAS's threads.
+        limited = step.blas and self.executor.shares_memory
+        with one_blas_thread() if limited else nullcontext():
             self._run_tasks(index, state, began)
         for store in step.releases:
             store.release()

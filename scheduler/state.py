@@ -19,7 +19,7 @@ from __future__ import annotations
 import bisect
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chunkarr.errors import WorkerLostError
 from chunkarr.scheduler.order import Frontier
@@ -114,6 +114,8 @@ class _Range:
     stop: int
     losses: int = 0
     length_max: int | None = None
+    alone: bool = False
+    """Whether nothing else may be under way with it."""
 
 
 class StepState:
@@ -247,11 +249,13 @@ class StepState:
             self._retry.appendleft(_Range(suspect, suspect + 1, losses, 1))
             return None
         length = stop - start
-        if length == 1 and losses >= ATTEMPTS_MAX:
+        convicted = length == 1 and losses >= ATTEMPTS_MAX
+        # A range that was waiting behind the guilty one dies with it, and would be blamed for it.
+        if convicted and (given.alone or self._depth == 1):
             reason = f"{event.reason}; it was tried {losses} times"
             return WorkerLostError(self.step.name, start, reason)
         length_max = 1 if length <= 2 * PIECES else -(-length // PIECES)
-        self._retry.appendleft(_Range(start, stop, losses, length_max))
+        self._retry.appendleft(_Range(start, stop, losses, length_max, alone=convicted))
         return None
 
     def _abort(self, error: BaseException) -> list[Instruction]:
@@ -284,11 +288,15 @@ class StepState:
 
     def _take(self) -> _Range | None:
         """Cut the next range off what is left, tasks of lost workers first."""
+        if self.retries and any(given.alone for given in self._running.values()):
+            return None
         if self._retry:
             queued = self._retry[0]
+            if queued.alone and self._running:
+                return None
             length = self._length(queued.stop - queued.start)
             stop = min(queued.stop, queued.start + min(length, queued.length_max or length))
-            taken = _Range(queued.start, stop, queued.losses, queued.length_max)
+            taken = replace(queued, stop=stop)
             queued.start = stop
             if queued.start == queued.stop:
                 self._retry.popleft()

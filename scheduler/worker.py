@@ -20,7 +20,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, TextIO
@@ -220,16 +220,13 @@ class _Server:
         self._warned = Warnings()
 
     def serve(self) -> None:
-        """Run ranges until the parent says no more or goes away."""
+        """Run ranges until the parent closes the connection, which raises an exception."""
         warnings.showwarning = self._warned
         warnings.simplefilter("always")
         enter_worker()
         self._send("ready", os.getpid())
         while True:
-            try:
-                message = pickle.loads(self._connection.recv_bytes())  # noqa: S301 - our parent
-            except (EOFError, OSError):  # between messages, or in the middle of one
-                return
+            message = pickle.loads(self._connection.recv_bytes())  # noqa: S301 - our parent
             match message:
                 case ("begin", run, surroundings):
                     self._works.clear()
@@ -253,7 +250,8 @@ class _Server:
             failed = start, error
         self._board.set_task(self._worker, -1)
         # Nobody may come round to it later: the end of the parent is the end of this process.
-        sys.stdout.flush()
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
         if failed is None:
             seconds = time.perf_counter() - began
             self._send("done", self._run, start, stop, seconds, self._warned.take())
@@ -277,8 +275,8 @@ def main(arguments: list[str]) -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # 1 is PR_SET_PDEATHSIG
     watch = threading.Thread(target=_die_with, args=(connection_file, parent), daemon=True)
     watch.start()
-    with Connection(connection_file) as connection:
-        _Server(connection, Board(board_file), worker).serve()
+    with suppress(EOFError, OSError):
+        _Server(Connection(connection_file), Board(board_file), worker).serve()
     # Threads that a task has left behind must not keep the process alive.
     os._exit(0)
 

@@ -160,7 +160,8 @@ class Handles:
     def __init__(self, limit: int = HANDLES_MAX) -> None:
         self.limit = limit
         self._files: OrderedDict[str, OpenFile] = OrderedDict()
-        self._lock = threading.Lock()
+        # Reentrant, because the collector may run in here and drop the file of a dead store.
+        self._lock = threading.RLock()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork)
 
@@ -187,7 +188,7 @@ class Handles:
 
     def _after_fork(self) -> None:
         # Another thread may have held the lock when the process was copied.
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
 
 handles = Handles()

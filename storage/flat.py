@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from chunkarr.errors import OutputError, SpillError
-from chunkarr.grid import Grid, Region
+from chunkarr.grid import Grid, Region, region_of
 from chunkarr.settings import settings
 from chunkarr.storage.raw import RawStore
 from chunkarr.storage.spill import Session
@@ -68,3 +68,21 @@ class FlatStore(Store):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_raw": None}
+
+
+class SharedCopy(FlatStore):
+    """A copy of an array in memory, for workers that do not share this process's memory."""
+
+    def __init__(self, array: NDArray, name: str = "copy") -> None:
+        super().__init__(array.shape, array.dtype, name)
+        self._array: NDArray | None = array
+
+    def create(self) -> None:
+        """Reserve the file and fill it."""
+        super().create()
+        assert self._array is not None
+        if self._array.size:
+            self.write(region_of(self.shape), self._array)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_array": None}

@@ -169,6 +169,11 @@ class NpyTarget(Store):
         """The path that the file will have."""
         return self.path
 
+    @property
+    def bytes_write_extra(self) -> int:
+        """A piece of the values, where they do not lie as the file does."""
+        return max(PIECE_BYTES, self.dtype.itemsize)
+
     def create(self) -> None:
         """Make the hidden file and reserve its disk."""
         directory, base = os.path.split(self.path)

@@ -35,6 +35,7 @@ class RawStore(MappedStore):
     >>> RawStore(path, "u1", "r", shape=(2, 3)).read((slice(0, 2), slice(1, 2)))
     array([[1],
            [4]], dtype=uint8)
+    >>> folder.cleanup()
     """
 
     def __init__(
@@ -87,12 +88,18 @@ def _make(path: str, dtype: np.dtype[Any], offset: int, shape: tuple[int, ...], 
     """Open or make a file for writing and lengthen it to hold the array."""
     if any(n < 0 for n in shape) or offset < 0:
         raise ValueError(f"shape and offset must not be negative (got {shape}, {offset})")
+    found = os.path.exists(path)
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | flags, 0o666)
+    before = os.fstat(fd).st_size
     try:
         size = offset + math.prod(shape) * dtype.itemsize
-        if os.fstat(fd).st_size < size:
+        if before < size:
             preallocate(fd, size)
     except OSError as error:
+        if found:
+            os.ftruncate(fd, before)
+        else:
+            os.unlink(path)
         raise OutputError(path, error.strerror or str(error)) from error
     finally:
         os.close(fd)

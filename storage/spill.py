@@ -162,6 +162,11 @@ class SpillStore(Store):
         """Bytes that the file takes on disk."""
         return self._data + self.bytes_size
 
+    @property
+    def bytes_write_extra(self) -> int:
+        """A tile, where the values do not lie as the file does."""
+        return math.prod(self.grid.chunk_shape) * self.dtype.itemsize
+
     def create(self) -> None:
         """Make the file and reserve its bytes; SpillError where the disk does not have them."""
         if self._path is not None:
@@ -216,10 +221,13 @@ class SpillStore(Store):
         shape = region_shape(region)
         if 0 in shape or not self.dtype.itemsize:
             return np.empty(shape, self.dtype)
-        cells = list(itertools.islice(self.grid.overlapping(region), 2))
-        if len(cells) == 1:
-            cell, tile = cells[0]
-            return view_of(self._tile(cell, tile), shift(region, [s.start for s in tile]))
+        cell = self._cell_around(region)
+        if cell is not None:
+            tile = self.grid.region(cell)
+            values = self._tile(cell, tile)
+            if tile == region:
+                return values
+            return view_of(values, shift(region, [s.start for s in tile]))
         out = np.empty(shape, self.dtype)
         origin = [s.start for s in region]
         for cell, tile in self.grid.overlapping(region):
@@ -228,6 +236,16 @@ class SpillStore(Store):
             values = self._tile(cell, tile)
             out[shift(part, origin)] = values[shift(part, [s.start for s in tile])]
         return out
+
+    def _cell_around(self, region: Region) -> Cell | None:
+        """Give the one tile that a box lies in, None where it lies in several."""
+        cell = []
+        for axis, s in enumerate(region):
+            span = self.grid.span(axis, s.start, s.stop)
+            if len(span) != 1:
+                return None
+            cell.append(span.start)
+        return tuple(cell)
 
     def _tile(self, cell: Cell, tile: Region) -> NDArray:
         """Give one tile as a view of the map, after its checksum was found right once."""

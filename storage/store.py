@@ -53,6 +53,11 @@ class Store(ABC):
         """Most bytes that reading one chunk holds beside its decoded result."""
         return 0
 
+    @property
+    def bytes_write_extra(self) -> int:
+        """Most bytes that writing one box of `write_grid` holds beside the values."""
+        return 0
+
     @abstractmethod
     def read(self, region: Region) -> NDArray:
         """Give the values of a box: a view where `addressable`, else a fresh array."""

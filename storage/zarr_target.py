@@ -12,10 +12,12 @@ small integers tighter, and is there for who asks.
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -41,8 +43,10 @@ from chunkarr.storage.zarr_meta import MARK, ZarrLayout, is_group, is_zarr, read
 from chunkarr.storage.zarr_store import ZarrStore
 
 METADATA = "zarr.json"
-SYNCED_SINGLY_MAX = 32
-"""Up to so many files each is synced; more are synced by one call for the whole disk."""
+SYNCED_SINGLY_MAX = 1000
+"""Up to so many files each is synced; beyond, one call syncs all that the disk has waiting."""
+SYNC_THREADS = 16
+"""Syncs that wait together share one commit of the file system's journal."""
 BLOSC_BYTES_MAX = 2**31 - 32
 TEMPORARY = ".tmp"
 _ABSENT = 2**64 - 1
@@ -99,6 +103,13 @@ class ZarrTarget(Store):
     def location(self) -> str:
         """The path that the array will have."""
         return self.path
+
+    @property
+    def bytes_write_extra(self) -> int:
+        """A chunk in the layout of the file, and the encoded chunks of one file."""
+        chunk = math.prod(self.chunks) * self.dtype.itemsize
+        outer = math.prod(self.shards or self.chunks) * self.dtype.itemsize
+        return 2 * chunk + outer + outer // 64 + 4096
 
     def create(self) -> None:
         """Make the hidden directory; OutputError where anything but an array is in the way."""
@@ -210,8 +221,8 @@ class ZarrTarget(Store):
             if self._files.size > SYNCED_SINGLY_MAX:
                 sync_disk(claim.path)
             else:
-                for path in _tree(claim.path):
-                    sync_path(path)
+                with ThreadPoolExecutor(SYNC_THREADS) as pool:
+                    list(pool.map(sync_path, _tree(claim.path)))
             _write_file(os.path.join(claim.path, METADATA), [self._metadata], durable=True)
             sync_path(claim.path)
             self._swap(claim.path)

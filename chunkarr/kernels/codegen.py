@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from chunkarr.kernels.folds import VARIANCE, Fold, fold_of, fold_source
 from chunkarr.kernels.forms import cast_form, form, type_of
 from chunkarr.kernels.program import Program
 from chunkarr.kernels.reducers import LANES, PANEL, PANEL_ROWS, Reducer
@@ -26,6 +27,7 @@ from chunkarr.kernels.reducers import LANES, PANEL, PANEL_ROWS, Reducer
 POSITIONS, KEPT_AXES, LENGTH, RUN_AXES, RUNS, STATES, SCRATCH, OPERANDS = 0, 1, 2, 3, 4, 5, 9, 10
 """Places in the header: STATES has four addresses, OPERANDS as many addresses and strides."""
 
+STRIP_BYTES = 64 * 1024
 STACK = 64
 """Levels of the tree of panels: more than the bits of a number of panels."""
 
@@ -48,71 +50,24 @@ class Spec:
 
     @property
     def strip(self) -> int:
-        """Columns that a column kernel takes at a time."""
+        """Columns that a column kernel takes at a time.
+
+        Long strips read memory in order; what they accumulate must stay in the cache, and on the
+        stack in so far as the compiler should know that no input overlaps it.
+        """
         if "g" in self.classes:
             return 128
-        return 256 if self.reducer is not None and self.reducer.kind == "var" else 1024
+        if self.reducer is None or self.reducer.kind == "var":
+            return 1024
+        if self.reducer.kind == "arg":
+            return 4096
+        return STRIP_BYTES // max(4, self.dtype.itemsize)
 
-
-@dataclass(frozen=True, slots=True)
-class Fold:
-    """How a reducer combines two values in generated source."""
-
-    combine: str
-    identity: str
-    type: str
-    positive_zero: bool = False
-
-
-def fold_of(reducer: Reducer, dtype: np.dtype[Any]) -> Fold | None:
-    """Give the fold of a reducer over values of `dtype`, None where it does not compile."""
-    kind, name = type_of(dtype), reducer.ufunc.__name__
-    if reducer.kind == "truth":
-        signs = {"logical_or": ("|", "0"), "logical_and": ("&", "1")}
-        found = signs.get(name)
-        return found and Fold(f"u1({{0}} {found[0]} {{1}})", f"u1({found[1]})", "u1")
-    if kind is None:
-        return None
-    if dtype.kind == "b":
-        signs = {"add": ("|", "0"), "maximum": ("|", "0"), "bitwise_or": ("|", "0"),
-                 "multiply": ("&", "1"), "minimum": ("&", "1"), "bitwise_and": ("&", "1")}  # fmt: skip
-        found = signs.get(name) if reducer.kind == "ufunc" else None
-        return found and Fold(f"u1({{0}} {found[0]} {{1}})", f"u1({found[1]})", "u1")
-    lowest, highest = _limits(dtype)
-    if reducer.kind == "arg":
-        name = "minimum" if name == "less" else "maximum"
-    folds = {
-        "add": ("{0} + {1}", "0"),
-        "multiply": ("{0} * {1}", "1"),
-        "minimum": ("({0} if {0} < {1} else {1})", highest),
-        "maximum": ("({0} if {0} > {1} else {1})", lowest),
-    }
-    if dtype.kind == "f":
-        folds["minimum"] = ("fminimum({0}, {1})", highest)
-        folds["maximum"] = ("fmaximum({0}, {1})", lowest)
-    else:
-        folds["bitwise_and"] = ("{0} & {1}", str(-1 if dtype.kind == "i" else highest))
-        folds["bitwise_or"] = folds["bitwise_xor"] = ("{0} | {1}", "0")
-        folds["bitwise_xor"] = ("{0} ^ {1}", "0")
-    if name not in folds:
-        return None
-    combine, identity = folds[name]
-    return Fold(f"{kind}({combine})", f"{kind}({identity})", kind, name == "add" and dtype.kind == "f")
-
-
-def _limits(dtype: np.dtype[Any]) -> tuple[str, str]:
-    if dtype.kind == "f":
-        return "-inf", "inf"
-    info = np.iinfo(dtype)
-    return str(info.min), str(info.max)
-
-
-def reduces(program: Program, reducer: Reducer) -> bool:
-    """Whether a reducer compiles for a program's result."""
-    dtype = program.dtype_of(program.results[0])
-    if reducer.kind == "var":
-        return dtype.kind == "f" and type_of(dtype) is not None
-    return fold_of(reducer, dtype) is not None
+    @property
+    def scratch_values(self) -> int:
+        """Values of a column kernel's scratch memory before the partial results."""
+        varies = self.reducer is not None and self.reducer.kind == "var"
+        return PANEL_ROWS * self.strip if varies else 0
 
 
 def source_of(spec: Spec) -> str:
@@ -144,7 +99,7 @@ class _Writer:
         """Write a kernel that stores the results."""
         program = self.spec.program
         self._open()
-        self.put("for position in range(load(p, %d)):" % POSITIONS)
+        self.put(f"for position in range(load(p, {POSITIONS})):")
         self.depth += 1
         inputs = len(program.inputs)
         self._pointers()
@@ -171,6 +126,8 @@ class _Writer:
         self._open()
         kind = self._fold_type()
         self.put(f"panel = stack_{kind}({PANEL})")
+        if self._fused:
+            self.put(f"lanes = stack_{kind}({LANES})\nvalue = {self._fold().identity}")
         for name, entry in self._stacks():
             self.put(f"{name} = stack_{entry}({STACK})")
         for place, entry in enumerate(self._state_types()):
@@ -185,11 +142,19 @@ class _Writer:
         self._pointers()
         self.put("start = 0\nwhile start < length:")
         self.depth += 1
-        self.put(f"step = min({PANEL} - held, length - start)\nfor i in range(step):")
+        self.put(f"step = min({PANEL} - held, length - start)")
+        if self._fused:
+            self.put(f"if step == {PANEL}:")
+            self.depth += 1
+            self._whole_panel()
+            self.depth -= 1
+            self.put("else:")
+            self.depth += 1
+        self.put("for i in range(step):")
         self.depth += 1
         value = self._body("(start + i)")[spec.program.results[0]]
         self.put(f"store(panel, held + i, {self._stored(value)})")
-        self.depth -= 1
+        self.depth -= 2 if self._fused else 1
         self.put("held += step\nstart += step")
         self.put(f"if held == {PANEL} or (start == length and run == runs - 1):")
         self.depth += 1
@@ -201,6 +166,32 @@ class _Writer:
         self._row_finish()
         self._turn("kept_axes", "kept_base")
         self.depth -= 1
+
+    @property
+    def _fused(self) -> bool:
+        """Whether whole panels are folded as they are evaluated, without the panel's memory."""
+        reducer = self.spec.reducer
+        return reducer is not None and reducer.kind in {"ufunc", "truth"}
+
+    @property
+    def _rows_at_once(self) -> int:
+        """Rows that pass through the registers between two visits of the accumulators."""
+        return 4 if len(self.spec.program.ops) <= 6 else 1
+
+    def _whole_panel(self) -> None:
+        fold, count = self._fold(), self._rows_at_once
+        self.put(f"for i in range({LANES}):\n    store(lanes, i, {fold.identity})")
+        self.put(f"for row in range({PANEL // LANES // count}):")
+        self.depth += 1
+        self.put(f"base = start + row * {LANES * count}\nfor i in range({LANES}):")
+        self.depth += 1
+        self.put("value = load(lanes, i)")
+        for k in range(count):
+            value = self._body(f"(base + {LANES * k} + i)")[self.spec.program.results[0]]
+            self.put(f"value = {fold.combine.format('value', self._stored(value))}")
+        self.put("store(lanes, i, value)")
+        self.depth -= 2
+        self.put("value = fold_lanes(lanes)")
 
     def _row_panel(self) -> None:
         reducer = self.spec.reducer
@@ -223,7 +214,10 @@ store(lows, level, low)
 """)  # noqa: E501 - generated source
             return
         fold = self._fold()
-        self.put("value = fold(panel, held)")
+        if self._fused:
+            self.put(f"if step != {PANEL}:\n    value = fold(panel, held)")
+        else:
+            self.put("value = fold(panel, held)")
         if reducer.kind == "arg":
             self.put(f"""
 wins = {self._beats("value", "best")}
@@ -292,13 +286,16 @@ store(out0, position, value)
         self._helpers()
         self._open()
         strip, kind = spec.strip, self._fold_type()
-        panel = strip * PANEL_ROWS if reducer.kind == "var" else strip
-        self.put(f"panel = stack_{kind}({panel})")
+        self.put(f"partials = pointer_{kind}(load(p, {SCRATCH}))")
         if reducer.kind == "var":
+            self.put("panel = partials")
+            offset = spec.scratch_values * spec.dtype.itemsize
+            self.put(f"partials = pointer_{kind}(load(p, {SCRATCH}) + {offset})")
             self.put("".join(f"{name} = stack_{kind}({strip})\n" for name in ("mean", "m2", "low")))
+        else:
+            self.put(f"panel = stack_{kind}({strip})")
         if reducer.kind == "arg":
             self.put(f"where = stack_i8({strip})")
-        self.put(f"partials = pointer_{kind}(load(p, {SCRATCH}))")
         for place, entry in enumerate(self._state_types()):
             self.put(f"out{place} = pointer_{entry}(load(p, {STATES + place}))")
         self.put(f"rows = load(p, {RUNS})\nfor position in range(load(p, {POSITIONS})):")
@@ -320,29 +317,14 @@ store(out0, position, value)
     def _column_panel(self, strip: int) -> None:
         reducer = self.spec.reducer
         assert reducer is not None
-        if reducer.kind == "ufunc" or reducer.kind == "truth":
+        if reducer.kind in {"ufunc", "truth"}:
             self.put(f"for j in range(width):\n    store(panel, j, {self._fold().identity})")
-        self.put("for row in range(step):")
-        self.depth += 1
-        self._pointers()
-        self.put("for j in range(width):")
-        self.depth += 1
-        value = self._stored(self._body("(first + j)")[self.spec.program.results[0]])
+        self.put("row = 0")
+        if self._fused and self._rows_at_once > 1:
+            self._column_rows(self._rows_at_once, strip)
+        self._column_rows(1, strip)
         if reducer.kind == "var":
-            self.put(f"store(panel, row * {strip} + j, {value})")
-        elif reducer.kind == "arg":
-            self.put(f"value = {value}\nbest = load(panel, j)")
-            self.put(f"wins = (done + row == 0) | ({self._beats('value', 'best')})")
-            self.put("store(panel, j, value if wins else best)")
-            self.put("store(where, j, done + row if wins else load(where, j))")
-        else:
-            self.put(f"value = {value}")
-            self.put(f"store(panel, j, {self._fold().combine.format('load(panel, j)', 'value')})")
-        self.depth -= 1
-        self._turn("run_axes", "run_base")
-        self.depth -= 1
-        if reducer.kind == "var":
-            self.put(f"column_var(panel, step, width, mean, m2, low)\nsize = step")
+            self.put("column_var(panel, step, width, mean, m2, low)\nsize = step")
             self.put(f"""
 level = 0
 carry = count
@@ -361,7 +343,8 @@ for j in range(width):
         elif reducer.kind != "arg":
             fold = self._fold()
             if fold.positive_zero:
-                self.put(f"for j in range(width):\n    store(panel, j, load(panel, j) + {fold.identity})")
+                zeroed = f"load(panel, j) + {fold.identity}"
+                self.put(f"for j in range(width):\n    store(panel, j, {zeroed})")
             self.put(f"""
 level = 0
 carry = count
@@ -375,6 +358,38 @@ base = level * {strip}
 for j in range(width):
     store(partials, base + j, load(panel, j))
 """)
+
+    def _column_rows(self, count: int, strip: int) -> None:
+        """Write a loop that takes `count` rows at a time into the panel."""
+        reducer = self.spec.reducer
+        assert reducer is not None
+        tags = [f"_{k}" for k in range(count)]
+        self.put(f"while row + {count} <= step:")
+        self.depth += 1
+        for tag in tags:
+            self._pointers(tag)
+            self._turn("run_axes", "run_base")
+        self.put("for j in range(width):")
+        self.depth += 1
+        if self._fused:
+            self.put("value = load(panel, j)")
+        for tag in tags:
+            value = self._body("(first + j)", tag)[self.spec.program.results[0]]
+            stored = self._stored(value)
+            if reducer.kind == "var":
+                self.put(f"store(panel, row * {strip} + j, {stored})")
+            elif reducer.kind == "arg":
+                self.put(f"value = {stored}\nbest = load(panel, j)")
+                self.put(f"wins = (done + row == 0) | ({self._beats('value', 'best')})")
+                self.put("store(panel, j, value if wins else best)")
+                self.put("store(where, j, done + row if wins else load(where, j))")
+            else:
+                self.put(f"value = {self._fold().combine.format('value', stored)}")
+        if self._fused:
+            self.put("store(panel, j, value)")
+        self.depth -= 1
+        self.put(f"row += {count}")
+        self.depth -= 1
 
     def _column_finish(self, strip: int) -> None:
         reducer = self.spec.reducer
@@ -460,33 +475,37 @@ for j in range(width):
         self.put("axis -= 1")
         self.depth -= 1
 
-    def _pointers(self) -> None:
-        """Write the start of an inner loop: typed pointers, and values that do not change in it."""
+    def _pointers(self, tag: str = "") -> None:
+        """Write the start of an inner loop: typed pointers, and values that do not change in it.
+
+        `tag` is appended to the names, where several rows are walked at once.
+        """
         program = self.spec.program
         dtypes = [*program.inputs, *(program.dtype_of(result) for result in program.results)]
         for place, layout in enumerate(self.spec.classes):
             kind = self._storage(dtypes[place])
-            self.put(f"q{place} = pointer_{kind}(a{place})")
+            self.put(f"q{place}{tag} = pointer_{kind}(a{place})")
             if layout == "s":
-                self.put(f"x{place} = {self._loaded(f'load(q{place}, 0)', dtypes[place])}")
+                text = f"load(q{place}{tag}, 0)"
+                self.put(f"x{place}{tag} = {self._loaded(text, dtypes[place])}")
 
-    def _body(self, index: str) -> list[str]:
+    def _body(self, index: str, tag: str = "") -> list[str]:
         """Write the program for one element; give the names of its values."""
         program = self.spec.program
         values = []
         for place, dtype in enumerate(program.inputs):
             layout = self.spec.classes[place]
             if layout != "s":
-                wide = f"load_at(q{place}, {index} * s{place})"
-                text = f"load(q{place}, {index})" if layout == "u" else wide
-                self.put(f"x{place} = {self._loaded(text, dtype)}")
-            values.append(f"x{place}")
+                wide = f"load_at(q{place}{tag}, {index} * s{place})"
+                text = f"load(q{place}{tag}, {index})" if layout == "u" else wide
+                self.put(f"x{place}{tag} = {self._loaded(text, dtype)}")
+            values.append(f"x{place}{tag}")
         for number, op in enumerate(program.ops):
             sources = [program.dtype_of(arg) for arg in op.args]
             text = form(op, [values[arg] for arg in op.args], sources)
             assert text is not None
-            self.put(f"v{number} = {text}")
-            values.append(f"v{number}")
+            self.put(f"v{number}{tag} = {text}")
+            values.append(f"v{number}{tag}")
         return values
 
     @staticmethod
@@ -547,88 +566,7 @@ for j in range(width):
         """Write the folds and merges that a reduction calls; each is inlined."""
         reducer = self.spec.reducer
         assert reducer is not None
-        fold = self._fold()
-        kind = fold.type
         if self.spec.mode == "row":
-            self.put(f"""
-@inline
-def fold(values, count):
-    lanes = stack_{kind}({LANES})
-    for i in range({LANES}):
-        store(lanes, i, {fold.identity})
-    rows = (count + {LANES - 1}) // {LANES}
-    for i in range(count, rows * {LANES}):
-        store(values, i, {fold.identity})
-    for row in range(rows):
-        for i in range({LANES}):
-            store(lanes, i, {fold.combine.format("load(lanes, i)", f"load(values, row * {LANES} + i)")})
-""")  # noqa: E501 - generated source
-            half = LANES // 2
-            while half:
-                self.put(f"    for i in range({half}):")
-                text = fold.combine.format("load(lanes, i)", f"load(lanes, i + {half})")
-                self.put(f"        store(lanes, i, {text})")
-                half //= 2
-            zero = f" + {fold.identity}" if fold.positive_zero else ""
-            self.put(f"    return load(lanes, 0){zero}")
+            self.put(fold_source(self._fold()))
         if reducer.kind == "var":
-            self.put(_VAR.format(T=kind, W=self.spec.strip, PANEL=PANEL))
-
-
-_VAR = """
-@inline
-def merge_var(size_a, mean_a, m2_a, low_a, size_b, mean_b, m2_b, low_b):
-    weight = f8(size_b) / f8(size_a + size_b)
-    delta = (mean_b - mean_a) + (low_b - low_a)
-    step = delta * {T}(weight)
-    mean = mean_a + step
-    back = mean - mean_a
-    low = low_a + ((mean_a - (mean - back)) + (step - back))
-    m2 = (m2_a + m2_b) + delta * delta * {T}(f8(size_a) * weight)
-    return mean, m2, low
-@inline
-def panel_var(values, count):
-    deviation = stack_{T}({PANEL})
-    square = stack_{T}({PANEL})
-    mean = fold(values, count) / {T}(count)
-    for i in range(count):
-        difference = load(values, i) - mean
-        store(deviation, i, difference)
-        store(square, i, difference * difference)
-    rest = fold(deviation, count)
-    low = rest / {T}(count)
-    m2 = fold(square, count) - rest * low
-    return mean, {T}(0) if m2 < 0 else m2, low
-@inline
-def column_var(values, rows, width, mean, m2, low):
-    for j in range(width):
-        store(mean, j, {T}(0))
-    for row in range(rows):
-        for j in range(width):
-            store(mean, j, load(mean, j) + load(values, row * {W} + j))
-    for j in range(width):
-        store(mean, j, load(mean, j) / {T}(rows))
-        store(m2, j, {T}(0))
-        store(low, j, {T}(0))
-    for row in range(rows):
-        for j in range(width):
-            difference = load(values, row * {W} + j) - load(mean, j)
-            store(low, j, load(low, j) + difference)
-            store(m2, j, load(m2, j) + difference * difference)
-    for j in range(width):
-        rest = load(low, j)
-        part = rest / {T}(rows)
-        total = load(m2, j) - rest * part
-        store(low, j, part)
-        store(m2, j, {T}(0) if total < 0 else total)
-@inline
-def merge_columns(left, partials, level, size, width, mean, m2, low):
-    base = level * {W} * 3
-    for j in range(width):
-        mean_j, m2_j, low_j = merge_var(
-            left, load(partials, base + j), load(partials, base + {W} + j),
-            load(partials, base + 2 * {W} + j), size, load(mean, j), load(m2, j), load(low, j))
-        store(mean, j, mean_j)
-        store(m2, j, m2_j)
-        store(low, j, low_j)
-"""
+            self.put(VARIANCE.format(T=self._fold_type(), W=self.spec.strip, PANEL=PANEL))

@@ -23,7 +23,8 @@ from chunkarr.kernels.axes import (
     collapse_reduction,
     fast_axes,
 )
-from chunkarr.kernels.codegen import OPERANDS, SCRATCH, STATES, Spec, reduces
+from chunkarr.kernels.codegen import OPERANDS, SCRATCH, STATES, Spec
+from chunkarr.kernels.folds import reduces
 from chunkarr.kernels.forms import compiles
 from chunkarr.kernels.program import Program
 from chunkarr.kernels.reducers import PANEL_ROWS, Reducer, State
@@ -269,7 +270,8 @@ def _reduction_recipe(
     if by_column:
         levels = (-(-count // PANEL_ROWS)).bit_length() + 1
         width = 3 if reducer.kind == "var" else 1
-        scratch = levels * spec.strip * width * spec.dtype.itemsize
+        values = spec.scratch_values + levels * spec.strip * width
+        scratch = values * spec.dtype.itemsize
     return Recipe(
         tier.entry_for(spec),
         program.inputs,

@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from chunkarr.expr.affine import Affine
 from chunkarr.expr.node import Compress, Contract, Expr, Reduce, Reshape, Scan
 from chunkarr.grid import Grid
@@ -27,6 +29,7 @@ from chunkarr.plan.recipe import Recipe, StoreLeaf
 from chunkarr.plan.works import (
     Combine,
     CompressWork,
+    CountWork,
     MapOutput,
     MatmulWork,
     ReduceOutput,
@@ -42,6 +45,9 @@ if TYPE_CHECKING:
 
 READS_MAX = 1.6
 """A source whose chunks would be decoded more often than this is cut anew first."""
+
+TILE_SIDE_MIN = 256
+"""Below this side a product's tiles no longer reach the rate of BLAS."""
 
 SECONDS_PER_BYTE = 1 / 2.0e9
 """Rough cost of reading or writing a byte in memory, measured on one core of a 2024 server."""
@@ -338,14 +344,20 @@ def emit_compress(planner: Planner, group: Group) -> None:
     values, mask = node.operands
     sizes = [b - a for a, b in zip(node.offsets, node.offsets[1:], strict=False)]
     cut = Grid.from_sizes([sizes, *([n] for n in node.shape[1:])])
-    store = planner.place(job, cut)
-    work = CompressWork(
+    wide = Grid(values.shape, (*node.bands.axes, *map(_whole, values.shape[mask.ndim :])))
+    recipes = [
         planner.lowering(values.shape).recipe(values),
         planner.lowering(mask.shape).recipe(mask),
-        node.bands,
-        node.offsets,
-        store,
-    )
+    ]
+    scratch = _settle_rereads(planner, group, wide, recipes[:1])
+    scratch += _settle_rereads(planner, group, node.bands, recipes[1:])
+    if scratch:
+        recipes = [
+            planner.lowering(values.shape).recipe(values),
+            planner.lowering(mask.shape).recipe(mask),
+        ]
+    store = planner.place(job, cut)
+    work = CompressWork(recipes[0], recipes[1], node.bands, node.offsets, store)
     band = node.bands.chunk_shape
     box = (*band, *values.shape[len(band) :])
     held = 2 * math.prod(box) * values.dtype.itemsize + 2 * math.prod(band)
@@ -364,6 +376,39 @@ def emit_compress(planner: Planner, group: Group) -> None:
         weight=seconds / max(1, node.bands.size),
     )
     planner.add(step, node, seconds / planner.limits.workers)
+    planner.release(tuple(scratch))
+
+
+def _whole(n: int) -> int:
+    return max(1, n)
+
+
+def emit_count(planner: Planner, node: Expr, bands: Grid) -> Store:
+    """Emit the counting of a mask's true values in each band; gives where the counts are."""
+    group = Group([Job.plain(node)])
+    recipe = planner.lowering(node.shape).recipe(node)
+    scratch = _settle_rereads(planner, group, bands, [recipe])
+    if scratch:
+        recipe = planner.lowering(node.shape).recipe(node)
+    shape = (bands.size,)
+    counts = planner.scratch(shape, np.dtype(np.int64), Grid(shape, (1,)), "counts")
+    box = bands.chunk_shape
+    read = sum(s.bytes_size for s in recipe.stores())
+    seconds = 1e-9 * node.size + read * SECONDS_PER_BYTE
+    step = Step(
+        name="count",
+        work=CountWork(recipe, bands, counts),
+        tasks=bands.size,
+        bytes_task=recipe.bytes_box(box) + math.prod(box),
+        where=node.where,
+        creates=(counts,),
+        bytes_read=read,
+        bytes_written=counts.bytes_size,
+        weight=seconds / max(1, bands.size),
+    )
+    planner.add(step, node, seconds / planner.limits.workers)
+    planner.release(tuple(scratch))
+    return counts
 
 
 def emit_contract(planner: Planner, group: Group) -> None:
@@ -380,8 +425,9 @@ def emit_contract(planner: Planner, group: Group) -> None:
     unit = write_unit(node.shape, [target] if target else [])
     size = node.dtype.itemsize
     most = max(1, min(planner.limits.bytes_share, 16 * planner.limits.chunk_bytes) // (5 * size))
-    side = max(1, math.isqrt(most))
-    inner = min(max(1, depth), max(1, most // side))
+    # A few tiles at least, so that more cores than one have work.
+    side = max(1, min(math.isqrt(most), max(TILE_SIDE_MIN, -(-max(node.shape[-2:], default=1) // 4))))
+    inner = min(max(1, depth), max(1, most // max(side, TILE_SIDE_MIN)))
 
     def bytes_of(cell: tuple[int, ...]) -> int:
         *lead, m, n = cell

@@ -26,23 +26,23 @@ from chunkarr.expr.node import (
     Source,
     walk,
 )
-from chunkarr.grid import Grid
+from chunkarr.grid import Grid, region_of
 from chunkarr.plan.emit import (
     copy_sweep,
     emit_compress,
     emit_contract,
+    emit_count,
     emit_reshape,
     emit_scan,
     emit_sweep,
 )
-from chunkarr.plan.jobs import PLACED, Group, Job, find_jobs, group_jobs
+from chunkarr.plan.jobs import Group, Job, find_jobs, group_jobs
 from chunkarr.plan.lower import Lowering
 from chunkarr.plan.plan import Limits, Plan, Row, Target
 from chunkarr.plan.rewrite import rewrite
-from chunkarr.plan.works import CountWork
 from chunkarr.scheduler.steps import Step
-from chunkarr.storage.flat import FlatStore
-from chunkarr.storage.memory import MemoryStore
+from chunkarr.storage.flat import FlatStore, SharedCopy
+from chunkarr.storage.memory import PICKLE_BYTES_MAX, MemoryStore
 from chunkarr.storage.spill import SpillStore
 from chunkarr.storage.store import Store
 from chunkarr.tiled import cholesky, sort
@@ -192,11 +192,20 @@ class Planner:
     # -- the walk ---------------------------------------------------------------------------
 
     def build(self) -> Plan:
-        """Make the plan."""
+        """Make the plan for the targets."""
+        return self._build(self.wanted, self._results)
+
+    def build_count(self, bands: Grid) -> Store:
+        """Make the plan that counts the true values of the one target in each of its bands."""
+        counts: list[Store] = []
+        self._build((), lambda: counts.append(emit_count(self, self.wanted[0], bands)))
+        return counts[0]
+
+    def _build(self, stored: Sequence[Expr], finish: Callable[[], None]) -> Plan:
         order = walk(self.wanted)
         kept = {id(node) for node in order if id(node) in self.keep}
-        copies = self._settle_sources()
-        jobs = find_jobs(order, self.wanted, kept)
+        shared = [] if self.limits.shares_memory else self._share_memory(order)
+        jobs = find_jobs(order, stored, kept)
         groups = group_jobs(jobs)
         spot = {id(job.node): n for n, group in enumerate(groups) for job in group.jobs}
         for job in jobs:
@@ -205,18 +214,27 @@ class Planner:
         for self.number, group in enumerate(groups):
             self._emit(group)
             self._free()
-        for position in copies:
-            self._copy(position)
-        self._results()
+        finish()
+        if shared and self.plan.steps:
+            first = self.plan.steps[0]
+            self.plan.steps[0] = replace(first, creates=(*shared, *first.creates))
+            self.release(tuple(shared))
         return self.plan
 
-    def _settle_sources(self) -> list[int]:
-        """Find targets that are stored values already and only need copying."""
-        return [
-            position
-            for position, (node, target) in enumerate(zip(self.wanted, self.targets, strict=True))
-            if isinstance(node, Source) and target.store is not None
-        ]
+    def _share_memory(self, order: Sequence[Expr]) -> list[Store]:
+        """Put what lies in this process's memory where other processes can read it."""
+        made: list[Store] = []
+        for node in order:
+            if not isinstance(node, Source) or not node.store.in_memory:
+                continue
+            store = node.store
+            if store.bytes_size <= PICKLE_BYTES_MAX or id(store) in self.swapped:
+                continue
+            copy = SharedCopy(store.read(region_of(store.shape)), store.name)
+            self.plan.bytes_spilled += copy.bytes_size
+            made.append(copy)
+            self.swapped[id(store)] = copy
+        return made
 
     def _emit(self, group: Group) -> None:
         node = group.jobs[0].node
@@ -240,12 +258,6 @@ class Planner:
         self.held -= sum(store.bytes_size for store in stores if store.in_memory)
         gone = set(map(id, stores))
         self.swapped = {k: v for k, v in self.swapped.items() if id(v) not in gone}
-
-    def _copy(self, position: int) -> None:
-        node, target = self.wanted[position], self.targets[position]
-        assert target.store is not None
-        copy_sweep(self, Job.plain(node), target.store)
-        self.done[position] = target.store
 
     def _results(self) -> None:
         for position, (node, target) in enumerate(zip(self.wanted, self.targets, strict=True)):
@@ -309,26 +321,5 @@ def make_plan(targets: Sequence[Target], keep: Sequence[Expr], limits: Limits) -
 def count_plan(mask: Expr, bands: Grid, limits: Limits) -> tuple[Plan, Store]:
     """Plan counting the true values of a mask in each of its bands."""
     planner = Planner([Target(mask)], (), limits)
-    node = planner.wanted[0]
-    jobs = [job for job in find_jobs(walk([node]), (), set()) if job.node is not node]
-    if jobs or isinstance(node, PLACED):
-        # The mask needs more than one visit: store it first.
-        planner.build()
-    recipe = planner.lowering(mask.shape).recipe(node)
-    store = planner.scratch((bands.size,), np.dtype(np.int64), Grid((bands.size,), (1,)), "counts")
-    box = bands.chunk_shape
-    planner.add(
-        Step(
-            name="count",
-            work=CountWork(recipe, bands, store),
-            tasks=bands.size,
-            bytes_task=recipe.bytes_box(box) + int(np.prod(box, dtype=object)),
-            where=mask.where,
-            creates=(store,),
-            bytes_read=sum(s.bytes_size for s in recipe.stores()),
-            weight=1e-9 * float(np.prod(box, dtype=object)),
-        ),
-        node,
-        1e-9 * mask.size,
-    )
-    return planner.plan, store
+    counts = planner.build_count(bands)
+    return planner.plan, counts

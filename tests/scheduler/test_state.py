@@ -172,6 +172,19 @@ def test_a_task_that_costs_three_workers_is_blamed_by_name_with_the_reason() -> 
     assert "killed by SIGKILL" in str(abort.error)
 
 
+def test_a_task_that_may_have_been_waiting_behind_the_guilty_one_gets_a_trial_alone() -> None:
+    state = StepState(Step("step", Idle(), 2, 1), range(2), 9, depth=2)
+    assert state.start() == [Run(0, 0, 1), Run(1, 1, 2)]
+    given_up = WorkerLost(0, "killed", losses=3), WorkerJoined(0)
+    assert play(state, *given_up) == []
+    assert play(state, WorkerLost(1, "killed", losses=3), WorkerJoined(1)) == [Run(0, 1, 2)]
+    assert play(state, TaskRangeDone(0, 1, 2, 1.0)) == [Run(0, 0, 1)]
+    [abort] = play(state, *given_up)
+    assert isinstance(abort, Abort)
+    assert isinstance(abort.error, WorkerLostError)
+    assert abort.error.task == 0
+
+
 def test_workers_that_end_before_they_start_are_not_replaced_for_ever() -> None:
     state = make(5, 0)
     assert state.start() == []
@@ -290,7 +303,10 @@ def test_every_task_is_done_once_whatever_is_lost_and_never_over_budget(data: An
     tasks, workers = data.draw(st.integers(1, 300)), data.draw(st.integers(1, 5))
     admitted = data.draw(st.integers(1, 6))
     weight = data.draw(st.sampled_from([1.0, 1e-3, 1e-6]))
-    state = make(tasks, workers, available=10 * admitted, bytes_task=10, weight=weight)
+    step = Step("step", Idle(), tasks, 10, weight=weight)
+    depth = data.draw(st.integers(1, 2))
+    state = StepState(step, range(workers), 10 * admitted, depth=depth)
+    admitted = max(admitted, admitted * depth if admitted * depth >= workers else 0)
     world = World(state, tasks, admitted, data.draw)
     if world.play():
         assert world.done == [1] * tasks

@@ -1,7 +1,7 @@
 """What every store must do: one is accepted when subclasses of these contracts pass.
 
 `ReadContract` is for places that hold values, `WriteContract` for places that take new ones, and
-`OutputContract` adds what a user's path is promised: the old content, the whole new one, or nothing.
+`OutputContract` adds what a user's path is promised: the old content, the new one, or nothing.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def boxes(shape: tuple[int, ...]) -> Iterator[Region]:
 
 
 def assert_same(found: NDArray, expected: NDArray) -> None:
-    """Compare shape, values and dtype, the latter but for the byte order, which is a format's own."""
+    """Compare shape, values, and dtype but for the byte order, which is a format's own."""
     assert found.shape == expected.shape
     assert found.dtype.newbyteorder("=") == expected.dtype.newbyteorder("=")
     assert found.tobytes() == expected.astype(found.dtype).tobytes()
@@ -288,10 +288,12 @@ class WriteContract:
         store = self.target(tmp_path / "x", Grid((60, 50), (6, 50)), "f8")
         store.create()
         regions = list((store.write_grid or store.grid).regions())
-        threads = [
-            threading.Thread(target=lambda k=k: [store.write(r, values[r]) for r in regions[k::3]])
-            for k in range(3)
-        ]
+
+        def write(k: int) -> None:
+            for region in regions[k::3]:
+                store.write(region, values[region])
+
+        threads = [threading.Thread(target=write, args=(k,)) for k in range(3)]
         for thread in threads:
             thread.start()
         for thread in threads:

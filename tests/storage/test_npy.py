@@ -268,6 +268,11 @@ def test_raw_shape_comes_from_the_file_as_in_memmap(tmp_path: Path) -> None:
 def test_a_new_raw_file_on_a_full_disk_is_an_error_and_not_a_signal(tmp_path: Path) -> None:
     with file_size_limit(1 << 16), pytest.raises(OutputError, match="large"):
         RawStore(tmp_path / "x", "f8", "w+", shape=(100_000,))
+    assert os.listdir(tmp_path) == []
+    (tmp_path / "x").write_bytes(bytes(16))
+    with file_size_limit(1 << 16), pytest.raises(OutputError, match="large"):
+        RawStore(tmp_path / "x", "f8", "r+", shape=(100_000,))
+    assert (tmp_path / "x").read_bytes() == bytes(16)
 
 
 def test_holes_of_a_sparse_file_are_filled_before_it_is_written(tmp_path: Path) -> None:

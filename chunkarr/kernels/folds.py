@@ -1,0 +1,169 @@
+"""The parts of generated source that combine values: folds of lanes, merges of variances.
+
+They spell out in scalar code what `chunkarr.kernels.reducers` does with arrays; the order of
+operations is the same to the letter, because it decides the bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chunkarr.kernels.forms import type_of
+from chunkarr.kernels.program import Program
+from chunkarr.kernels.reducers import LANES, Reducer
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """How a reducer combines two values in generated source."""
+
+    combine: str
+    identity: str
+    type: str
+    positive_zero: bool = False
+
+
+def fold_of(reducer: Reducer, dtype: np.dtype[Any]) -> Fold | None:
+    """Give the fold of a reducer over values of `dtype`, None where it does not compile."""
+    kind, name = type_of(dtype), reducer.ufunc.__name__
+    if reducer.kind == "truth":
+        signs = {"logical_or": ("|", "0"), "logical_and": ("&", "1")}
+        found = signs.get(name)
+        return found and Fold(f"u1({{0}} {found[0]} {{1}})", f"u1({found[1]})", "u1")
+    if kind is None:
+        return None
+    if dtype.kind == "b":
+        signs = {"add": ("|", "0"), "maximum": ("|", "0"), "bitwise_or": ("|", "0"),
+                 "multiply": ("&", "1"), "minimum": ("&", "1"), "bitwise_and": ("&", "1")}  # fmt: skip
+        found = signs.get(name) if reducer.kind == "ufunc" else None
+        return found and Fold(f"u1({{0}} {found[0]} {{1}})", f"u1({found[1]})", "u1")
+    lowest, highest = _limits(dtype)
+    if reducer.kind == "arg":
+        name = "minimum" if name == "less" else "maximum"
+    folds = {
+        "add": ("{0} + {1}", "0"),
+        "multiply": ("{0} * {1}", "1"),
+        "minimum": ("({0} if {0} < {1} else {1})", highest),
+        "maximum": ("({0} if {0} > {1} else {1})", lowest),
+    }
+    if dtype.kind == "f":
+        folds["minimum"] = ("fminimum({0}, {1})", highest)
+        folds["maximum"] = ("fmaximum({0}, {1})", lowest)
+    else:
+        folds["bitwise_and"] = ("{0} & {1}", str(-1 if dtype.kind == "i" else highest))
+        folds["bitwise_or"] = folds["bitwise_xor"] = ("{0} | {1}", "0")
+        folds["bitwise_xor"] = ("{0} ^ {1}", "0")
+    if name not in folds:
+        return None
+    combine, identity = folds[name]
+    signed_zero = name == "add" and dtype.kind == "f"
+    return Fold(f"{kind}({combine})", f"{kind}({identity})", kind, signed_zero)
+
+
+def _limits(dtype: np.dtype[Any]) -> tuple[str, str]:
+    if dtype.kind == "f":
+        return "-inf", "inf"
+    info = np.iinfo(dtype)
+    return str(info.min), str(info.max)
+
+
+def reduces(program: Program, reducer: Reducer) -> bool:
+    """Whether a reducer compiles for a program's result."""
+    dtype = program.dtype_of(program.results[0])
+    if reducer.kind == "var":
+        return dtype.kind == "f" and type_of(dtype) is not None
+    return fold_of(reducer, dtype) is not None
+
+
+def fold_source(fold: Fold) -> str:
+    """Write the function that folds a panel of at most 1024 values.
+
+    Lanes that a short panel does not reach hold the identity, which changes no bits.
+    """
+    value = f"load(values, row * {LANES} + i)"
+    lines = ["@inline", "def fold_lanes(lanes):"]
+    half = LANES // 2
+    while half:
+        text = fold.combine.format("load(lanes, i)", f"load(lanes, i + {half})")
+        lines.append(f"    for i in range({half}):")
+        lines.append(f"        store(lanes, i, {text})")
+        half //= 2
+    zero = f" + {fold.identity}" if fold.positive_zero else ""
+    lines.append(f"    return load(lanes, 0){zero}")
+    return "\n".join(lines) + f"""
+@inline
+def fold(values, count):
+    lanes = stack_{fold.type}({LANES})
+    for i in range({LANES}):
+        store(lanes, i, {fold.identity})
+    rows = (count + {LANES - 1}) // {LANES}
+    for i in range(count, rows * {LANES}):
+        store(values, i, {fold.identity})
+    for row in range(rows):
+        for i in range({LANES}):
+            store(lanes, i, {fold.combine.format("load(lanes, i)", value)})
+    return fold_lanes(lanes)
+"""
+
+
+VARIANCE = """
+@inline
+def merge_var(size_a, mean_a, m2_a, low_a, size_b, mean_b, m2_b, low_b):
+    weight = f8(size_b) / f8(size_a + size_b)
+    delta = (mean_b - mean_a) + (low_b - low_a)
+    step = delta * {T}(weight)
+    mean = mean_a + step
+    back = mean - mean_a
+    low = low_a + ((mean_a - (mean - back)) + (step - back))
+    m2 = (m2_a + m2_b) + delta * delta * {T}(f8(size_a) * weight)
+    return mean, m2, low
+@inline
+def panel_var(values, count):
+    deviation = stack_{T}({PANEL})
+    square = stack_{T}({PANEL})
+    mean = fold(values, count) / {T}(count)
+    for i in range(count):
+        difference = load(values, i) - mean
+        store(deviation, i, difference)
+        store(square, i, difference * difference)
+    rest = fold(deviation, count)
+    low = rest / {T}(count)
+    m2 = fold(square, count) - rest * low
+    return mean, {T}(0) if m2 < 0 else m2, low
+@inline
+def column_var(values, rows, width, mean, m2, low):
+    for j in range(width):
+        store(mean, j, {T}(0))
+    for row in range(rows):
+        for j in range(width):
+            store(mean, j, load(mean, j) + load(values, row * {W} + j))
+    for j in range(width):
+        store(mean, j, load(mean, j) / {T}(rows))
+        store(m2, j, {T}(0))
+        store(low, j, {T}(0))
+    for row in range(rows):
+        for j in range(width):
+            difference = load(values, row * {W} + j) - load(mean, j)
+            store(low, j, load(low, j) + difference)
+            store(m2, j, load(m2, j) + difference * difference)
+    for j in range(width):
+        rest = load(low, j)
+        part = rest / {T}(rows)
+        total = load(m2, j) - rest * part
+        store(low, j, part)
+        store(m2, j, {T}(0) if total < 0 else total)
+@inline
+def merge_columns(left, partials, level, size, width, mean, m2, low):
+    base = level * {W} * 3
+    for j in range(width):
+        mean_j, m2_j, low_j = merge_var(
+            left, load(partials, base + j), load(partials, base + {W} + j),
+            load(partials, base + 2 * {W} + j), size, load(mean, j), load(m2, j), load(low, j))
+        store(mean, j, mean_j)
+        store(m2, j, m2_j)
+        store(low, j, low_j)
+"""
+"""Merging and two passes over a panel; T is the type, W the columns of a strip."""
