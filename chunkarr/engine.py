@@ -27,6 +27,7 @@ from chunkarr.scheduler.executor import Executor
 from chunkarr.scheduler.registry import get_executor
 from chunkarr.scheduler.run import Trace, run
 from chunkarr.settings import settings
+from chunkarr.storage.chunkcache import chunk_cache
 from chunkarr.storage.memory import MemoryStore
 from chunkarr.storage.store import Store
 
@@ -51,7 +52,7 @@ def current_limits() -> tuple[Limits, Executor]:
     executor = get_executor(now.executor, now.workers)
     limits = Limits(
         bytes_limit=now.memory,
-        bytes_available=now.memory - memory_in_use(),
+        bytes_available=now.memory - memory_in_use() - executor.bytes_start,
         chunk_bytes=now.chunk_bytes,
         workers=executor.workers,
         shares_memory=executor.shares_memory,
@@ -69,14 +70,21 @@ def plan_for(targets: Sequence[Target], limits: Limits) -> Plan:
     return make_plan(targets, keep, limits)
 
 
+def _run(plan: Plan, executor: Executor, limits: Limits) -> Trace:
+    try:
+        with watching(plan.steps, limits.bytes_limit) as shown:
+            return run(plan.steps, executor, limits.bytes_available, shown)
+    finally:
+        chunk_cache.resize(0)
+
+
 def execute(targets: Sequence[Target]) -> list[Store]:
     """Plan and run; gives the store of each target."""
     limits, executor = current_limits()
     plan = plan_for(targets, limits)
     last.rows, last.trace = tuple(plan.rows), None
     if plan.steps:
-        with watching(plan.steps, limits.bytes_limit) as shown:
-            last.trace = run(plan.steps, executor, limits.bytes_available, shown)
+        last.trace = _run(plan, executor, limits)
     for node, store in plan.kept:
         node.memo.store = store
     return plan.results
@@ -185,7 +193,7 @@ def select(operand: Expr, mask: Expr, line: Any = None) -> Compress:
     bands = band_grid(mask.shape, max(1, most), None)
     plan, store = count_plan(mask, bands, limits)
     if plan.steps:
-        run(plan.steps, executor, limits.bytes_available)
+        _run(plan, executor, limits)
     counts = store.read(region_of(store.shape)) if bands.size else np.empty(0, np.int64)
     offsets = (0, *np.cumsum(counts).tolist())
     store.release()

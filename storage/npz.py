@@ -54,16 +54,17 @@ class NpzMembers(Mapping[str, Store]):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.path.realpath(path)
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                # As in `np.load`, the last of several members of one name is the one that counts.
-                self._members = {
-                    info.filename.removesuffix(".npy"): info
-                    for info in archive.infolist()
-                    if not info.is_dir()
-                }
-        except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-            raise FormatError(self.path, f"not a valid zip archive: {error}") from error
+        with open(self.path, "rb") as file:
+            try:
+                members = zipfile.ZipFile(file).infolist()
+            except Exception as error:  # its reader has no one error for directories that lie
+                raise FormatError(self.path, f"not a valid zip archive: {error}") from error
+        # As in `np.load`, the last of several members of one name is the one that counts.
+        self._members = {
+            info.filename.removesuffix(".npy"): info
+            for info in members
+            if not info.filename.endswith("/")
+        }
         self._stores: dict[str, Store] = {}
 
     def __getitem__(self, name: str) -> Store:
@@ -108,8 +109,10 @@ def open_member(path: str, info: zipfile.ZipInfo) -> Store:
 def _data_start(path: str, place: str, info: zipfile.ZipInfo) -> int:
     """Give where a member's bytes begin, which only its local header says."""
     with open(path, "rb", buffering=0) as file:
-        header = os.pread(file.fileno(), _LOCAL_HEADER.size, info.header_offset)
         held = os.fstat(file.fileno()).st_size
+        # A directory may point outside of the file, which `pread` refuses in its own words.
+        inside = 0 <= info.header_offset <= held
+        header = os.pread(file.fileno(), _LOCAL_HEADER.size, info.header_offset) if inside else b""
     if len(header) < _LOCAL_HEADER.size or not header.startswith(_LOCAL_MAGIC):
         raise FormatError(place, "the archive has no member where its directory says")
     *_, name_length, extra_length = _LOCAL_HEADER.unpack(header)

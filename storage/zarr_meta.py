@@ -156,7 +156,8 @@ def _layout(path: str, metadata: Mapping[str, Any], version: int) -> ZarrLayout:
     if any(n < 1 for n in inner):
         raise FormatError(path, f"chunks of shape {inner} inside shards of {outer}")
     prefix, separator = _key_encoding(path, metadata, version)
-    mark = (metadata.get("attributes") or {}).get(MARK) if version == 3 else None
+    attributes = metadata.get("attributes")
+    mark = attributes.get(MARK) if version == 3 and isinstance(attributes, dict) else None
     complete = isinstance(mark, dict) and mark.get("complete") is True
     return ZarrLayout(
         shape, dtype, outer, inner, codec, shard, prefix, separator, fill, complete, array

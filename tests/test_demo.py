@@ -125,7 +125,7 @@ def small_earth(path: Path) -> np.ndarray[Any, Any]:
 def test_the_demo_on_a_small_earth_agrees_with_numpy(tmp_path: Path) -> None:
     ocean = small_earth(tmp_path / "earth.npz")
     lines: list[str] = []
-    with chunkarr.config(chunk_bytes="1MiB"):
+    with chunkarr.config(chunk_bytes="4MiB", eager_bytes="256KiB"):
         found = demo.run(str(tmp_path / "out"), "1GiB", str(tmp_path / "earth.npz"), lines.append)
     shape = demo.MAP_ROWS, demo.MAP_COLUMNS
     coast = demo.coastline(np, ocean)

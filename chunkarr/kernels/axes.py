@@ -29,9 +29,8 @@ def _mergeable(array: Array, i: int) -> bool:
     """Whether axes i and i + 1 of an operand are one axis in memory, or both broadcast."""
     n, m = array.shape[i], array.shape[i + 1]
     if n == 1 or m == 1:
-        return n == m
-    first, second = array.strides[i], array.strides[i + 1]
-    return first == second * m
+        return bool(n == m)
+    return bool(array.strides[i] == array.strides[i + 1] * m)
 
 
 def merge_axes(
@@ -95,7 +94,7 @@ def fast_axes(operands: Sequence[Array]) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Reduction:
-    """The axes of a reduction, joined where possible: outer ones, innermost reduced ones, columns."""
+    """The axes of a reduction, joined where possible: outer, innermost reduced, columns."""
 
     outer: tuple[int, ...]
     rows: tuple[int, ...]

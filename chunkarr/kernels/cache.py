@@ -1,8 +1,9 @@
 """Keeps object code on disk, so that the next process runs a kernel without compiling it.
 
-Files hold machine code that will be executed, so they are read only from a directory that belongs to
-this user and that nobody else may enter, and only if length and checksum agree; anything else is as
-good as absent. There is no pickle. Writers never disturb readers: a file appears whole, by a rename.
+Files hold machine code that will be executed, so they are read only from a directory that belongs
+to this user and that nobody else may enter, and only if length and checksum agree; anything else is
+as good as absent. There is no pickle. Writers never disturb readers: a file appears whole, by a
+rename.
 """
 
 from __future__ import annotations

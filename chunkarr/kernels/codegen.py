@@ -1,13 +1,14 @@
 """Turns a program, a way to reduce it and a memory layout into the source of one Numba function.
 
 Every kernel has the C signature `void kernel(int64 *p)`. `p` holds a header, the operands'
-addresses, the byte strides along the inner loop, and the outer axes as an odometer (length, counter,
-byte stride of each operand), which the kernel itself turns: see `Layout`. The inner loop is
-specialised by operand: "u" (contiguous), "s" (one value), "g" (any stride).
+addresses, the byte strides along the inner loop, and the outer axes as an odometer (length,
+counter, byte stride of each operand), which the kernel itself turns. The inner loop is specialised
+by operand: "u" (contiguous), "s" (one value), "g" (any stride).
 
-Reductions evaluate into a panel on the stack and fold it in the canonical order of
-`chunkarr.kernels.reducers`. The copy through the panel stays in the first-level cache; it buys one
-fold for all programs, and loads that the compiler knows not to alias the store.
+Reductions accumulate on the stack, in the canonical order of `chunkarr.kernels.reducers`: the
+compiler knows that no input overlaps the stack, and vectorises without checks. Whole panels of a
+row are folded as they are evaluated; the rest, and what needs two passes, goes through a panel in
+memory that never leaves the first-level cache.
 
 Names the source may use are defined in `chunkarr.kernels.compile`.
 """
@@ -502,9 +503,9 @@ for j in range(width):
             values.append(f"x{place}{tag}")
         for number, op in enumerate(program.ops):
             sources = [program.dtype_of(arg) for arg in op.args]
-            text = form(op, [values[arg] for arg in op.args], sources)
-            assert text is not None
-            self.put(f"v{number}{tag} = {text}")
+            result = form(op, [values[arg] for arg in op.args], sources)
+            assert result is not None
+            self.put(f"v{number}{tag} = {result}")
             values.append(f"v{number}{tag}")
         return values
 

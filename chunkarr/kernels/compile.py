@@ -2,8 +2,8 @@
 
 The only file that imports Numba, and only `tier` imports this one, once the first kernel is wanted.
 Numba types the function and lowers it to LLVM; the object code is then made from that, with one
-symbol of C signature `void (int64 *)`. Numba's own C wrapper is dropped: it calls the interpreter to
-report exceptions, which generated code cannot raise, and object code that calls nothing outside
+symbol of C signature `void (int64 *)`. Numba's own C wrapper is dropped: it calls the interpreter
+to report exceptions, which generated code cannot raise, and object code that calls nothing outside
 itself can be kept on disk.
 """
 
@@ -110,9 +110,7 @@ def _float_function(name: str, operands: int) -> Any:
         kind = args[0].type
         width = "f64" if isinstance(kind, ir.DoubleType) else "f32"
         signature = ir.FunctionType(kind, [kind] * operands)
-        function = cgutils.get_or_insert_function(
-            builder.module, signature, f"llvm.{name}.{width}"
-        )
+        function = cgutils.get_or_insert_function(builder.module, signature, f"llvm.{name}.{width}")
         return builder.call(function, args)
 
     if operands == 1:
@@ -177,7 +175,9 @@ def _object_code(text: str, wrapper: str) -> bytes:
     """Turn Numba's module into object code in which only our C entry is visible."""
     inner = wrapper.removeprefix("cfunc.")
     # The wrapper is cut from the text because LLVM's bindings cannot delete a function.
-    text = re.sub(rf"^define [^\n]*@{re.escape(wrapper)}\(.*?^}}\n", "", text, flags=re.S | re.M)
+    text = re.sub(
+        rf"^define [^\n]*@{re.escape(wrapper)}\(.*?^}}\n", "", text, flags=re.DOTALL | re.MULTILINE
+    )
     text += (
         f"\ndefine void @{machine.SYMBOL}(ptr %p) {{\n"
         "  %result = alloca ptr\n"

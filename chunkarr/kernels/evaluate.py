@@ -1,9 +1,9 @@
 """Runs a program over arrays, and reduces it, in pieces that stay in the cache.
 
 Two tiers give the same bits: this file's NumPy calls on pieces, and the compiled kernels of
-`chunkarr.kernels.tier`, which are asked first. Memory beyond the results: a few pieces, and one panel
-result per 1024 values (or 32 rows) of a region; with kept axes between reduced ones, also one state
-per position of all axes but the innermost reduced ones.
+`chunkarr.kernels.tier`, which are asked first. Memory beyond the results: a few pieces, and one
+panel result per 1024 values (or 32 rows) of a region; with kept axes between reduced ones, also one
+state per position of all axes but the innermost reduced ones.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ _LENIENT = {"ignore", "warn"}
 def map_into(program: Program, arrays: Sequence[Array], outs: Sequence[Array]) -> None:
     """Evaluate a program elementwise: `outs[i][...] = results[i]`.
 
-    Each of `arrays` is zero-dimensional or has the axes of `outs`, with length 1 (or stride 0) where
-    it is broadcast. The outputs may not overlap the inputs or each other.
+    Each of `arrays` is zero-dimensional or has the axes of `outs`, with length 1 (or stride 0)
+    where it is broadcast. The outputs may not overlap the inputs or each other.
     """
     if not outs[0].size:
         return
@@ -164,18 +164,19 @@ def reduce_region(
 ) -> State:
     """Evaluate a program with one result over `shape` and reduce it over `axes`.
 
-    Gives state arrays of the kept axes' shape. For argmin and argmax, `origin` is the region's place
-    in an array of shape `extent`, whose reduced axes the index then counts.
+    Gives state arrays of the kept axes' shape. For argmin and argmax, `origin` is the region's
+    place in an array of shape `extent`, whose reduced axes the index then counts.
     """
     reducer = reducer_of(reducer)
-    kept = tuple(n for axis, n in enumerate(shape) if axis not in axes)
-    dtypes = reducer.state_dtypes(program.dtype_of(program.results[0]))
-    if 0 in kept:
-        return tuple(np.empty(kept, dtype) for dtype in dtypes)
     states = _reduce_compiled(program, reducer, arrays, shape, axes)
     if states is None:
-        states = _Reducing(program, reducer, arrays, shape, axes).run()
-    states = tuple(s.reshape(kept) for s in states)
+        kept = tuple(n for axis, n in enumerate(shape) if axis not in axes)
+        if 0 in kept:
+            dtypes = reducer.state_dtypes(program.dtype_of(program.results[0]))
+            return tuple(np.empty(kept, dtype) for dtype in dtypes)
+        states = tuple(
+            s.reshape(kept) for s in _Reducing(program, reducer, arrays, shape, axes).run()
+        )
     if reducer.kind == "arg" and origin is not None and extent is not None:
         lengths, starts, whole = (tuple(t[axis] for axis in axes) for t in (shape, origin, extent))
         states = states[0], globalise_index(states[1], lengths, starts, whole)
@@ -198,7 +199,9 @@ def _reduce_compiled(
     if kernel is None:
         return None
     states = recipe.run_reduce(kernel, arrays)
-    return _merge_outer(reducer, recipe.axes, states) if recipe.axes.groups else states
+    if not recipe.axes.groups:
+        return states
+    return tuple(s.reshape(recipe.kept) for s in _merge_outer(reducer, recipe.axes, states))
 
 
 def _merge_outer(reducer: Reducer, axes: Reduction, states: State) -> State:
@@ -262,9 +265,7 @@ class _Reducing:
         for outer_box, positions in _run_boxes(self.outer, batch):
             column = 0
             for strip, width in strips:
-                target = tuple(
-                    s[done : done + positions, column : column + width] for s in states
-                )
+                target = tuple(s[done : done + positions, column : column + width] for s in states)
                 runs = [(whole, rows)] if rows <= rows_max else _run_boxes(self.rows, rows_max)
                 self._reduce_strip(outer_box, positions, runs, strip, width, target)
                 column += width
@@ -282,8 +283,8 @@ class _Reducing:
     ) -> None:
         """Reduce all rows of some outer positions and a strip of columns into `target`.
 
-        Runs of rows need not be whole panels: values beyond the last whole panel wait in front of the
-        scratch for the next run. Only one outer position is taken then.
+        Runs of rows need not be whole panels: values beyond the last whole panel wait in front of
+        the scratch for the next run. Only one outer position is taken then.
         """
         panel = PANEL_ROWS if self.columns else PANEL
         tail = (width,) if self.columns else ()

@@ -36,8 +36,8 @@ def fold_of(reducer: Reducer, dtype: np.dtype[Any]) -> Fold | None:
     if kind is None:
         return None
     if dtype.kind == "b":
-        signs = {"add": ("|", "0"), "maximum": ("|", "0"), "bitwise_or": ("|", "0"),
-                 "multiply": ("&", "1"), "minimum": ("&", "1"), "bitwise_and": ("&", "1")}  # fmt: skip
+        signs = dict.fromkeys(("add", "maximum", "bitwise_or"), ("|", "0"))
+        signs |= dict.fromkeys(("multiply", "minimum", "bitwise_and"), ("&", "1"))
         found = signs.get(name) if reducer.kind == "ufunc" else None
         return found and Fold(f"u1({{0}} {found[0]} {{1}})", f"u1({found[1]})", "u1")
     lowest, highest = _limits(dtype)
@@ -93,7 +93,9 @@ def fold_source(fold: Fold) -> str:
         half //= 2
     zero = f" + {fold.identity}" if fold.positive_zero else ""
     lines.append(f"    return load(lanes, 0){zero}")
-    return "\n".join(lines) + f"""
+    return (
+        "\n".join(lines)
+        + f"""
 @inline
 def fold(values, count):
     lanes = stack_{fold.type}({LANES})
@@ -107,6 +109,7 @@ def fold(values, count):
             store(lanes, i, {fold.combine.format("load(lanes, i)", value)})
     return fold_lanes(lanes)
 """
+    )
 
 
 VARIANCE = """

@@ -171,7 +171,7 @@ def form(op: Op, args: list[str], sources: list[np.dtype[Any]]) -> str | None:
 
 
 def cast_form(text: str, source: np.dtype[Any], target: np.dtype[Any]) -> str | None:
-    """Give the conversion `astype(target, casting="unsafe")` makes, None where it is not certain."""
+    """Give the conversion that `astype` makes, None where its result is not certain."""
     if source == target:
         return text
     start, stop = type_of(source), type_of(target)

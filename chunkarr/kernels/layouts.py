@@ -1,4 +1,4 @@
-"""Prepares calls of compiled kernels: from operands' shapes and strides to the parameters' integers.
+"""Prepares calls of compiled kernels: from operands' shapes and strides to integers.
 
 A `Recipe` holds everything that does not change between calls with operands of the same layout, so
 that the thousandth chunk costs a dictionary lookup, a copy of the parameters and the addresses.
@@ -61,6 +61,8 @@ class Recipe:
     states: tuple[np.dtype[Any], ...] = ()
     axes: Reduction | None = None
     scratch_bytes: int = 0
+    kept: tuple[int, ...] = ()
+    """The shape of the results."""
 
     def fits(self, arrays: Sequence[Array]) -> bool:
         """Whether operands have the program's very dtypes and lie on their natural boundaries."""
@@ -81,19 +83,16 @@ class Recipe:
             kernel(params)
 
     def run_reduce(self, kernel: tier.Kernel, arrays: Sequence[Array]) -> State:
-        """Call the kernel on inputs; give states of the outer axes' and the columns' shape."""
+        """Call the kernel on inputs; outer groups of reduced axes are left to merge."""
         assert self.axes is not None
         part = self.parts[0]
         params = part.params.from_buffer_copy(part.template)
-        states = tuple(np.empty(self.axes.outer + self.axes.columns, d) for d in self.states)
-        place = OPERANDS
-        for array in arrays:
+        shape = self.axes.outer + self.axes.columns if self.axes.groups else self.kept
+        states = tuple([np.empty(shape, dtype) for dtype in self.states])
+        for place, array in enumerate(arrays, OPERANDS):
             params[place] = array.__array_interface__["data"][0]
-            place += 1
-        place = STATES
-        for state in states:
+        for place, state in enumerate(states, STATES):
             params[place] = state.__array_interface__["data"][0]
-            place += 1
         if self.scratch_bytes:
             params[SCRATCH] = _scratch(self.scratch_bytes)
         kernel(params)
@@ -126,11 +125,9 @@ def _remember(key: tuple[Any, ...], program: Program, recipe: Recipe | None) -> 
     return recipe
 
 
-def map_recipe(
-    program: Program, arrays: Sequence[Array], outs: Sequence[Array]
-) -> Recipe | None:
+def map_recipe(program: Program, arrays: Sequence[Array], outs: Sequence[Array]) -> Recipe | None:
     """Give the recipe to map a program over operands, None where it does not compile."""
-    key = (id(program), *[(a.shape, a.strides) for a in arrays], *[(o.shape, o.strides) for o in outs])
+    key = (id(program), *[(a.shape, a.strides) for a in (*arrays, *outs)])
     found = _recipes.get(key)
     if found is not None and found[0] is program:
         return found[1]
@@ -201,15 +198,11 @@ def _tiles(length: int) -> list[tuple[int, int, int]]:
     return found + ([(count * TILE, 1, rest)] if rest else [])
 
 
-def _map_part(
-    strides: list[list[int]], loops: list[tuple[int, int]], offsets: list[int]
-) -> Part:
+def _map_part(strides: list[list[int]], loops: list[tuple[int, int]], offsets: list[int]) -> Part:
     return _nest(strides, [(axis, n, 1) for axis, n in loops], offsets)
 
 
-def _nest(
-    strides: list[list[int]], loops: list[tuple[int, int, int]], offsets: list[int]
-) -> Part:
+def _nest(strides: list[list[int]], loops: list[tuple[int, int, int]], offsets: list[int]) -> Part:
     """Pack a nest of loops, each (axis, length, step along the axis), the last one innermost."""
     *outer, (last, length, _) = loops
     count = math.prod(n for _, n, _ in outer)
@@ -232,15 +225,18 @@ def reduce_recipe(
         return found[1]
     if not _program_compiles(program) or not reduces(program, reducer):
         return _remember(key, program, None)
+    if 0 in shape:
+        return _remember(key, program, None)
     operands, reduction = collapse_reduction(arrays, shape, axes)
     if not reduction.rows or _against_order(operands, reduction):
         return _remember(key, program, None)
-    recipe = _reduction_recipe(program, reducer, operands, reduction)
+    kept = tuple(n for axis, n in enumerate(shape) if axis not in axes)
+    recipe = _reduction_recipe(program, reducer, operands, reduction, kept)
     return _remember(key, program, recipe)
 
 
 def _against_order(operands: list[Array], reduction: Reduction) -> bool:
-    """Whether a row-wise reduction would read a large operand in strides, lines for single values."""
+    """Whether a row-wise reduction would read a large operand line by line for single values."""
     if reduction.columns or reduction.rows[-1] < RUN_MIN:
         return False
     last = len(reduction.shape) - 1
@@ -248,7 +244,11 @@ def _against_order(operands: list[Array], reduction: Reduction) -> bool:
 
 
 def _reduction_recipe(
-    program: Program, reducer: Reducer, operands: list[Array], reduction: Reduction
+    program: Program,
+    reducer: Reducer,
+    operands: list[Array],
+    reduction: Reduction,
+    results: tuple[int, ...],
 ) -> Recipe:
     shape, by_column = reduction.shape, bool(reduction.columns)
     strides = [_strides(a, len(shape)) for a in operands]
@@ -280,4 +280,5 @@ def _reduction_recipe(
         reducer.state_dtypes(spec.dtype),
         reduction,
         scratch,
+        results,
     )

@@ -1,7 +1,6 @@
 """Loads object code into the process through LLVM, without Numba.
 
-One execution engine holds all kernels. Importing this file loads LLVM (some 30 ms), so `tier` does it
-when the first kernel is ready to load.
+Importing this file loads LLVM (some 30 ms), so `tier` does it when the first kernel is ready.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ def fingerprint() -> str:
     features = llvm.get_host_cpu_features().flatten()
     version = ".".join(map(str, llvm.llvm_version_info))
     triple = llvm.get_process_triple()
-    return "|".join((triple, llvm.get_host_cpu_name(), features, llvmlite.__version__, version))
+    return f"{triple}|{llvm.get_host_cpu_name()}|{features}|{llvmlite.__version__}|{version}"
 
 
 @functools.cache

@@ -3,19 +3,21 @@
 A sum's bits depend on the order of its additions, so the order is fixed here, once, for every tier
 and every number of workers. Values come in C order and are cut into *panels*:
 
-- rows (the reduced axes are the innermost): a panel holds 16 rows of 64 lanes, 1024 values. Lane l is
-  v[l] + v[64 + l] + ..., one row after the other; lanes the panel does not reach do not exist. Then
-  lanes fold by halves: lane l takes lane l + 32 where that exists, then l + 16, down to lane 0.
+- rows (the reduced axes are the innermost): a panel holds 16 rows of 64 lanes, 1024 values. Lane l
+  is v[l] + v[64 + l] + ..., one row after the other; lanes the panel does not reach do not exist.
+  Then lanes fold by halves: lane l takes lane l + 32 where that exists, then l + 16, down to lane
+  0.
 - columns (kept axes follow the reduced ones): a panel holds 32 rows, added one after the other.
 
 Panel results combine in a tree of adjacent pairs, an odd last one passing up unchanged; so do the
 states of outer groups of reduced axes, and those of regions. Rounding errors grow as in NumPy's
-pairwise sums (at most 11 + log2(n) additions deep in rows, 31 + log2(n / 32) in columns, where NumPy
-adds one row after the other). A sum starts from +0.0, so that zeros have NumPy's sign.
+pairwise sums: at most 11 + log2(n) additions deep in rows, 26 + log2(n) in columns, where NumPy
+adds one row after the other. A sum starts from +0.0, so that zeros have NumPy's sign.
 
-A variance keeps (count, mean, M2, low): two passes inside a panel, Chan's update between panels, and
-`low`, the rounding error of the mean. Without it the error of M2 grows with |mean| / std, which
-NumPy's two passes over the whole array do not suffer; with it, panels lose nothing against them.
+A variance keeps (count, mean, M2, low): two passes inside a panel, Chan's update between panels,
+and `low`, the rounding error of the mean, which is mean + low. Without it the error of M2 grows
+with |mean| / std, which NumPy's two passes over the whole array do not suffer; with it, panels lose
+nothing against them.
 """
 
 from __future__ import annotations
@@ -38,8 +40,25 @@ PANEL_ROWS = 32
 """Rows in a panel when kept axes follow the reduced ones."""
 
 ASSOCIATIVE = frozenset(
-    "add multiply minimum maximum fmin fmax bitwise_and bitwise_or bitwise_xor"
-    " logical_and logical_or logical_xor gcd lcm hypot logaddexp logaddexp2".split()
+    [
+        "add",
+        "multiply",
+        "minimum",
+        "maximum",
+        "fmin",
+        "fmax",
+        "bitwise_and",
+        "bitwise_or",
+        "bitwise_xor",
+        "logical_and",
+        "logical_or",
+        "logical_xor",
+        "gcd",
+        "lcm",
+        "hypot",
+        "logaddexp",
+        "logaddexp2",
+    ]
 )
 
 
@@ -153,7 +172,7 @@ def tree_merge(reducer: Reducer, states: State) -> State:
 def tree_merge_axis(reducer: Reducer, states: State, axis: int) -> State:
     """Combine states stacked along an axis."""
     count = states[0].shape[axis]
-    lead = (slice(None),) * axis
+    lead: tuple[Any, ...] = (slice(None),) * axis
     while count > 1:
         pairs = count // 2
         left = tuple(s[(*lead, slice(0, 2 * pairs, 2))] for s in states)
@@ -162,8 +181,7 @@ def tree_merge_axis(reducer: Reducer, states: State, axis: int) -> State:
         if count % 2:
             last = (*lead, slice(count - 1, count))
             merged = tuple(
-                np.concatenate((m, s[last]), axis=axis)
-                for m, s in zip(merged, states, strict=True)
+                np.concatenate((m, s[last]), axis=axis) for m, s in zip(merged, states, strict=True)
             )
         states, count = merged, pairs + count % 2
     return tuple(s[(*lead, 0, ...)] for s in states)
@@ -219,8 +237,8 @@ def _sign_zeros(ufunc: np.ufunc, values: Array, result: Array) -> None:
 
 def _square(values: Array) -> Array:
     if values.dtype.kind == "c":
-        real: Array = values.real * values.real
-        return real + values.imag * values.imag
+        total: Array = values.real * values.real + values.imag * values.imag
+        return total
     return values * values
 
 
@@ -252,8 +270,8 @@ def fold_rows(ufunc: np.ufunc, values: Array) -> Array:
         rows_full, rest = divmod(tail, LANES)
         if rows_full:
             stop = start + rows_full * LANES
-            rows = values[:, start:stop].reshape(outer, rows_full, LANES)
-            lanes = ufunc.reduce(rows, axis=1, dtype=dtype)
+            rest_rows = values[:, start:stop].reshape(outer, rows_full, LANES)
+            lanes = ufunc.reduce(rest_rows, axis=1, dtype=dtype)
             if rest:
                 ufunc(lanes[:, :rest], values[:, stop:], out=lanes[:, :rest])
         else:

@@ -1,7 +1,7 @@
 """A program as a list of NumPy calls on one cache-sized piece, with buffers planned ahead.
 
-Temporaries live in as few buffers as their lifetimes allow and are written in place where an operand
-dies, so that a piece stays in the cache through the whole program. Values that depend on
+Temporaries live in as few buffers as their lifetimes allow and are written in place where an
+operand dies, so that a piece stays in the cache through the whole program. Values that depend on
 zero-dimensional inputs only are computed once, not once per piece.
 """
 
@@ -25,16 +25,66 @@ PIECE_BYTES = 128 * 1024
 """The largest buffer of a piece: a few of them fit a core's second-level cache."""
 
 EXACT = frozenset(
-    "add subtract multiply divide true_divide floor_divide remainder divmod negative positive"
-    " absolute fabs square sqrt reciprocal sign copysign floor ceil trunc rint equal not_equal less"
-    " less_equal greater greater_equal logical_and logical_or logical_xor logical_not bitwise_and"
-    " bitwise_or bitwise_xor invert left_shift right_shift minimum maximum isnan isinf isfinite"
-    " isnat signbit conjugate where cast clip nextafter spacing modf frexp ldexp".split()
+    [
+        "add",
+        "subtract",
+        "multiply",
+        "divide",
+        "true_divide",
+        "floor_divide",
+        "remainder",
+        "divmod",
+        "negative",
+        "positive",
+        "absolute",
+        "fabs",
+        "square",
+        "sqrt",
+        "reciprocal",
+        "sign",
+        "copysign",
+        "floor",
+        "ceil",
+        "trunc",
+        "rint",
+        "equal",
+        "not_equal",
+        "less",
+        "less_equal",
+        "greater",
+        "greater_equal",
+        "logical_and",
+        "logical_or",
+        "logical_xor",
+        "logical_not",
+        "bitwise_and",
+        "bitwise_or",
+        "bitwise_xor",
+        "invert",
+        "left_shift",
+        "right_shift",
+        "minimum",
+        "maximum",
+        "isnan",
+        "isinf",
+        "isfinite",
+        "isnat",
+        "signbit",
+        "conjugate",
+        "where",
+        "cast",
+        "clip",
+        "nextafter",
+        "spacing",
+        "modf",
+        "frexp",
+        "ldexp",
+    ]
 )
 """Operations whose bits do not depend on the memory layout of their operands.
 
-NumPy's vector loops for the others may serve contiguous operands alone and leave strided ones to the
-C library, whose last bit differs. Those operands are made contiguous first.
+NumPy's vector loops for the others may serve contiguous operands alone and leave strided ones to
+the C library, whose last bit differs. Those operands are made contiguous first.
 """
 
 

@@ -1,9 +1,9 @@
 """Decides when a kernel is compiled, and finds it once it is.
 
-Compiling takes 0.1 to 1 s, the first time 0.5 s more to load Numba, so it pays only for long work. An
-entry adds up the time its pieces would take in NumPy; beyond a threshold it is looked up on disk, and
-beyond a higher one a background thread compiles it. Callers never wait: they stay in the NumPy tier
-until the kernel is there, which both tiers' equal bits make invisible.
+Compiling takes 0.1 to 1 s, the first time 0.5 s more to load Numba, so it pays only for long work.
+An entry adds up the time its pieces would take in NumPy; beyond a threshold it is looked up on
+disk, and beyond a higher one a background thread compiles it. Callers never wait: they stay in the
+NumPy tier until the kernel is there, which both tiers' equal bits make invisible.
 
 CHUNKARR_KERNELS=numpy turns compiled kernels off, =compiled compiles before running (for tests).
 """
@@ -75,7 +75,7 @@ def mode() -> str:
 
 def set_mode(name: str) -> str:
     """Choose the tiers as CHUNKARR_KERNELS does; gives the former choice."""
-    global _mode  # noqa: PLW0603 - the one setting of this module
+    global _mode
     if name not in {"auto", "numpy", "compiled"}:
         message = f"kernels must be 'auto', 'numpy' or 'compiled', not {name!r}"
         raise ValueError(message)
@@ -118,7 +118,7 @@ def request(program: Program, elements_total: int) -> None:
 
 
 def kernel_for(entry: Entry, elements: int) -> Kernel | None:
-    """Give an entry's kernel if it is ready; else count `elements` of work and do what they warrant."""
+    """Give an entry's kernel if it is ready; else count `elements` of work and act on them."""
     if entry.kernel is not None or entry.failed:
         return entry.kernel
     if _mode == "compiled":
@@ -133,7 +133,7 @@ def kernel_for(entry: Entry, elements: int) -> Kernel | None:
         if entry.seconds >= (LOAD_SECONDS if loaded else FIRST_LOAD_SECONDS):
             entry.looked_up = True
             _load(entry)
-    if entry.kernel is None and not entry.queued and entry.seconds >= COMPILE_SECONDS:
+    if not entry.queued and entry.seconds >= COMPILE_SECONDS:
         _enqueue(entry)
     return entry.kernel
 
@@ -186,7 +186,7 @@ def _build(entry: Entry) -> None:
 def _enqueue(entry: Entry) -> None:
     global _thread  # noqa: PLW0603 - one thread per process
     with _lock:
-        if entry.queued or _closed:
+        if entry.queued or entry.kernel is not None or _closed:
             return
         entry.queued = True
         _queue.append(entry)
@@ -208,7 +208,7 @@ def _work() -> None:
 
 
 def _close() -> None:
-    # A thread inside LLVM must not outlive the interpreter, so the exit waits for the kernel in hand.
+    # A thread inside LLVM must not outlive the interpreter, so the exit waits for its kernel.
     global _closed  # noqa: PLW0603 - set once
     with _lock:
         _closed = True

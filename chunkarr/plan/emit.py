@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +25,7 @@ from chunkarr.plan.grids import (
     shrink,
     write_unit,
 )
+from chunkarr.plan.halo import find_reach, visiting_order
 from chunkarr.plan.jobs import Group, Job
 from chunkarr.plan.recipe import Recipe, StoreLeaf
 from chunkarr.plan.works import (
@@ -201,6 +203,7 @@ def _add_sweep(
     planner: Planner, group: Group, work: Sweep, creates: Sequence[Store], bytes_task: int
 ) -> None:
     recipes = [output.recipe for output in work.outputs]
+    work, bytes_fixed = _with_cache(planner, work, recipes, bytes_task)
     elements = math.prod(work.grid.shape)
     read: dict[int, Store] = {id(s): s for recipe in recipes for s in recipe.stores()}
     stored = sum(store.bytes_size for store in read.values() if not store.addressable)
@@ -221,12 +224,28 @@ def _add_sweep(
         tasks=tasks,
         bytes_task=bytes_task,
         where=node.where,
+        bytes_fixed=bytes_fixed,
         creates=tuple(creates),
         bytes_read=stored + mapped,
         bytes_written=written,
         weight=seconds / max(1, tasks),
     )
     planner.add(step, node, seconds / planner.limits.workers)
+
+
+def _with_cache(
+    planner: Planner, work: Sweep, recipes: Sequence[Recipe], bytes_task: int
+) -> tuple[Sweep, int]:
+    """Give a sweep whose reads cross chunk edges a cache and an order that suits it."""
+    reach = find_reach(recipes, work.grid)
+    if not reach.axes:
+        return work, 0
+    limits = planner.limits
+    room = max(0, planner.bytes_free - 2 * bytes_task) // 4
+    copies = 1 if limits.shares_memory else limits.workers
+    held = min(2 * reach.bytes_touched * max(1, limits.workers // copies), room // copies)
+    order = visiting_order(work.grid, reach)
+    return replace(work, order=order, cache_bytes=held), held * copies
 
 
 # -- reading a source in another cut ------------------------------------------------------------

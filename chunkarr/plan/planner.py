@@ -277,6 +277,8 @@ class Planner:
 
     def add(self, step: Step, node: Expr, seconds: float, passes: int = 1) -> None:
         """Append a step after checking that it fits."""
+        extra = sum(store.bytes_write_extra for store in step.creates)
+        step = replace(step, bytes_task=step.bytes_task + extra)
         needed = step.bytes_task + step.bytes_fixed
         if needed > self.bytes_free:
             raise self.refuse(node, needed)

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chunkarr.grid import Grid, Region, region_of, region_shape
+from chunkarr.grid import Cell, Grid, Region, region_of, region_shape
 from chunkarr.kernels.evaluate import State, reduce_region, reducer_of, tree_merge
 from chunkarr.plan.recipe import Recipe
 from chunkarr.scheduler.steps import Context
+from chunkarr.storage.chunkcache import chunk_cache
 from chunkarr.storage.store import Store
 
 NDArray = npt.NDArray[Any]
@@ -73,11 +74,27 @@ class Sweep:
 
     grid: Grid
     outputs: tuple[MapOutput | ReduceOutput, ...]
+    order: tuple[int, ...] | None = None
+    """The axes from the slowest to the fastest visited, None for C order."""
+    cache_bytes: int = 0
+    """Decoded chunks to hold for neighbouring cells."""
+
+    def cell(self, task: int) -> Cell:
+        """Give the cell that a task visits."""
+        if self.order is None:
+            return self.grid.cell(task)
+        counts = self.grid.counts
+        place = [0] * len(counts)
+        for axis in reversed(self.order):
+            task, place[axis] = divmod(task, counts[axis])
+        return tuple(place)
 
     def run(self, task: int, context: Context) -> None:
         """Make all outputs for one cell."""
         context.check()
-        cell = self.grid.cell(task)
+        if chunk_cache.bytes_max != self.cache_bytes:
+            chunk_cache.resize(self.cache_bytes)
+        cell = self.cell(task)
         region = self.grid.region(cell)
         counts = self.grid.counts
         earlier: list[NDArray] = []

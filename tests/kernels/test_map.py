@@ -36,11 +36,13 @@ def special(dtype: np.dtype[Any]) -> Array:
     if dtype.kind == "f":
         tiny = np.finfo(dtype).smallest_subnormal
         listed = [0.0, -0.0, 1.0, -1.0, 0.5, 1.5, -2.5, 3.7, np.inf, -np.inf, np.nan, 1e30, tiny]
-        return np.array([*listed, 2.0**31, -(2.0**31) - 1, 2.0**63, -(2.0**63), 200.25]).astype(dtype)
+        return np.array([*listed, 2.0**31, -(2.0**31) - 1, 2.0**63, -(2.0**63), 200.25]).astype(
+            dtype
+        )
     info = np.iinfo(dtype)
-    listed = {info.min, info.min + 1, info.max, 0, 1, 2, 3, 7, 31, 63, 64, 100}
-    listed |= {-1, -2, -7} if info.min else set()
-    return np.array([n for n in sorted(listed) if info.min <= n <= info.max], dtype)
+    numbers = {info.min, info.min + 1, info.max, 0, 1, 2, 3, 7, 31, 63, 64, 100}
+    numbers |= {-1, -2, -7} if info.min else set()
+    return np.array([n for n in sorted(numbers) if info.min <= n <= info.max], dtype)
 
 
 def pairs(dtype: np.dtype[Any]) -> tuple[Array, Array]:
@@ -52,7 +54,7 @@ def pairs(dtype: np.dtype[Any]) -> tuple[Array, Array]:
 
 def program_of_all(dtype: np.dtype[Any]) -> Program:
     """All operations that compile for a dtype, as results of one program."""
-    ops = []
+    ops: list[Op] = []
     for name in TABLES[dtype.kind]:
         ufunc = getattr(np, name)
         try:
@@ -126,7 +128,9 @@ def test_any_layout_of_operands_and_output_gives_numpys_result(
     program = squares()
     for left, right in itertools.combinations(LAYOUTS, 2):
         x, y = np.asarray(LAYOUTS[left](a)), np.asarray(LAYOUTS[right](b))
-        modes = ["numpy", "compiled"] if out == "contiguous" and "strided" not in left else ["numpy"]
+        modes = (
+            ["numpy", "compiled"] if out == "contiguous" and "strided" not in left else ["numpy"]
+        )
         for mode in modes:
             target = LAYOUTS[out](np.full(shape, np.nan))
             with kernels(mode):

@@ -119,7 +119,10 @@ def test_positions_count_in_the_whole_array() -> None:
     x = np.random.default_rng(6).integers(0, 5, (40, 30, 20)).astype(float)
     reducer = REDUCERS["argmax"]
     for axes in [(0,), (1,), (0, 1), (0, 2), (1, 2), (0, 1, 2)]:
-        cuts = [[slice(0, 7), slice(7, n)] if a in axes else [slice(0, n)] for a, n in enumerate(x.shape)]
+        cuts = [
+            [slice(0, 7), slice(7, n)] if a in axes else [slice(0, n)]
+            for a, n in enumerate(x.shape)
+        ]
         total = None
         for box in reversed(list(itertools.product(*cuts))):
             origin, part = tuple(s.start for s in box), x[box]
@@ -246,7 +249,10 @@ def test_sums_and_variances_are_as_accurate_as_numpys(kind: str, n: int) -> None
 
 def test_merging_any_cut_gives_the_whole_variance() -> None:
     x = 1e9 + np.random.default_rng(12).standard_normal(5000)
-    states = [reduce_region(plain(F8), "var", [x[i : i + 700]], (min(700, 5000 - i),), (0,)) for i in range(0, 5000, 700)]
+    states = [
+        reduce_region(plain(F8), "var", [x[i : i + 700]], (min(700, 5000 - i),), (0,))
+        for i in range(0, 5000, 700)
+    ]
     total = tree_merge(REDUCERS["var"], tuple(np.stack(s) for s in zip(*states, strict=True)))
     np.testing.assert_allclose(total[2] / total[0], np.var(x), rtol=1e-13)
 
@@ -280,7 +286,11 @@ def test_regions_without_kept_positions_give_empty_states() -> None:
 
 def test_the_size_of_pieces_changes_no_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.random.default_rng(14).standard_normal((37, 41, 53))[:, ::2, :50]
-    cases = [(name, axes) for name in ("sum", "var") for axes in [(0,), (1,), (2,), (0, 2), (0, 1, 2), (1, 2)]]
+    cases = [
+        (name, axes)
+        for name in ("sum", "var")
+        for axes in [(0,), (1,), (2,), (0, 2), (0, 1, 2), (1, 2)]
+    ]
     with kernels("numpy"):
         whole = [reduce_region(plain(F8), name, [x], x.shape, axes) for name, axes in cases]
         monkeypatch.setattr(evaluation, "PIECE_BYTES", 8192)
@@ -292,7 +302,7 @@ def test_the_size_of_pieces_changes_no_bits(monkeypatch: pytest.MonkeyPatch) -> 
 
 def _mixed(reducer: str) -> Program:
     dtype = np.dtype(bool) if reducer in {"any", "all"} else F8
-    op = Op("less", (0, 1), (F8, F8), dtype) if dtype == bool else Op("add", (0, 1), (F8, F8), F8)
+    op = Op("less", (0, 1), (F8, F8), dtype) if dtype != F8 else Op("add", (0, 1), (F8, F8), F8)
     return Program((F8, F8), (op,), (2,))
 
 
@@ -324,7 +334,9 @@ def test_random_reductions_agree_between_tiers_and_with_numpy(
             flat = moved.reshape(*moved.shape[: z.ndim - len(axes)], -1)
             np.testing.assert_array_equal(states[1], getattr(np, name)(flat, axis=-1))
         elif name == "var":
-            np.testing.assert_allclose(states[2] / states[0], np.var(z, axis=axes), rtol=1e-9, atol=1e-12)
+            np.testing.assert_allclose(
+                states[2] / states[0], np.var(z, axis=axes), rtol=1e-9, atol=1e-12
+            )
         else:
             expected = getattr(np, name)(z, axis=axes)
             np.testing.assert_allclose(states[0], expected, rtol=1e-8, atol=1e-9)

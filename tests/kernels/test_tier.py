@@ -79,7 +79,9 @@ def test_threads_share_a_kernel() -> None:
     x = np.random.default_rng(1).standard_normal((64, 5000))
     with kernels("compiled"):
         reduce_region(plain(F8), "var", [x], x.shape, (0,))
-        expected = [reduce_region(plain(F8), "var", [row[:, None] + [0, 1]], (5000, 2), (0,)) for row in x]
+        expected = [
+            reduce_region(plain(F8), "var", [row[:, None] + [0, 1]], (5000, 2), (0,)) for row in x
+        ]
         found: list[object] = [None] * 64
 
         def work(start: int) -> None:
@@ -102,7 +104,12 @@ def test_a_call_releases_the_interpreter() -> None:
     with kernels("compiled"):
         map_into(program, [x], [out])
         done = threading.Event()
-        thread = threading.Thread(target=lambda: (map_into(program, [x], [out]), done.set()))
+
+        def work() -> None:
+            map_into(program, [x], [out])
+            done.set()
+
+        thread = threading.Thread(target=work)
         count = 0
         thread.start()
         while not done.is_set():
@@ -132,7 +139,10 @@ for n in range(1, 6):
 def test_leaving_during_a_compile_neither_hangs_nor_crashes(
     how: str, code: int | None, tmp_path: Path
 ) -> None:
-    environment = os.environ | {"CHUNKARR_KERNELS": "auto", "CHUNKARR_CACHE_DIR": str(tmp_path / "k")}
+    environment = os.environ | {
+        "CHUNKARR_KERNELS": "auto",
+        "CHUNKARR_CACHE_DIR": str(tmp_path / "k"),
+    }
     result = subprocess.run(
         [sys.executable, "-c", EXIT.format(how=how)],
         env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=100, check=False,
@@ -154,7 +164,10 @@ if pid == 0:
     os._exit(0)
 assert os.waitpid(pid, 0)[1] == 0
 """
-    environment = os.environ | {"CHUNKARR_KERNELS": "auto", "CHUNKARR_CACHE_DIR": str(tmp_path / "k")}
+    environment = os.environ | {
+        "CHUNKARR_KERNELS": "auto",
+        "CHUNKARR_CACHE_DIR": str(tmp_path / "k"),
+    }
     subprocess.run(
         [sys.executable, "-c", EXIT.format(how=how)],
         env=environment, cwd=REPOSITORY, timeout=100, check=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 import zarr
 
-from chunkarr.errors import FormatError
+from chunkarr.errors import CorruptChunkError, FormatError
+from chunkarr.grid import region_of
 from chunkarr.storage.formats import new_zarr, open_store
 from chunkarr.storage.npy import NpyStore
 from chunkarr.storage.npz import DeflatedStore
@@ -78,6 +80,34 @@ def test_new_zarr_gives_a_target(tmp_path: Path) -> None:
     target.write(BOX, np.ones(3))
     target.commit()
     assert open_store(tmp_path / "x").read(BOX).tolist() == [1, 1, 1]
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("name", ["a.npy", "b.npz", "c.npz"])
+def test_whatever_bytes_are_damaged_the_error_is_ours(tmp_path: Path, name: str) -> None:
+    """Or the damage passes, where nothing checks it; no parser may fail in its own way."""
+    values = np.arange(30.0).reshape(5, 6)
+    np.save(tmp_path / "a.npy", values)
+    np.savez(tmp_path / "b.npz", x=values)
+    np.savez_compressed(tmp_path / "c.npz", x=values)
+    whole = (tmp_path / name).read_bytes()
+    chance = random.Random(0)
+    refused = 0
+    for _ in range(400):
+        data = bytearray(whole)
+        for _ in range(chance.choice([1, 1, 2, 4])):
+            data[chance.randrange(len(data))] = chance.choice([0, 255, chance.randrange(256)])
+        if chance.random() < 0.1:
+            del data[chance.randrange(len(data)) :]
+        (tmp_path / name).write_bytes(data)
+        try:
+            store = open_store(tmp_path / name)
+            store.read(region_of(store.shape))
+        except (FormatError, CorruptChunkError):
+            refused += 1
+        except ValueError as error:
+            assert "Object arrays" in str(error)  # noqa: PT017 - other errors are expected too
+    assert refused > 100
 
 
 @pytest.mark.slow
