@@ -27,7 +27,7 @@ _SHARED = (
     "uint16 uint32 uint64 intp uintp int_ uint float16 float32 float64 longdouble complex64 "
     "complex128 clongdouble datetime64 timedelta64 str_ bytes_ void object_ byte short intc long "
     "longlong ubyte ushort uintc ulong ulonglong half single double csingle cdouble "
-    "result_type can_cast promote_types min_scalar_type issubdtype isdtype isscalar "
+    "promote_types min_scalar_type issubdtype isdtype isscalar "
     "broadcast_shapes set_printoptions get_printoptions printoptions errstate seterr geterr "
     "exceptions ndindex iterable s_ index_exp typename"
 ).split()

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from chunkarr import engine
 from chunkarr.errors import NotYetError
-from chunkarr.expr.affine import Affine, Term
+from chunkarr.expr.affine import Affine
 from chunkarr.expr.build import as_expr, caller, cast_lazily, stretch, view, where
 from chunkarr.expr.node import Expr, Source
 from chunkarr.functions.indexing import Basic, Fancy, Masked, read_key
@@ -30,9 +30,22 @@ from chunkarr.functions.views import NewShape
 from chunkarr.grid import Grid, region_of
 from chunkarr.printing import array_text, summary_text
 from chunkarr.settings import settings
+from chunkarr.storage.mapped import MappedStore
 from chunkarr.storage.memory import MemoryStore
 from chunkarr.storage.reshaped import ReshapedStore
-from chunkarr.views import Lens, get, lay, look, look_strides, put, source_of
+from chunkarr.views import (
+    Lens,
+    Selection,
+    c_strides,
+    get,
+    lay,
+    look,
+    look_strides,
+    put,
+    reads,
+    source_of,
+    value_for,
+)
 
 NDArray = npt.NDArray[Any]
 
@@ -41,24 +54,6 @@ CHEAP_BYTES = 1 << 22
 
 WRITES_MAX = 32
 """After this many assignments to an array that is not in memory yet, it is brought there."""
-
-
-class Selection:
-    """`operand[mask]` whose length nobody asked for yet."""
-
-    __slots__ = ("mask", "operand")
-
-    def __init__(self, operand: Expr, mask: Expr) -> None:
-        self.operand, self.mask = operand, mask
-
-    def spread_mask(self) -> Expr:
-        """Give the mask with the operand's shape."""
-        lead = self.mask.ndim
-        if lead == self.operand.ndim:
-            return self.mask
-        shape = (*self.mask.shape, *(1,) * (self.operand.ndim - lead))
-        terms = Affine.identity(self.mask.shape).terms
-        return stretch(view(self.mask, Affine(shape, terms)), self.operand.shape)
 
 
 class Array:
@@ -86,8 +81,11 @@ class Array:
         self._writable = writable
         self.is_scalar = scalar
         """Whether this stands for a NumPy scalar: in-place operators then rebind."""
-        if cell is not None and not isinstance(cell, Source):
-            engine.live[id(cell)] = self
+        if cell is not None:
+            if type(cell) is not Source:
+                engine.live[id(cell)] = self
+        elif selection is not None:
+            engine.live[id(selection)] = self
 
     # -- what it names ------------------------------------------------------------------------
 
@@ -95,7 +93,6 @@ class Array:
     def of(cls, array: NDArray, *, owned: bool = True, scalar: bool = False) -> Array:
         """Hold an ndarray; `owned` says that nobody else will change it."""
         store = MemoryStore(array, owned=owned)
-        store.owned = owned
         return cls(Source(shape=array.shape, dtype=array.dtype, store=store), scalar=scalar)
 
     @property
@@ -142,8 +139,10 @@ class Array:
         if cell is None:
             return None
         store = cell.store if isinstance(cell, Source) else cell.memo.store
+        if store is None:
+            return None
         if isinstance(store, MemoryStore):
-            if cell is not None and not isinstance(cell, Source) and store.array is not None:
+            if not isinstance(cell, Source) and store.array is not None:
                 # The value was computed on the way: from now on the name is the value.
                 self._cell = Source(shape=cell.shape, dtype=cell.dtype, line=cell.line, store=store)
             return store.array
@@ -241,12 +240,12 @@ class Array:
         if held is not None:
             return held.strides
         found = self._strides()
-        return _c_strides(self.shape, self.itemsize) if found is None else found
+        return c_strides(self.shape, self.itemsize) if found is None else found
 
     def _strides(self) -> tuple[int, ...] | None:
         if self._base is None:
             held = self.in_memory
-            return held.strides if held is not None else _c_strides(self.shape, self.itemsize)
+            return held.strides if held is not None else c_strides(self.shape, self.itemsize)
         below = self._base._strides()
         assert self._lens is not None
         if below is None:
@@ -287,12 +286,12 @@ class Array:
         item = read_key(_plain_key(key), self.shape)
         if isinstance(item, Basic):
             if item.scalar:
-                value = self.to_expr()
                 held = self.in_memory
                 if held is not None:
-                    return Array.of(np.asarray(item.affine.apply(held)[()]), scalar=True)
-                return Array(view(value, item.affine), scalar=True)
-            return self.view_through(item.affine)
+                    return Array.of(np.asarray(held[key if isinstance(key, tuple) else (key,)]), scalar=True)
+                return Array(view(self.to_expr(), item.affine), scalar=True)
+            seen = self.view_through(item.affine)
+            return seen.copy() if item.copies else seen
         held = self.in_memory
         if held is not None and held.nbytes <= settings().eager_bytes:
             return Array.of(np.asarray(held[_ndarray_key(key)]))
@@ -304,41 +303,49 @@ class Array:
         raise _not_fancy(item)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self._check_writable()
+        self.check_writable()
         item = read_key(_plain_key(key), self.shape)
-        held = self.writable_ndarray()
-        if held is not None:
-            given = value.in_memory if isinstance(value, Array) else value
-            if given is not None and not isinstance(item, Masked | Fancy):
-                item.affine.apply(held)[...] = given
-                return
-            if given is not None:
-                held[_ndarray_key(key)] = given
-                return
+        held = self.writable_ndarray(value)
+        if held is not None and _assign_now(held, item, key, value, self.on_file):
+            return
         if isinstance(item, Masked):
             self._assign_masked(item.mask, value)
             return
         if isinstance(item, Fancy):
             raise _not_fancy(item)
-        self._assign(item.affine, _value_for(value, item.affine.shape, self.dtype))
+        given = value.to_expr() if isinstance(value, Array) else value
+        self._assign(item.affine, value_for(given, item.affine.shape, self.dtype))
         self._count_writes()
 
-    def _check_writable(self) -> None:
+    def check_writable(self) -> None:
+        """Raise ValueError where NumPy would: a broadcast, a diagonal, a file opened to read."""
         if not self._writable:
             message = "assignment destination is read-only"
             raise ValueError(message)
 
-    def writable_ndarray(self) -> NDArray | None:
-        """Give the buffer to write into at once; None where somebody still reads the old value."""
+    @property
+    def on_file(self) -> bool:
+        """Whether writes go through to a file that was opened for writing."""
+        root = self if self._base is None else self.base
+        cell = root._cell if root is not None else None
+        return isinstance(cell, Source) and isinstance(cell.store, MappedStore) and (
+            cell.store.mode == "r+"
+        )
+
+    def writable_ndarray(self, value: Any = None) -> NDArray | None:
+        """Give the buffer to write into at once; None where somebody still reads the old value.
+
+        `value` is what will be written: it may read the old value, because it is computed first.
+        """
         if self._base is not None:
-            held = self._base.writable_ndarray()
+            held = self._base.writable_ndarray(value)
             if held is None:
                 return None
             assert self._lens is not None
             seen = look(self._lens, held)
             return seen if np.may_share_memory(seen, held) or seen.size == 0 else None
         if self.in_memory is None or not isinstance(self._cell, Source):
-            return None
+            return self._writable_map(value) if isinstance(self._cell, Source) else None
         store = self._cell.store
         if not isinstance(store, MemoryStore) or store.array is None:
             return None
@@ -355,6 +362,53 @@ class Array:
             self._cell = Source(shape=self._cell.shape, dtype=self._cell.dtype, store=fresh)
             return fresh.array
         return store.array
+
+    def _writable_map(self, value: Any) -> NDArray | None:
+        """Give the map of a file opened for writing, as `np.memmap` does."""
+        cell = self._cell
+        if not isinstance(cell, Source) or not isinstance(cell.store, MappedStore):
+            return None
+        if cell.store.mode == "r":
+            return None
+        # The holder's reference, this function's and the call's own; any other may be a reader's.
+        if sys.getrefcount(cell) > 3 and self._readers(cell, value):  # noqa: PLR2004
+            if cell.store.mode != "r+":
+                return None
+            message = (
+                f"{cell.store.name}: a lazy expression still reads this file, and writing to it now "
+                "would change the expression's value; compute or persist() the expression first"
+            )
+            raise ValueError(message)
+        return cell.store.read(region_of(cell.shape))
+
+    def map_of_file(self) -> NDArray | None:
+        """Give the map of the file that the array looks into, or None."""
+        if self._base is not None:
+            assert self._lens is not None
+            below = self._base.map_of_file()
+            return None if below is None else look(self._lens, below)
+        cell = self._cell
+        if isinstance(cell, Source) and isinstance(cell.store, MappedStore):
+            return cell.store.read(region_of(cell.shape))
+        return None
+
+    def _readers(self, cell: Expr, value: Any) -> bool:
+        """Whether a name other than that of `value` has yet to be computed from a cell."""
+        for other in list(engine.live.values()):
+            if other is self or other is value:
+                continue
+            pending = other.selection
+            roots = (other.expr_or_none,) if pending is None else (pending.operand, pending.mask)
+            if any(root is not None and reads(root, cell) for root in roots):
+                return True
+        return False
+
+    def flush(self) -> None:
+        """Bring what was written through to a file to disk, as `np.memmap.flush` does."""
+        root = self if self._base is None else self.base
+        cell = root._cell if root is not None else None
+        if isinstance(cell, Source) and isinstance(cell.store, MappedStore):
+            cell.store.flush()
 
     def _assign(self, affine: Affine, value: Expr) -> None:
         """Replace what an affine view of this array shows."""
@@ -480,7 +534,8 @@ class Array:
         if self.ndim:
             # NumPy decides what one element in more axes means.
             return self.compute() if self.size == 1 else np.empty(2)
-        return self.compute()[()]
+        whole = self.compute()
+        return whole[()] if self.is_scalar else whole
 
     def __len__(self) -> int:
         if not self.ndim:
@@ -537,15 +592,6 @@ def wrap(expr: Expr, *, scalar: bool = False) -> Array:
     return Array(expr, scalar=scalar)
 
 
-def _c_strides(shape: tuple[int, ...], size: int) -> tuple[int, ...]:
-    out = []
-    step = size
-    for n in reversed(shape):
-        out.append(step)
-        step *= max(1, n)
-    return tuple(reversed(out))
-
-
 def _plain_key(key: Any) -> Any:
     """Read zero-dimensional integer arrays in a key as integers."""
     items = key if isinstance(key, tuple) else (key,)
@@ -560,45 +606,27 @@ def _plain_key(key: Any) -> Any:
     return plain if isinstance(key, tuple) else plain[0]
 
 
+def _assign_now(held: NDArray, item: Any, key: Any, value: Any, on_file: bool) -> bool:
+    """Assign to a buffer where the value is at hand, or has to be because a file is written."""
+    given = value
+    if isinstance(value, Array):
+        found = value.in_memory
+        if found is None and not on_file:
+            return False
+        given = value.compute() if found is None else found
+    if isinstance(item, Masked | Fancy):
+        held[_ndarray_key(key)] = given
+    else:
+        item.affine.apply(held)[...] = given
+    return True
+
+
 def _ndarray_key(key: Any) -> Any:
     if isinstance(key, Array):
         return key.compute()
     if isinstance(key, tuple):
         return tuple(_ndarray_key(item) for item in key)
     return key
-
-
-def _value_for(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Expr:
-    """Give an assigned value with the shape and dtype of its destination."""
-    if isinstance(value, Array):
-        expr = value.to_expr()
-    else:
-        given = np.asarray(value)
-        if type(value) in (int, float, complex, bool):
-            given = np.asarray(value).astype(dtype) if type(value) is not int else np.asarray(value, dtype)
-        expr = as_expr(given if given.base is None and given is not value else np.array(given))
-    while expr.ndim > len(shape) and expr.shape[0] == 1:
-        expr = view(
-            expr,
-            Affine(
-                expr.shape[1:],
-                (Term(-1, 0, 0), *Affine.identity(expr.shape[1:]).terms),
-            ),
-        )
-    if expr.shape != shape:
-        try:
-            fits = np.broadcast_shapes(expr.shape, shape) == shape
-        except ValueError:
-            fits = False
-        if not fits:
-            message = (
-                f"could not broadcast input array from shape {expr.shape} into shape {shape}"
-            )
-            raise ValueError(message)
-        expr = stretch(expr, shape)
-    if expr.dtype.kind == "c" and dtype.kind != "c":
-        np.empty(1, dtype)[...] = np.zeros(1, expr.dtype)  # NumPy's own warning
-    return cast_lazily(expr, dtype)
 
 
 def _not_fancy(item: object) -> NotYetError:

@@ -12,17 +12,20 @@ True
 from __future__ import annotations
 
 import ast
+import builtins
 import difflib
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 
 import chunkarr
 from chunkarr.errors import ExpressionError
+from chunkarr.namespace import not_yet
 
 SELF = ("np", "numpy", "chunkarr")
 """Names that stand for chunkarr's namespace."""
@@ -250,7 +253,11 @@ class _Walk:
             raise self.refusal(node, "only functions of NumPy can be called")
         if node.attr not in METHODS:
             raise self.unknown(node, "method", node.attr, [*METHODS, *ATTRIBUTES])
-        method: Callable[..., Any] = self.at(node, getattr, self.value(node.value), node.attr)
+        base = self.value(node.value)
+        try:
+            method: Callable[..., Any] = getattr(base, node.attr)
+        except AttributeError:
+            raise self.refusal(node, str(not_yet(node.attr))) from None
         return method
 
     def path(self, node: ast.expr) -> tuple[str, ...] | None:
@@ -290,13 +297,16 @@ class _Walk:
             known = [f"{chapter}.{other}" if chapter else other for other in functions(chapter)]
             raise self.unknown(node, "function", name, known)
         home = getattr(chunkarr, chapter) if chapter else chunkarr
-        found: Callable[..., Any] = self.at(node, getattr, home, path[-1])
+        try:
+            found: Callable[..., Any] = getattr(home, path[-1])
+        except AttributeError:
+            raise self.refusal(node, str(not_yet(name))) from None
         return found
 
     def at(self, node: ast.expr, action: Callable[..., Any], *values: Any, **keywords: Any) -> Any:
         """Act, and let an error say at which part of the expression."""
         try:
-            return action(*values, **keywords)
+            return _called_from(self.column(node))(action, values, keywords)
         except ExpressionError:
             raise
         except Exception as error:
@@ -348,6 +358,15 @@ class _Walk:
         if not close and what == "name" and self.names:
             hint = f"; arrays: {', '.join(self.names)}"
         return self.refusal(node, f"unknown {what} {name}{hint}")
+
+
+def _called_from(column: int) -> Callable[..., Any]:
+    """Make a function that calls as if from "expression:5", which is what plans and errors name."""
+    code = _call.__code__.replace(co_filename="expression", co_firstlineno=column + 1)
+    return FunctionType(code, {"__name__": "expression", "__builtins__": builtins})
+
+
+_call: Any = lambda action, values, keywords: action(*values, **keywords)  # noqa: E731 - one line
 
 
 @cache

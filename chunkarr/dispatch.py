@@ -9,20 +9,26 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from chunkarr.arrays import Array, Selection, wrap
+from chunkarr.arrays import Array, wrap
 from chunkarr.errors import NotYetError
 from chunkarr.expr.build import as_expr
 from chunkarr.expr.node import Expr
+from chunkarr.functions.manipulation import stack
 from chunkarr.settings import settings
+from chunkarr.views import Selection
 
 NDArray = npt.NDArray[Any]
 Function = Callable[..., Any]
+
+BROADCAST_BYTES = 1 << 10
+"""Arrays up to this size give a small result however they broadcast."""
 
 
 def arrays_in(values: Iterable[object]) -> list[Array]:
@@ -34,6 +40,13 @@ def arrays_in(values: Iterable[object]) -> list[Array]:
         elif isinstance(value, tuple | list):
             found.extend(arrays_in(value))
     return found
+
+
+def holds_arrays(values: Iterable[object]) -> bool:
+    """Whether there is an array in nested lists and tuples."""
+    return any(
+        isinstance(v, Array) or (isinstance(v, list | tuple) and holds_arrays(v)) for v in values
+    )
 
 
 def convert(value: Any, change: Callable[[Array], Any]) -> Any:
@@ -48,6 +61,8 @@ def convert(value: Any, change: Callable[[Array], Any]) -> Any:
 def small(arrays: Iterable[Array]) -> bool:
     """Whether arrays are all in memory and together small enough for NumPy at once."""
     room = settings().eager_bytes
+    if not room:
+        return False
     for array in arrays:
         held = array.in_memory
         if held is None:
@@ -55,7 +70,58 @@ def small(arrays: Iterable[Array]) -> bool:
         room -= held.nbytes
         if room < 0:
             return False
-    return room > 0
+    return True
+
+
+def at_hand(values: Iterable[Any], *, broadcasts: bool = True) -> list[Any] | None:
+    """Give arguments as NumPy takes them, if all are in memory and the result will be small."""
+    room = settings().eager_bytes
+    if not room:
+        return None
+    plain: list[Any] = []
+    shapes: list[tuple[int, ...]] = []
+    bytes_most = 0
+    for value in values:
+        held = value
+        if isinstance(value, Array):
+            held = value.in_memory
+            if held is None:
+                return None
+        elif isinstance(value, tuple | list):
+            inner = arrays_in(value)
+            if inner:
+                held = np.asarray(convert(value, ndarray_of)) if small(inner) else None
+                if held is None:
+                    return None
+        plain.append(held)
+        if isinstance(held, np.ndarray):
+            bytes_most = max(bytes_most, held.nbytes)
+            room -= held.nbytes
+            if room < 0:
+                return None
+            shapes.append(held.shape)
+    if broadcasts and bytes_most > BROADCAST_BYTES and len(set(shapes)) > 1:
+        try:
+            shape = np.broadcast_shapes(*shapes)
+        except ValueError:
+            return plain  # NumPy's own call words the error
+        if math.prod(shape) * 16 > 2 * settings().eager_bytes:
+            return None
+    return plain
+
+
+def mapped(values: Iterable[Any]) -> list[Any] | None:
+    """Give arguments as NumPy takes them, arrays in mapped files as their maps, or None."""
+    plain: list[Any] = []
+    for value in values:
+        held = value
+        if isinstance(value, Array):
+            held = value.in_memory
+            held = value.map_of_file() if held is None else held
+            if held is None:
+                return None
+        plain.append(held)
+    return plain
 
 
 def give(result: Any, *, scalar: bool = False) -> Any:
@@ -87,18 +153,23 @@ def lift(
     *,
     scalar: bool = False,
     convert_first: int = 1,
+    weak: bool = False,
     eager: bool = True,
 ) -> Function:
     """Make a public function of arrays from a function of expressions.
 
     `scalar` says that a result without axes is a NumPy scalar. The first `convert_first` positional
-    arguments may be anything array-like.
+    arguments may be anything array-like; with `weak`, Python numbers among them stay what they are.
     """
     name = function.__name__.rstrip("_")
+    shared, order = _positions(function, numpy_function)
 
     @functools.wraps(function)
-    def public(*args: Any, out: Array | None = None, **kwargs: Any) -> Any:
-        kwargs = {k: v for k, v in kwargs.items() if v is not np._NoValue}  # type: ignore[attr-defined]  # noqa: SLF001
+    def public(*args: Any, out: Any = None, **kwargs: Any) -> Any:
+        if len(args) > shared:
+            args, kwargs, out = _by_name(name, args, kwargs, out, shared, order)
+        if kwargs:
+            kwargs = {k: v for k, v in kwargs.items() if v is not np._NoValue}  # type: ignore[attr-defined]  # noqa: SLF001
         arrays = arrays_in((*args, *kwargs.values()))
         if eager and numpy_function is not None and small(arrays):
             plain = [convert(a, ndarray_of) for a in args]
@@ -110,14 +181,12 @@ def lift(
                 result = masked
             else:
                 exprs = [
-                    _expression(a) if i < convert_first else convert(a, Array.to_expr)
+                    expression(a, weak=weak) if i < convert_first else convert(a, Array.to_expr)
                     for i, a in enumerate(args)
                 ]
                 named = {k: convert(v, Array.to_expr) for k, v in kwargs.items()}
                 result = give(function(*exprs, **named), scalar=scalar)
-        if out is None:
-            return result
-        return store_out(result, out)
+        return result if out is None else store_out(result, out)
 
     public.__name__ = public.__qualname__ = name
     public.__module__ = "chunkarr"
@@ -125,12 +194,48 @@ def lift(
     return public
 
 
-def _expression(value: Any) -> Any:
-    """Give the expression of an array-like first argument; sequences of arrays stay sequences."""
+def _positions(function: Function, numpy_function: Function | None) -> tuple[int, list[str]]:
+    """Give how many leading arguments have NumPy's place, and NumPy's names in their order."""
+    own = _positional(function)
+    try:
+        order = _positional(numpy_function) if numpy_function is not None else own
+    except ValueError:  # a function written in C does not tell
+        order = own
+    shared = 1
+    while shared < min(len(own), len(order)) and own[shared] == order[shared]:
+        shared += 1
+    return shared, order
+
+
+def _positional(function: Function) -> list[str]:
+    parameters = inspect.signature(function).parameters.values()
+    return [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+
+
+def _by_name(
+    name: str, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, shared: int, order: list[str]
+) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
+    """Name the arguments that NumPy has at other positions than the function of expressions."""
+    if len(args) > len(order):
+        message = f"{name}() takes at most {len(order)} positional arguments, {len(args)} were given"
+        raise TypeError(message)
+    named = dict(zip(order[shared:], args[shared:], strict=False))
+    twice = named.keys() & kwargs.keys()
+    if twice:
+        message = f"{name}() got multiple values for argument {min(twice)!r}"
+        raise TypeError(message)
+    out = named.pop("out", out)
+    return args[:shared], kwargs | named, out
+
+
+def expression(value: Any, *, weak: bool = False) -> Any:
+    """Give the expression of an array-like argument."""
     if isinstance(value, Array):
         return value.to_expr()
     if isinstance(value, tuple | list) and arrays_in(value):
-        return [_expression(item) for item in value]
+        return stack([expression(item) for item in value])
+    if weak and type(value) in (int, float, complex):
+        return value
     return as_expr(value)
 
 

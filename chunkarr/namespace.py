@@ -7,7 +7,7 @@ is nearest; nothing gathers an array silently.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +18,7 @@ from chunkarr.arrays import Array, wrap
 from chunkarr.dispatch import (
     convert,
     give,
+    holds_arrays,
     lift,
     lift_sequence,
     masked_functions,
@@ -28,6 +29,7 @@ from chunkarr.dispatch import (
 from chunkarr.errors import NotYetError
 from chunkarr.expr.affine import Affine
 from chunkarr.expr.build import constant
+from chunkarr.expr.node import Expr
 from chunkarr.functions import creation, elementwise, manipulation, products, reductions, views
 from chunkarr.functions.views import NewShape
 from chunkarr.settings import settings
@@ -53,7 +55,7 @@ def array(  # noqa: PLR0913 - NumPy's signature
         made = object.copy() if copy else object
         if dtype is not None and np.dtype(dtype) != made.dtype:
             made = made.astype(dtype)
-    elif isinstance(object, list | tuple) and _holds_arrays(object):
+    elif isinstance(object, list | tuple) and holds_arrays(object):
         parts = [array(item, dtype) for item in object]
         made = stack(parts)
     else:
@@ -62,12 +64,6 @@ def array(  # noqa: PLR0913 - NumPy's signature
     if made.ndim < ndmin:
         made = made[(None,) * (ndmin - made.ndim)]
     return made
-
-
-def _holds_arrays(values: Sequence[Any]) -> bool:
-    return any(
-        isinstance(v, Array) or (isinstance(v, list | tuple) and _holds_arrays(v)) for v in values
-    )
 
 
 def asarray(a: Any, dtype: Any = None, order: Any = None, *, copy: bool | None = None, chunks: Any = None
@@ -95,7 +91,8 @@ def _maker(function: Function, numpy_function: Function) -> Function:
         named = {k: _python(v) for k, v in kwargs.items()}
         result = function(*plain, **named)
         first = result[0] if isinstance(result, tuple) else result
-        if first.nbytes <= settings().eager_bytes and settings().eager_bytes:
+        lazy = [v for v in (*plain, *named.values()) if isinstance(v, Expr)]
+        if not lazy and first.nbytes <= settings().eager_bytes and settings().eager_bytes:
             made = give(numpy_function(*plain, **named))
         else:
             made = give(result)
@@ -107,13 +104,17 @@ def _maker(function: Function, numpy_function: Function) -> Function:
     return public
 
 
+ARGUMENT_BYTES = 1 << 16
+"""Arrays up to this size are computed where they are arguments of creation, such as a fill value."""
+
+
 def _python(value: Any) -> Any:
-    """Give a zero-dimensional array as the NumPy scalar it stands for."""
+    """Give an array without axes as the NumPy scalar it stands for, a small one as an ndarray."""
     if isinstance(value, Array):
         if value.ndim == 0:
             return value.compute()[()]
-        return value.compute()
-    return convert(value, lambda a: a.compute()[()] if a.ndim == 0 else a.compute())
+        return value.compute() if value.nbytes <= ARGUMENT_BYTES else value.to_expr()
+    return convert(value, _python)
 
 
 def _like(function: Function, numpy_function: Function) -> Function:
@@ -161,27 +162,30 @@ def fromfunction(function: Function, shape: Any, *, dtype: Any = float, **kwargs
 
 # -- elementwise, reductions, joining --------------------------------------------------------------
 
-where_lifted = lift(elementwise.where, np.where, convert_first=3)
+_where = lift(elementwise.where, np.where, convert_first=3, weak=True)
 
 
 def where(condition: Any, x: Any = np._NoValue, y: Any = np._NoValue) -> Any:  # type: ignore[attr-defined]  # noqa: SLF001
     """Choose elementwise between two arrays."""
-    if x is np._NoValue or y is np._NoValue:  # type: ignore[attr-defined]  # noqa: SLF001
+    if (x is np._NoValue) != (y is np._NoValue):  # type: ignore[attr-defined]  # noqa: SLF001
+        message = "either both or neither of x and y should be given"
+        raise ValueError(message)
+    if x is np._NoValue:  # type: ignore[attr-defined]  # noqa: SLF001
         whole = asarray(condition)
         if not small([whole]):
             raise refuse("where(condition)", "give x and y, or use x[condition]")
         return give(np.where(ndarray_of(whole)))
-    return where_lifted(condition, x, y)
+    return _where(condition, x, y)
 
 
-clip = lift(elementwise.clip, np.clip)
+clip = lift(elementwise.clip, np.clip, scalar=True)
 around = lift(elementwise.around, np.around, scalar=True)
 round = around  # noqa: A001 - NumPy's name
-isclose = lift(elementwise.isclose, np.isclose, convert_first=2)
-nan_to_num = lift(elementwise.nan_to_num, np.nan_to_num)
-angle = lift(elementwise.angle, np.angle)
-iscomplex = lift(elementwise.iscomplex, np.iscomplex)
-isreal = lift(elementwise.isreal, np.isreal)
+isclose = lift(elementwise.isclose, np.isclose, convert_first=2, scalar=True)
+nan_to_num = lift(elementwise.nan_to_num, np.nan_to_num, scalar=True)
+angle = lift(elementwise.angle, np.angle, scalar=True)
+iscomplex = lift(elementwise.iscomplex, np.iscomplex, scalar=True)
+isreal = lift(elementwise.isreal, np.isreal, scalar=True)
 
 
 def astype(x: Array, dtype: Any, /, *, copy: bool = True) -> Array:
@@ -263,6 +267,33 @@ def dot(a: Any, b: Any, out: Array | None = None) -> Any:
 def _into(result: Array, out: Array) -> Array:
     out[...] = result
     return out
+
+
+# -- questions about dtypes ------------------------------------------------------------------------
+
+
+def result_type(*arrays_and_dtypes: Any) -> np.dtype[Any]:
+    """Give the dtype that arrays, dtypes and Python numbers have together."""
+    return np.result_type(*[_dtype_of(v) for v in arrays_and_dtypes])
+
+
+def can_cast(from_: Any, to: Any, casting: Any = "safe") -> bool:
+    """Tell whether a cast follows a rule."""
+    return np.can_cast(_dtype_of(from_), to, casting)
+
+
+def iscomplexobj(x: Any) -> bool:
+    """Tell whether an array has a complex dtype."""
+    return np.iscomplexobj(np.empty((0,), x.dtype) if isinstance(x, Array) else x)
+
+
+def isrealobj(x: Any) -> bool:
+    """Tell whether an array has a dtype that is not complex."""
+    return not iscomplexobj(x)
+
+
+def _dtype_of(value: Any) -> Any:
+    return value.dtype if isinstance(value, Array) else value
 
 
 # -- views ---------------------------------------------------------------------------------------

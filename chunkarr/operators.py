@@ -9,8 +9,8 @@ import numpy as np
 
 from chunkarr import io, namespace
 from chunkarr.arrays import Array, wrap
-from chunkarr.dispatch import arrays_in, refuse
-from chunkarr.expr.build import cast, constant
+from chunkarr.dispatch import arrays_in, at_hand, refuse, store_out
+from chunkarr.expr.build import broadcast_shapes, cast, constant, from_ndarray
 from chunkarr.functions import views
 from chunkarr.functions.elementwise import power
 from chunkarr.functions.manipulation import regrid
@@ -85,10 +85,30 @@ def _in_place(name: str) -> Callable[[Array, Any], Any]:
     return method
 
 
+KNOWN = (Array, np.ndarray, np.generic, int, float, complex, list, tuple, str, bytes)
+
+
 def _known(other: Any) -> bool:
     """Whether an operand is something arrays compute with."""
-    return isinstance(other, Array | np.ndarray | np.generic | int | float | complex | list | tuple
-                      | str | bytes) or hasattr(other, "__array__")
+    return isinstance(other, KNOWN) or hasattr(other, "__array__")
+
+
+def _equality(name: str) -> Callable[[Array, Any], Any]:
+    """Make `==` or `!=`, which compare what has no common type as different."""
+    ufunc = TABLE[name]
+
+    def method(self: Array, other: Any) -> Any:
+        if other is not None:
+            if not _known(other):
+                return NotImplemented
+            try:
+                return ufunc(self, other)
+            except np._core._exceptions._UFuncNoLoopError:  # type: ignore[attr-defined]  # noqa: SLF001
+                pass
+        shape = broadcast_shapes(self.shape, np.shape(other))
+        return wrap(constant(name == "not_equal", shape=shape), scalar=not shape)
+
+    return method
 
 
 def _unary(name: str) -> Callable[[Array], Any]:
@@ -97,15 +117,25 @@ def _unary(name: str) -> Callable[[Array], Any]:
 
 
 def _pow(self: Array, other: Any) -> Any:
-    exact = type(other) in (int, float)
-    if exact and self.in_memory is None and self.dtype.kind in "fc":
-        return wrap(power(self.to_expr(), other, shortcut=True), scalar=self.is_scalar)
-    if exact and self.in_memory is not None and self.nbytes <= 1 << 12:
-        from_numpy = self.in_memory**other
-        return Array.of(np.asarray(from_numpy), scalar=self.is_scalar)
-    if exact and self.dtype.kind in "fc":
-        return wrap(power(self.to_expr(), other, shortcut=True), scalar=self.is_scalar)
+    if not _known(other):
+        return NotImplemented
+    plain = at_hand((self, other))
+    if plain is not None:
+        base = plain[0][()] if self.is_scalar else plain[0]
+        return namespace.give(base ** plain[1])
+    if type(other) in (int, float) and self.selection is None:
+        # A scalar's operator is not an array's: it knows no squares of booleans.
+        shortcut = not self.is_scalar or self.dtype.kind in "fc"
+        return wrap(power(self.to_expr(), other, shortcut=shortcut), scalar=self.ndim == 0)
     return TABLE["power"](self, other)
+
+
+def _rounded(self: Array, ndigits: int | None = None) -> Any:
+    """Round a scalar, as NumPy's scalars do."""
+    if not self.is_scalar:
+        message = "type Array doesn't define __round__ method; use x.round()"
+        raise TypeError(message)
+    return namespace.give(round(self.compute()[()], *(() if ndigits is None else (ndigits,))))
 
 
 def _method(name: str) -> Callable[..., Any]:
@@ -138,10 +168,16 @@ def _flatten(self: Array, order: str = "C") -> Array:
     return namespace.ravel(self, order).copy()
 
 
-def _astype(self: Array, dtype: Any, *, copy: bool = True, **kwargs: Any) -> Array:
+def _astype(
+    self: Array,
+    dtype: Any,
+    order: str = "K",  # noqa: ARG001 - chunks have no order
+    casting: Any = "unsafe",
+    subok: bool = True,  # noqa: ARG001 - there are no subclasses
+    copy: bool = True,
+) -> Array:
     """Convert to a dtype."""
     wanted = np.dtype(dtype)
-    casting = kwargs.get("casting", "unsafe")
     if not np.can_cast(self.dtype, wanted, casting):
         message = (
             f"Cannot cast array data from {self.dtype!r} to {wanted!r} "
@@ -166,7 +202,8 @@ def _part(imaginary: bool) -> property:  # noqa: FBT001
         if self.dtype.kind != "c":
             if not imaginary:
                 return self
-            return wrap(constant(np.zeros((), self.dtype), shape=self.shape))
+            zeros = constant(np.zeros((), self.dtype), shape=self.shape)
+            return Array(zeros, scalar=self.is_scalar, writable=False)
         if self.is_scalar:
             return (namespace.imag if imaginary else namespace.real)(self)  # type: ignore[no-any-return]
         return self.view_through(Part(imaginary))
@@ -195,26 +232,48 @@ def _visit_ufunc(self: Array, ufunc: np.ufunc, method: str, *inputs: Any, **kwar
             plain = [a.in_memory if isinstance(a, Array) else a for a in inputs]
             return namespace.give(getattr(ufunc, method)(*plain, **kwargs))
         raise refuse(ufunc.__name__, "apply it to x.compute(), or to parts of x that fit")
-    if any(isinstance(out, np.ndarray) for out in kwargs.get("out", ())):
-        target = kwargs.pop("out")[0]
-        result = getattr(own, method)(*inputs, **kwargs)
-        np.copyto(target, result.compute(), casting="same_kind")
-        return target
-    return getattr(own, method)(*inputs, **kwargs)
+    outs = kwargs.get("out", ())
+    if not any(isinstance(out, np.ndarray) for out in outs):
+        return getattr(own, method)(*inputs, **kwargs)
+    # NumPy's own arrays take the result by a copy.
+    where, casting = kwargs.pop("where", True), kwargs.pop("casting", "same_kind")
+    kwargs.pop("out")
+    result = getattr(own, method)(*inputs, **kwargs)
+    results = result if isinstance(result, tuple) else (result,)
+    mask = where.compute() if isinstance(where, Array) else where
+    for made, out in zip(results, outs, strict=True):
+        if isinstance(out, np.ndarray):
+            np.copyto(out, made.compute(), casting=casting, where=mask)
+        elif out is not None:
+            np.positive(made, out=out, where=where) if made.dtype != bool else store_out(made, out)
+    written = tuple(r if o is None else o for r, o in zip(results, outs, strict=True))
+    return written if isinstance(result, tuple) else written[0]
 
 
 def _visit_function(
     self: Array, func: Callable[..., Any], types: Any, args: Any, kwargs: Any  # noqa: ARG001
 ) -> Any:
     own = namespace.find(func)
-    if own is None:
-        arrays = arrays_in((*args, *kwargs.values()))
-        if namespace.small(arrays):
-            plain = [namespace.convert(a, namespace.ndarray_of) for a in args]
-            named = {k: namespace.convert(v, namespace.ndarray_of) for k, v in kwargs.items()}
-            return namespace.give(func(*plain, **named))
+    if own is not None:
+        return own(*args, **kwargs)
+    arrays = arrays_in((*args, *kwargs.values()))
+    if not namespace.small(arrays):
         raise namespace.not_yet(func.__name__)
-    return own(*args, **kwargs)
+    # NumPy may look, not write: a lazy expression may read the same buffer.
+    plain = [namespace.convert(a, _shown) for a in args]
+    named = {k: namespace.convert(v, _shown) for k, v in kwargs.items() if k != "out"}
+    result = func(*plain, **named)
+    if kwargs.get("out") is not None:
+        return store_out(namespace.give(result), kwargs["out"])
+    if isinstance(result, np.ndarray) and not result.flags.writeable:
+        return Array(from_ndarray(result), writable=False)
+    return namespace.give(result)
+
+
+def _shown(array: Array) -> np.ndarray[Any, Any]:
+    seen = namespace.ndarray_of(array).view()
+    seen.flags.writeable = False
+    return seen
 
 
 def _explain(self: Array, *, analyze: bool = False) -> str:
@@ -241,12 +300,14 @@ def attach() -> None:
         if name != "divmod":
             setattr(Array, f"__i{name}__", _in_place(ufunc))
     for name, ufunc in COMPARE.items():
-        setattr(Array, f"__{name}__", _binary(ufunc))
+        made = _equality if name in ("eq", "ne") else _binary
+        setattr(Array, f"__{name}__", made(ufunc))
     for name, ufunc in UNARY.items():
         setattr(Array, f"__{name}__", _unary(ufunc))
     plain: dict[str, Any] = {
         "__hash__": _unhashed,
         "__pow__": _pow,
+        "__round__": _rounded,
         "__rpow__": _reflected("power"),
         "__ipow__": _in_place("power"),
         "__array_ufunc__": _visit_ufunc,
@@ -270,6 +331,8 @@ def attach() -> None:
     for name in (*METHODS, *VIEWS):
         if hasattr(namespace, name):
             setattr(Array, name, _method(name))
+        elif name in TABLE:
+            setattr(Array, name, _unary(name))
     setattr(Array, "sort", _sort)  # noqa: B010
 
 

@@ -6,17 +6,36 @@ from typing import Any
 
 import numpy as np
 
-from chunkarr.arrays import Array, Selection, wrap
-from chunkarr.dispatch import arrays_in, give, ndarray_of, refuse, shared_selection, small
+from chunkarr.arrays import Array, wrap
+from chunkarr.dispatch import (
+    arrays_in,
+    at_hand,
+    expression,
+    give,
+    mapped,
+    ndarray_of,
+    refuse,
+    shared_selection,
+    small,
+)
 from chunkarr.expr.affine import Affine
-from chunkarr.expr.build import as_expr, elementwise, normalize_axes, view, where as where_
+from chunkarr.expr.build import (
+    as_expr,
+    broadcast_shapes,
+    cast_lazily,
+    elementwise,
+    normalize_axes,
+    view,
+    where as where_,
+)
 from chunkarr.expr.node import Expr
 from chunkarr.functions import products
 from chunkarr.functions.elementwise import UFUNCS, power
 from chunkarr.functions.views import squeeze
-from chunkarr.functions.reductions import accumulate, extremum, fold, sum as sum_
+from chunkarr.functions.reductions import accumulate, extremum, fold
 from chunkarr.kernels.reducers import ASSOCIATIVE
 from chunkarr.settings import settings
+from chunkarr.views import Selection
 
 REDUCE_NAMES = {"add": "sum", "multiply": "prod", "minimum": "min", "maximum": "max"}
 """Ufuncs whose reduction has a kernel of its own."""
@@ -42,55 +61,91 @@ class UFunc:
     def __call__(self, *inputs: Any, out: Any = None, where: Any = True, **kwargs: Any) -> Any:
         """Apply to arrays, elementwise."""
         ufunc = self._numpy
+        if out is None and where is True and not kwargs and len(inputs) == ufunc.nin:
+            plain = at_hand(inputs)
+            return self._lazy(inputs, kwargs) if plain is None else give(ufunc(*plain))
         if len(inputs) > ufunc.nin:
             if out is not None:
                 message = "cannot specify 'out' as both a positional and keyword argument"
                 raise TypeError(message)
             inputs, out = inputs[: ufunc.nin], inputs[ufunc.nin :]
         outs = out if isinstance(out, tuple) else (out,) * (out is not None)
-        result = self._result(inputs, where, outs, kwargs)
-        if not outs or all(o is None for o in outs):
-            return result
+        if all(o is None for o in outs):
+            return self._apply(inputs, kwargs)
+        if ufunc.nout == 1 and len(outs) == 1 and where is True and not kwargs:
+            done = self._into(inputs, outs[0])
+            if done is not None:
+                return done
+        result = self._apply(inputs, {k: v for k, v in kwargs.items() if k != "casting"})
         results = result if isinstance(result, tuple) else (result,)
         written = tuple(
-            r if o is None else _write(self._numpy, r, o, where, kwargs.get("casting", "same_kind"))
+            r if o is None else _write(ufunc, r, o, where, kwargs.get("casting", "same_kind"))
             for r, o in zip(results, outs, strict=True)
         )
         return written if ufunc.nout > 1 else written[0]
 
-    def _result(
-        self, inputs: tuple[Any, ...], where: Any, outs: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        ufunc = self._numpy
-        arrays = arrays_in(inputs)
-        if small(arrays) and _result_small(inputs):
-            plain = [ndarray_of(a) if isinstance(a, Array) else a for a in inputs]
-            if outs and any(o is not None for o in outs):
-                # The result is cast into `out` afterwards, and NumPy lets it choose no loop.
-                kwargs = {k: v for k, v in kwargs.items() if k != "casting"}
-            return give(ufunc(*plain, **kwargs))
+    def _into(self, inputs: tuple[Any, ...], out: Any) -> Any:
+        """Let NumPy write into the buffer of an array in memory or on file; None if it cannot."""
+        if not isinstance(out, Array):
+            return None
+        plain = at_hand((*inputs, out))
+        if plain is None:
+            plain = mapped(inputs) if out.on_file else None
+            if plain is None:
+                return None
+        else:
+            plain.pop()
+        out.check_writable()
+        held = out.writable_ndarray()
+        if held is None:
+            return None
+        self._numpy(*plain, out=held)
+        return out
+
+    def _apply(self, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        plain = at_hand(inputs)
+        if plain is not None:
+            return give(self._numpy(*plain, **kwargs))
         if kwargs.keys() - {"dtype", "casting", "order", "subok"}:
-            message = f"{ufunc.__name__}: arguments {sorted(kwargs)} run on small arrays only"
-            raise refuse(ufunc.__name__, message)
+            message = f"arguments {sorted(kwargs)} work on small arrays only"
+            raise refuse(self._numpy.__name__, message)
+        return self._lazy(inputs, kwargs)
+
+    def _lazy(self, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Make the expressions of the results."""
+        ufunc = self._numpy
         options = {k: v for k, v in kwargs.items() if k in ("dtype", "casting") and v is not None}
-        selection = shared_selection(inputs)
-        if selection is not None:
-            operands = [
-                (a.selection.operand if a.selection else a.to_expr()) if isinstance(a, Array) else a
-                for a in inputs
-            ]
-            parts = tuple(
-                Array(selection=Selection(e, selection.mask))
-                for e in elementwise(ufunc.__name__, *operands, **options)
-            )
-            return parts if ufunc.nout > 1 else parts[0]
-        operands = [a.to_expr() if isinstance(a, Array) else a for a in inputs]
-        scalar = all(_is_scalar(a) for a in inputs)
+        operands: list[Any] = []
+        selected = False
+        for value in inputs:
+            if isinstance(value, Array):
+                selected = selected or value.selection is not None
+            elif isinstance(value, tuple | list) and arrays_in(value):
+                value = Array(expression(value))  # noqa: PLW2901 - a list of arrays is an array
+            operands.append(value)
+        if selected:
+            selection = shared_selection(operands)
+            if selection is not None:
+                return self._select(selection, operands, options)
+        operands = [a.to_expr() if isinstance(a, Array) else a for a in operands]
         if ufunc.__name__ == "power" and not options:
-            return wrap(power(*operands), scalar=scalar)
-        made = elementwise(ufunc.__name__, *operands, **options)
-        parts = tuple(wrap(e, scalar=scalar and e.ndim == 0) for e in made)
+            made: tuple[Expr, ...] = (power(*operands),)
+        else:
+            made = elementwise(ufunc.__name__, *operands, **options)
+        parts = tuple([Array(e, scalar=not e.shape) for e in made])
         return parts if ufunc.nout > 1 else parts[0]
+
+    def _select(self, selection: Selection, operands: list[Any], options: dict[str, Any]) -> Any:
+        """Apply before selecting: the length of the selection is then still not needed."""
+        exprs = [
+            (a.selection.operand if a.selection else a.to_expr()) if isinstance(a, Array) else a
+            for a in operands
+        ]
+        parts = tuple(
+            Array(selection=Selection(e, selection.mask))
+            for e in elementwise(self._numpy.__name__, *exprs, **options)
+        )
+        return parts if self._numpy.nout > 1 else parts[0]
 
     def reduce(  # noqa: PLR0913 - NumPy's arguments
         self,
@@ -167,26 +222,12 @@ class UFunc:
         return give(self._numpy.reduceat(ndarray_of(whole), np.asarray(indices), axis, dtype))
 
 
-def _is_scalar(value: Any) -> bool:
-    return value.is_scalar if isinstance(value, Array) else np.ndim(value) == 0
-
-
-def _result_small(inputs: tuple[Any, ...]) -> bool:
-    """Whether broadcasting small arguments gives a small result."""
-    shapes = [a.shape if isinstance(a, Array) else np.shape(a) for a in inputs]
-    try:
-        shape = np.broadcast_shapes(*shapes)
-    except ValueError:
-        return True  # NumPy's own call words the error
-    return int(np.prod(shape, dtype=object)) * 16 <= max(4096, 2 * settings().eager_bytes)
-
-
 def _write(ufunc: np.ufunc, result: Any, out: Any, where: Any, casting: str) -> Any:
     """Put a result into `out=`, only where the mask is true."""
     if not isinstance(out, Array):
         message = "return arrays must be of ArrayType"
         raise TypeError(message)
-    shape = np.broadcast_shapes(result.shape, out.shape)
+    shape = broadcast_shapes(result.shape, out.shape)
     if shape != out.shape:
         message = (
             f"non-broadcastable output operand with shape {out.shape} doesn't match the broadcast "
@@ -201,7 +242,10 @@ def _write(ufunc: np.ufunc, result: Any, out: Any, where: Any, casting: str) -> 
         out[...] = result
         return out
     mask = where.to_expr() if isinstance(where, Array) else as_expr(where)
-    chosen = where_(mask, result.to_expr(), out.to_expr())
+    if mask.dtype != bool:
+        message = f"Cannot cast array data from {mask.dtype!r} to dtype('bool') according to the rule 'safe'"
+        raise TypeError(message)
+    chosen = where_(mask, cast_lazily(result.to_expr(), out.dtype), out.to_expr())
     out[...] = wrap(chosen)
     return out
 
@@ -211,16 +255,23 @@ class MatmulUFunc(UFunc):
 
     __slots__ = ()
 
-    def _result(
-        self, inputs: tuple[Any, ...], where: Any, outs: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        arrays = arrays_in(inputs)
-        plain = [ndarray_of(a) if isinstance(a, Array) and a.in_memory is not None else a for a in inputs]
-        if small(arrays) and _product_small(plain):
+    def __call__(self, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
+        """Multiply."""
+        if len(inputs) == 3 and out is None:
+            *inputs, out = inputs  # type: ignore[assignment]
+        target = out[0] if isinstance(out, tuple) else out
+        result = self._apply(tuple(inputs), kwargs)
+        if target is None:
+            return result
+        return _write(self._numpy, result, target, True, kwargs.get("casting", "same_kind"))
+
+    def _apply(self, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        plain = at_hand(inputs, broadcasts=False)
+        if plain is not None and _product_small(plain):
             return give(self._numpy(*plain, **kwargs))
         if kwargs.keys() - {"dtype", "casting"}:
             raise refuse(self._numpy.__name__, "axes= runs on small arrays only")
-        left, right = (a.to_expr() if isinstance(a, Array) else as_expr(a) for a in inputs)
+        left, right = map(expression, inputs)
         name = self._numpy.__name__
         if name == "matmul":
             made = products.matmul(left, right, dtype=kwargs.get("dtype"))
@@ -239,8 +290,7 @@ def _vector_product(name: str, left: Expr, right: Expr) -> Expr:
         if left.ndim == 0 or right.ndim == 0 or left.shape[-1] != right.shape[-1]:
             message = f"vecdot: Input operand 1 has a mismatch in its core dimension 0 ({left.shape}, {right.shape})"
             raise ValueError(message)
-        first = elementwise("conjugate", left)[0] if left.dtype.kind == "c" else left
-        return sum_(elementwise("multiply", first, right)[0], -1)
+        return products.inner(left, right)
     if name == "matvec":
         wide = view(right, _append_axis(right.shape))
         product = products.matmul(left, wide)

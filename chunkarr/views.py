@@ -15,7 +15,7 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
 from chunkarr.expr.affine import Affine, Term, places_of
-from chunkarr.expr.build import caller, cast_lazily, view
+from chunkarr.expr.build import as_expr, caller, cast_lazily, spell, stretch, view
 from chunkarr.expr.node import Expr, Reshape, Source
 from chunkarr.functions.elementwise import as_complex, imag, real
 from chunkarr.functions.manipulation import assign
@@ -104,3 +104,77 @@ def look_strides(lens: Lens, strides: tuple[int, ...], shape: tuple[int, ...], s
         return shown.reshape(lens.shape, copy=False).strides
     except ValueError:
         return None
+
+
+class Selection:
+    """`operand[mask]` whose length nobody asked for yet."""
+
+    __slots__ = ("mask", "operand")
+
+    def __init__(self, operand: Expr, mask: Expr) -> None:
+        self.operand, self.mask = operand, mask
+
+    def spread_mask(self) -> Expr:
+        """Give the mask with the operand's shape."""
+        lead = self.mask.ndim
+        if lead == self.operand.ndim:
+            return self.mask
+        shape = (*self.mask.shape, *(1,) * (self.operand.ndim - lead))
+        terms = Affine.identity(self.mask.shape).terms
+        return stretch(view(self.mask, Affine(shape, terms)), self.operand.shape)
+
+
+def c_strides(shape: tuple[int, ...], size: int) -> tuple[int, ...]:
+    """Give the strides of an array in C order."""
+    out = []
+    step = size
+    for n in reversed(shape):
+        out.append(step)
+        step *= max(1, n)
+    return tuple(reversed(out))
+
+
+def value_for(value: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Expr:
+    """Give an assigned value with the shape and dtype of its destination."""
+    if isinstance(value, Expr):
+        expr = value
+    elif isinstance(value, np.ndarray | np.generic):
+        # The caller may change the array later; what was assigned stays.
+        expr = as_expr(np.array(value))
+    else:
+        # NumPy's own assignment converts numbers and lists, and words the refusals.
+        given = np.empty(np.shape(value), dtype)  # type: ignore[arg-type]
+        given[...] = value
+        expr = as_expr(given)
+    while expr.ndim > len(shape) and expr.shape[0] == 1:
+        terms = (Term(-1, 0, 0), *Affine.identity(expr.shape[1:]).terms)
+        expr = view(expr, Affine(expr.shape[1:], terms))
+    if expr.shape != shape:
+        try:
+            fits = np.broadcast_shapes(expr.shape, shape) == shape
+        except ValueError:
+            fits = False
+        if not fits:
+            message = (
+                f"could not broadcast input array from shape {spell(expr.shape)} "
+                f"into shape {spell(shape)}"
+            )
+            raise ValueError(message)
+        expr = stretch(expr, shape)
+    if expr.dtype.kind == "c" and dtype.kind != "c":
+        np.empty(1, dtype)[...] = np.zeros(1, expr.dtype)  # NumPy's own warning
+    return cast_lazily(expr, dtype)
+
+
+def reads(value: Expr, source: Expr) -> bool:
+    """Whether a value still has to be computed from a source."""
+    stack, seen = [value], set()
+    while stack:
+        node = stack.pop()
+        if node is source:
+            return True
+        if id(node) in seen or node.memo.store is not None:
+            continue
+        seen.add(id(node))
+        stack.extend(node.operands)
+    return False

@@ -19,8 +19,8 @@ STAGES: dict[str, tuple[list[list[str]], dict[str, str]]] = {
     "format": ([["ruff", "format", "--check", "."]], {}),
     "lint": ([["ruff", "check", "."]], {}),
     "types": ([["mypy"], ["mypy", "tests"]], {}),
-    "tests": ([["pytest", "-q"]], {}),
-    "tiny": ([["pytest", "-q"]], TINY),
+    "tests": ([["pytest"]], {}),
+    "tiny": ([["pytest"]], TINY),
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import chunkarr
 from chunkarr import calc
 from chunkarr.calc import evaluate
 from chunkarr.errors import ExpressionError
@@ -199,3 +200,19 @@ def test_a_long_text_is_shown_around_the_place() -> None:
     _, shown, pointer = str(caught.value).splitlines()
     assert shown[pointer.index("^") :].startswith("wrong")
     assert len(shown) < 110
+
+
+@pytest.mark.parametrize(
+    ("text", "nearest"),
+    [("median(a)", "sort"), ("linalg.solve(a, a)", "cholesky"), ("a.argsort()", "sort")],
+)
+def test_what_is_not_there_yet_is_refused_with_what_is_nearest(text: str, nearest: str) -> None:
+    names = {"a": chunkarr.asarray(np.arange(4.0))}
+    with pytest.raises(ExpressionError, match=f"does not run on chunked arrays yet.*{nearest}"):
+        evaluate(text, names)
+
+
+def test_plans_name_the_column() -> None:
+    with chunkarr.config(eager_bytes=0):
+        plan = evaluate("2 + sqrt(a).sum()", {"a": chunkarr.asarray(np.arange(4.0))}).explain()
+    assert "expression:5" in plan

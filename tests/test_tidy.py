@@ -21,6 +21,9 @@ BODY_LINES_MAX = 70
 LONG_FILES: dict[str, int] = {}
 """Files that are better whole, and how long they are at most."""
 
+TABLES = {"tests/numpy/cases.py"}
+"""Files of data, which grow by a row for each case and are not read from end to end."""
+
 LONG_BODIES: dict[str, int] = {}
 """Functions ("file:name") that are better whole, and how long their bodies are at most."""
 
@@ -145,7 +148,7 @@ def test_a_file_opens_with_its_idea(path: str) -> None:
 
 
 def test_files_can_be_read_in_one_sitting() -> None:
-    found = {path: len((ROOT / path).read_text().splitlines()) for path in sources()}
+    found = {path: len((ROOT / path).read_text().splitlines()) for path in set(sources()) - TABLES}
     assert not exceeding(found, FILE_LINES_MAX, LONG_FILES)
 
 

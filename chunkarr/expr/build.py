@@ -93,7 +93,7 @@ def elementwise(
         shown = [np.empty((0,), v.dtype) if isinstance(v, Expr) else v for v in values]
         ufunc(*shown, dtype=wanted, casting=casting)
         raise
-    shape = np.broadcast_shapes(*(v.shape for v in values if isinstance(v, Expr)))
+    shape = broadcast_shapes(*[v.shape for v in values if isinstance(v, Expr)])
     nodes = []
     for value, kind in zip(values, loop, strict=False):
         if isinstance(value, Expr):
@@ -122,6 +122,31 @@ def elementwise(
         )
         for position, result in enumerate(results)
     )
+
+
+def broadcast_shapes(*shapes: Shape) -> Shape:
+    """Give the shape that arrays of these shapes have together; refuses in NumPy's words."""
+    first = shapes[0]
+    for other in shapes:
+        if other != first:
+            break
+    else:
+        return first
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        spelled = " ".join(spell(shape) for shape in shapes)
+        message = f"operands could not be broadcast together with shapes {spelled} "
+        raise ValueError(message) from None
+
+
+def spell(shape: Shape) -> str:
+    """Write a shape as NumPy's messages do.
+
+    >>> spell((3,)), spell((2, 3))
+    ('(3,)', '(2,3)')
+    """
+    return "(" + ",".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
 
 
 def _beyond(ufunc: np.ufunc, values: Sequence[object], shape: Shape) -> Expr:
@@ -160,7 +185,7 @@ def cast(operand: Expr, dtype: object) -> Expr:
 def own(name: str, dtype: Dtype, *operands: Expr) -> Expr:
     """Apply one of chunkarr's own elementwise operations, whose result dtype is given."""
     return Map(
-        shape=np.broadcast_shapes(*(o.shape for o in operands)),
+        shape=broadcast_shapes(*[o.shape for o in operands]),
         dtype=dtype,
         operands=operands,
         line=caller(),
@@ -173,8 +198,12 @@ def where(condition: object, x: object, y: object) -> Expr:
     """Choose elementwise."""
     test = as_expr(condition)
     dtype = np.result_type(*(v if _weak(v) else as_expr(v).dtype for v in (x, y)))
+    # `numpy.where` lets a Python number wrap around where other functions raise OverflowError.
     chosen = [
-        constant(v, dtype) if _weak(v) else cast_lazily(as_expr(v), dtype) for v in (x, y)
+        constant(np.where(True, v, np.zeros((), dtype)))
+        if _weak(v)
+        else cast_lazily(as_expr(v), dtype)
+        for v in (x, y)
     ]
     if test.dtype != bool:
         test = cast(test, bool)

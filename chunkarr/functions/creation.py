@@ -3,22 +3,44 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from chunkarr.expr.build import apply, caller, cast, constant, normalize_shape
+from chunkarr.expr.affine import Progression
+from chunkarr.expr.build import (
+    apply,
+    caller,
+    cast,
+    cast_lazily,
+    constant,
+    from_ndarray,
+    insert_axes,
+    normalize_shape,
+    view,
+)
 from chunkarr.expr.node import Dtype, Expr, Generate, Shape
+from chunkarr.functions.manipulation import assign
+from chunkarr.functions.views import broadcast_to, moveaxis
 
 
 def full(shape: object, fill_value: object, dtype: object = None) -> Expr:
-    """Make an array of one value."""
-    value = np.asarray(fill_value) if dtype is None else np.asarray(fill_value).astype(dtype)  # type: ignore[call-overload]
+    """Make an array of one value, or of values that broadcast to its shape."""
     lengths = normalize_shape(shape)
+    if isinstance(fill_value, Expr) and fill_value.ndim:
+        wanted = fill_value.dtype if dtype is None else np.dtype(dtype)  # type: ignore[call-overload]
+        return cast_lazily(view(fill_value, broadcast_to(fill_value.shape, lengths)), wanted)
+    value = np.asarray(fill_value)
+    if dtype is not None:
+        # NumPy's own assignment raises OverflowError for a Python integer out of range.
+        filled = np.empty(value.shape, dtype)  # type: ignore[call-overload]
+        np.copyto(filled, fill_value, casting="unsafe")  # type: ignore[arg-type]
+        value = filled
     if value.ndim:
-        message = "full with an array of values: use broadcast_to(values, shape).copy()"
-        raise NotImplementedError(message)
+        whole = from_ndarray(value, owned=True)
+        return view(whole, broadcast_to(value.shape, lengths))
     return constant(value, shape=lengths)
 
 
@@ -59,64 +81,98 @@ def full_like(a: Expr, fill_value: object, dtype: object = None, shape: object =
     return full(lengths, fill_value, kind)
 
 
-def arange(
-    start: Any,
-    stop: Any = None,
-    step: Any = None,
-    dtype: object = None,
-) -> Expr:
+def arange(*args: Any, dtype: object = None, **named: Any) -> Expr:
     """Give evenly spaced values, `start + i * step`, in NumPy's own arithmetic."""
-    if stop is None:
-        start, stop = 0, start
-    step = 1 if step is None else step
-    # NumPy itself decides about dtype and errors, on the shortest array that shows them.
+    start, stop, step, dtype = _arange_arguments(args, named, dtype)
+    times = any(np.asarray(v).dtype.kind in "mM" for v in (start, stop, step))
+    if times or (dtype is not None and np.dtype(dtype).kind in "mM"):  # type: ignore[call-overload]
+        return _arange_times(start, stop, step, dtype)
+    # NumPy itself decides about dtype and errors, on the shortest arrays that show them.
     probe = np.arange(start, start + step * 2 if step else stop, step, dtype)  # type: ignore[call-overload]
     kind = probe.dtype
-    span = stop - start
-    count = math.ceil(span / step) if not isinstance(span, np.timedelta64) else math.ceil(
-        span / np.timedelta64(step) if not isinstance(step, np.timedelta64) else span / step
-    )
-    count = max(0, int(count))
-    if kind.kind in "mM":
-        ramp = (probe[0], probe[1] - probe[0])
-    else:
-        # NumPy fills with first + i * (second - first), both already of the result's dtype.
-        first = np.asarray(start).astype(kind)[()]
-        second = np.asarray(start + step).astype(kind)[()]
-        with np.errstate(over="ignore"):
-            ramp = (first, np.subtract(second, first))
+    if dtype is None:
+        kind = np.promote_types(kind, np.asarray(stop).dtype)
+    count = max(0, math.ceil((stop - start) / step))
+    # NumPy fills with first + i * (second - first), both already of the result's dtype.
+    first = np.asarray(start).astype(kind)[()]
+    second = np.asarray(start + step).astype(kind)[()]
+    with np.errstate(over="ignore"):
+        ramp = (first, np.subtract(second, first))
     return Generate(shape=(count,), dtype=kind, line=caller(), kind="ramp", values=ramp)
 
 
-def linspace(  # noqa: PLR0913 - NumPy's signature
+def _arange_arguments(args: tuple[Any, ...], named: dict[str, Any], dtype: Any) -> tuple[Any, ...]:
+    """Give start, stop, step and dtype; alone, the first argument is the stop."""
+    given = dict(zip(("start", "stop", "step", "dtype"), args, strict=False)) | named
+    if len(args) > 4 or given.keys() - {"start", "stop", "step", "dtype"} or not given:
+        np.arange(*args, **named)  # NumPy's own error
+    start, stop = given.get("start"), given.get("stop")
+    if stop is None:
+        start, stop = 0, start
+    step = given.get("step")
+    start, step = 0 if start is None else start, 1 if step is None else step
+    return start, stop, step, given.get("dtype", dtype)
+
+
+def _arange_times(start: Any, stop: Any, step: Any, dtype: object) -> Expr:
+    """Give evenly spaced dates or durations, counted in a common unit."""
+    if dtype is not None:
+        start, stop = (np.asarray(v, dtype)[()] for v in (start, stop))  # type: ignore[call-overload]
+    kind = np.result_type(*(np.asarray(v) for v in (start, stop, start + step)))
+    first, last, second = (np.asarray(v).astype(kind) for v in (start, stop, start + step))
+    span, each = (int((v - first).astype(np.int64)) for v in (last, second))
+    ramp = (first[()], (second - first)[()])
+    count = max(0, math.ceil(span / each))
+    return Generate(shape=(count,), dtype=kind, line=caller(), kind="ramp", values=ramp)
+
+
+def linspace(
     start: Any,
     stop: Any,
-    num: int = 50,
-    endpoint: bool = True,  # noqa: FBT001, FBT002
-    retstep: bool = False,  # noqa: FBT001, FBT002
+    num: Any = 50,
+    endpoint: bool = True,
+    retstep: bool = False,
     dtype: object = None,
+    axis: int = 0,
 ) -> Expr | tuple[Expr, Any]:
     """Give `num` evenly spaced values from start to stop."""
+    num = operator.index(num)
     if num < 0:
         message = f"Number of samples, {num}, must be non-negative."
         raise ValueError(message)
-    if np.ndim(start) or np.ndim(stop):
-        message = "linspace between arrays: use start + (stop - start) * linspace(0, 1, num)"
-        raise NotImplementedError(message)
     div = num - 1 if endpoint else num
-    kind = np.result_type(start, stop, float(num))
-    first, last = np.asarray(start).astype(kind)[()], np.asarray(stop).astype(kind)[()]
+    kind = np.result_type(np.asarray(start), np.asarray(stop), float(num))
+    kind = np.result_type(kind, 1.0)
+    first, last = (np.asarray(v).astype(kind) for v in (start, stop))
     delta = last - first
     step = delta / div if div > 0 else np.float64(np.nan)
-    ends = (last,) if endpoint and num > 1 else ()
-    values = (first, step if div > 0 else np.zeros((), kind)[()], *ends)
-    ramp: Expr = Generate(shape=(num,), dtype=kind, line=caller(), kind="ramp", values=values)
+    if delta.ndim:
+        ramp = _ramps(first, last, step, num, ends=endpoint and num > 1)
+        ramp = view(ramp, moveaxis(ramp.shape, 0, axis)) if axis else ramp
+    else:
+        ends = (last[()],) if endpoint and num > 1 else ()
+        values = (first[()], np.asarray(step)[()] if div > 0 else np.zeros((), kind)[()], *ends)
+        ramp = Generate(shape=(num,), dtype=kind, line=caller(), kind="ramp", values=values)
     if dtype is not None:
         wanted = np.dtype(dtype)  # type: ignore[call-overload]
         if wanted.kind in "iu":
             ramp = apply("floor", ramp)
         ramp = cast(ramp, wanted)
-    return (ramp, step) if retstep else ramp
+    return (ramp, np.asarray(step)[()]) if retstep else ramp
+
+
+def _ramps(first: Any, last: Any, step: Any, num: int, *, ends: bool) -> Expr:
+    """Give one ramp per element of arrays of starts and steps, along a new first axis."""
+    shape = np.broadcast_shapes(first.shape, last.shape)
+    index = cast(index_along((num,), 0), first.dtype)
+    column = insert_axes(index, range(1, len(shape) + 1))
+    made = apply("multiply", column, from_ndarray(np.broadcast_to(step, shape)[None]))
+    made = apply("add", made, from_ndarray(np.broadcast_to(first, shape)[None]))
+    if not ends:
+        return made
+    whole = [Progression(0, 1, n) for n in shape]
+    final = from_ndarray(np.broadcast_to(last, shape)[None])
+    return assign(made, (Progression(num - 1, 1, 1), *whole), final)
 
 
 def eye(N: int, M: int | None = None, k: int = 0, dtype: object = float) -> Expr:  # noqa: N803

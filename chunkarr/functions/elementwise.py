@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
 
-from chunkarr.expr.build import apply, as_expr, cast, cast_lazily, elementwise, own, where
+from chunkarr.expr.build import apply, as_expr, cast, cast_lazily, constant, elementwise, own, where
 from chunkarr.expr.node import Expr
 from chunkarr.functions.reductions import all as all_
 
@@ -23,13 +24,15 @@ POWERS = {2: "square", 1: "positive", 0.5: "sqrt", -1: "reciprocal"}
 
 def power(base: object, exponent: object, *, shortcut: bool = False) -> Expr:
     """Raise to a power; with `shortcut` as the operator does."""
-    exact = type(exponent) in (int, float)
-    if exact and isinstance(base, Expr) and base.dtype.kind in "fc":
-        name = POWERS.get(exponent)  # type: ignore[call-overload]
-        if name and (shortcut or name == "square"):
-            return apply(name, base)
-    if exact and exponent == 2 and isinstance(base, Expr) and base.dtype.kind in "iu":  # noqa: PLR2004
-        return apply("square", base)
+    if type(exponent) in (int, float) and isinstance(base, Expr):
+        if base.dtype.kind in "fc":
+            name = POWERS.get(exponent)  # type: ignore[call-overload]
+            if name and (shortcut or name == "square"):
+                return apply(name, base)
+        elif type(exponent) is int and exponent == 2:
+            # The operator squares booleans to int8; the ufunc promotes them to int64.
+            if base.dtype.kind in "iu" or (shortcut and base.dtype.kind == "b"):
+                return apply("square", base)
     return apply("power", base, exponent)
 
 
@@ -38,19 +41,26 @@ def clip(
     a_min: object = None,
     a_max: object = None,
     *,
-    min: object = None,  # noqa: A002 - NumPy's keyword
-    max: object = None,  # noqa: A002 - NumPy's keyword
+    min: object = None,
+    max: object = None,
     dtype: object = None,
+    casting: str = "same_kind",
 ) -> Expr:
     """Limit values to an interval."""
     low = a_min if min is None else min
     high = a_max if max is None else max
+    if a.dtype.kind in "iu":
+        # A Python integer that the dtype does not reach limits nothing.
+        low = None if type(low) is int and low <= np.iinfo(a.dtype).min else low
+        high = None if type(high) is int and high >= np.iinfo(a.dtype).max else high
+    if low is None and high is None:
+        return elementwise("positive", a, dtype=dtype, casting=casting)[0]
     out: Expr = a
     if low is not None:
-        (out,) = elementwise("maximum", out, low, dtype=dtype)
+        (out,) = elementwise("maximum", out, low, dtype=dtype, casting=casting)
     if high is not None:
-        (out,) = elementwise("minimum", out, high, dtype=dtype)
-    return apply("positive", a) if low is None and high is None and a.dtype != bool else out
+        (out,) = elementwise("minimum", out, high, dtype=dtype, casting=casting)
+    return out
 
 
 def astype(x: Expr, dtype: object, *, copy: bool = True) -> Expr:  # noqa: ARG001
@@ -92,6 +102,9 @@ def allclose(
 
 def around(a: Expr, decimals: int = 0) -> Expr:
     """Round to a number of decimals, halves to even."""
+    decimals = operator.index(decimals)
+    if a.dtype.kind not in "iufc" and (decimals or a.dtype != bool):
+        np.round(np.zeros((1,), a.dtype), decimals)  # NumPy's own error
     if a.dtype.kind in "iub":
         if decimals >= 0:
             return a if a.dtype != bool else cast(a, np.float16)
@@ -120,7 +133,7 @@ def imag(val: Expr) -> Expr:
     """Give the imaginary part."""
     if val.dtype.kind == "c":
         return own("imag", _real_dtype(val), val)
-    return apply("multiply", val, 0) if val.dtype != bool else cast(where(val, 0, 0), bool)
+    return constant(np.zeros((), val.dtype), shape=val.shape)
 
 
 def as_complex(re: Expr, im: Expr) -> Expr:
@@ -162,5 +175,5 @@ def nan_to_num(
 
 def angle(z: Expr, deg: bool = False) -> Expr:  # noqa: FBT001, FBT002
     """Give the angle of complex values."""
-    turn = apply("arctan2", imag(z) if z.dtype.kind == "c" else 0.0, real(z))
+    turn = apply("arctan2", imag(z) if z.dtype.kind == "c" else 0, real(z))
     return apply("multiply", turn, 180 / np.pi) if deg else turn

@@ -21,6 +21,8 @@ class Basic:
     affine: Affine
     scalar: bool
     """Whether integers took every axis, so that NumPy gives a scalar and not a view."""
+    copies: bool = False
+    """Whether reading gives a copy: `x[True]` is all of x under a new axis, `x[False]` none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,10 @@ def read_key(key: object, shape: Shape) -> Basic | Masked | Fancy:
         plain = False
         break
     if not plain:
+        if len(items) == 1 and isinstance(items[0], bool | np.bool_):
+            count = int(items[0])
+            terms = tuple(Term(axis + 1, 0, 1) for axis in range(len(shape)))
+            return Basic(Affine((count, *shape), terms), scalar=False, copies=True)
         items = tuple(_settle(item) for item in items)
         special = [item for item in items if isinstance(item, np.ndarray | Expr)
                    or hasattr(item, "__array__")]

@@ -11,12 +11,13 @@ from chunkarr.expr.build import (
     cast_lazily,
     insert_axes,
     normalize_axis,
+    spell,
     stretch,
     view,
 )
 from chunkarr.expr.node import Algorithm, Contract, Expr
 from chunkarr.functions import views
-from chunkarr.functions.reductions import flatten, sum as sum_
+from chunkarr.functions.reductions import any as any_, flatten, sum as sum_
 
 
 def matmul(x1: Expr, x2: Expr, *, dtype: object = None) -> Expr:
@@ -51,28 +52,45 @@ def dot(a: Expr, b: Expr) -> Expr:
     """Multiply as `numpy.dot`: scalars scale, and stacks of matrices pair off."""
     if a.ndim == 0 or b.ndim == 0:
         return apply("multiply", a, b)
-    if a.ndim <= 2 and b.ndim <= 2:  # noqa: PLR2004
-        if a.shape[-1] != b.shape[max(0, b.ndim - 2)]:
-            message = (
-                f"shapes {_spell(a.shape)} and {_spell(b.shape)} not aligned: {a.shape[-1]} "
-                f"(dim {a.ndim - 1}) != {b.shape[max(0, b.ndim - 2)]} (dim {max(0, b.ndim - 2)})"
-            )
-            raise ValueError(message)
+    depth = b.shape[max(0, b.ndim - 2)]
+    if a.shape[-1] != depth:
+        raise ValueError(_misaligned(a, b))
+    if b.ndim <= 2:
         return matmul(a, b)
-    message = "dot of more than two axes: use matmul, or einsum on small arrays"
-    raise NotYetError(message)
+    # Every row of a meets every matrix of b: a's own axes go first, then b's stack.
+    stack = b.ndim - 2
+    if a.ndim == 1:
+        return matmul(a, b)
+    places = range(a.ndim - 2, a.ndim - 2 + stack)
+    product = matmul(insert_axes(a, places), b)
+    return view(product, views.moveaxis(product.shape, -2, a.ndim - 2))
 
 
-def _spell(shape: tuple[int, ...]) -> str:
-    return "(" + ",".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
+def _misaligned(a: Expr, b: Expr) -> str:
+    axis = max(0, b.ndim - 2)
+    return (
+        f"shapes {spell(a.shape)} and {spell(b.shape)} not aligned: {a.shape[-1]} "
+        f"(dim {a.ndim - 1}) != {b.shape[axis]} (dim {axis})"
+    )
 
 
 def vdot(a: Expr, b: Expr) -> Expr:
     """Multiply flattened arrays, the first conjugated, and add up."""
     left, right = flatten(a), flatten(b)
-    if left.dtype.kind == "c":
-        left = apply("conjugate", left)
-    return sum_(apply("multiply", left, right))
+    if left.shape != right.shape:
+        message = "cannot reshape array of size {} into shape {}".format(
+            right.size, spell(left.shape)
+        )
+        raise ValueError(message)
+    return inner(left, right)
+
+
+def inner(a: Expr, b: Expr) -> Expr:
+    """Multiply the first, conjugated, with the second and add up along the last axis."""
+    product = apply("multiply", apply("conjugate", a) if a.dtype.kind == "c" else a, b)
+    if product.dtype == bool:
+        return any_(product, -1)
+    return sum_(product, -1, product.dtype)
 
 
 def sort(a: Expr, axis: int | None = -1, *, kind: str | None = None, stable: bool | None = None) -> Expr:

@@ -184,6 +184,9 @@ def split_points(length: int, sections: Any, *, even: bool) -> list[tuple[int, i
     except TypeError:
         marks = [slice(None, operator.index(m)).indices(length)[1] for m in sections]
         return list(zip([0, *marks], [*marks, length], strict=True))
+    if even and count == 0:
+        message = "integer modulo by zero"
+        raise ZeroDivisionError(message)
     if count <= 0:
         message = "number sections must be larger than 0."
         raise ValueError(message)

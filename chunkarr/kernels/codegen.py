@@ -169,15 +169,31 @@ class _Writer:
         self.depth -= 1
 
     @property
-    def _fused(self) -> bool:
-        """Whether whole panels are folded as they are evaluated, without the panel's memory."""
+    def _folds(self) -> bool:
+        """Whether values combine one by one, without a second pass or a position."""
         reducer = self.spec.reducer
         return reducer is not None and reducer.kind in {"ufunc", "truth"}
 
     @property
+    def _fused(self) -> bool:
+        """Whether whole panels of a row are folded as they are evaluated.
+
+        With several inputs the copy through the panel is faster: it reads each of them in order.
+        """
+        return self._folds and self._streams == 1 and not self.spec.program.ops
+
+    @property
+    def _streams(self) -> int:
+        return len(self.spec.classes) - self.spec.classes.count("s")
+
+    @property
     def _rows_at_once(self) -> int:
-        """Rows that pass through the registers between two visits of the accumulators."""
-        return 4 if len(self.spec.program.ops) <= 6 else 1
+        """Rows that pass through the registers between two visits of the accumulators.
+
+        More rows are more places in memory that are read by turns, which processors follow for few.
+        """
+        quick = self._fold().combine.find("imum") < 0
+        return 4 if quick and self._streams == 1 and len(self.spec.program.ops) <= 6 else 1
 
     def _whole_panel(self) -> None:
         fold, count = self._fold(), self._rows_at_once
@@ -321,7 +337,7 @@ store(out0, position, value)
         if reducer.kind in {"ufunc", "truth"}:
             self.put(f"for j in range(width):\n    store(panel, j, {self._fold().identity})")
         self.put("row = 0")
-        if self._fused and self._rows_at_once > 1:
+        if self._folds and self._rows_at_once > 1:
             self._column_rows(self._rows_at_once, strip)
         self._column_rows(1, strip)
         if reducer.kind == "var":
@@ -372,7 +388,7 @@ for j in range(width):
             self._turn("run_axes", "run_base")
         self.put("for j in range(width):")
         self.depth += 1
-        if self._fused:
+        if self._folds:
             self.put("value = load(panel, j)")
         for tag in tags:
             value = self._body("(first + j)", tag)[self.spec.program.results[0]]
@@ -386,7 +402,7 @@ for j in range(width):
                 self.put("store(where, j, done + row if wins else load(where, j))")
             else:
                 self.put(f"value = {self._fold().combine.format('value', stored)}")
-        if self._fused:
+        if self._folds:
             self.put("store(panel, j, value)")
         self.depth -= 1
         self.put(f"row += {count}")

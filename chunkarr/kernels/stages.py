@@ -18,7 +18,16 @@ from chunkarr.kernels.program import Op, Program
 Array = np.ndarray[Any, Any]
 Function = Callable[..., Any]
 
-EXTRA: dict[str, Function] = {}
+
+def _join(re: Array, im: Array) -> Array:
+    """Join real and imaginary parts; `re + 1j * im` would turn infinities into NaN."""
+    dtype = np.result_type(re.dtype, im.dtype, np.complex64)
+    out: Array = np.empty(np.broadcast_shapes(re.shape, im.shape), dtype)
+    out.real, out.imag = re, im
+    return out
+
+
+EXTRA: dict[str, Function] = {"real": np.real, "imag": np.imag, "complex": _join}
 """Elementwise functions that are no ufuncs, by operation name: arrays in, one array out."""
 
 PIECE_BYTES = 128 * 1024

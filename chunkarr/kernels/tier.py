@@ -10,7 +10,6 @@ CHUNKARR_KERNELS=numpy turns compiled kernels off, =compiled compiles before run
 
 from __future__ import annotations
 
-import atexit
 import hashlib
 import importlib
 import logging
@@ -37,7 +36,6 @@ LOAD_SECONDS = 0.005
 FIRST_LOAD_SECONDS = 0.05
 """...and from which it pays to load LLVM for it."""
 EXPECTED_MAX = 1024
-EXIT_SECONDS_MAX = 60.0
 
 _log = logging.getLogger("chunkarr.kernels")
 
@@ -191,7 +189,9 @@ def _enqueue(entry: Entry) -> None:
         entry.queued = True
         _queue.append(entry)
         if _thread is None:
-            _thread = threading.Thread(target=_work, name="chunkarr-compile", daemon=True)
+            # Not a daemon: a thread inside LLVM must not outlive the interpreter, so an exit waits
+            # for the kernel in hand, and `_work` takes no other one then.
+            _thread = threading.Thread(target=_work, name="chunkarr-compile", daemon=False)
             _thread.start()
 
 
@@ -199,23 +199,12 @@ def _work() -> None:
     global _thread, _compiling  # noqa: PLW0603 - one thread per process
     while True:
         with _lock:
-            if not _queue or _closed:
+            if not _queue or not threading.main_thread().is_alive():
                 _thread, _compiling = None, False
                 return
             entry = _queue.popleft()
             _compiling = True
         _build(entry)
-
-
-def _close() -> None:
-    # A thread inside LLVM must not outlive the interpreter, so the exit waits for its kernel.
-    global _closed  # noqa: PLW0603 - set once
-    with _lock:
-        _closed = True
-        _queue.clear()
-        thread = _thread
-    if thread is not None:
-        thread.join(EXIT_SECONDS_MAX)
 
 
 def _after_fork() -> None:
@@ -228,6 +217,5 @@ def _after_fork() -> None:
         entry.queued = False
 
 
-atexit.register(_close)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

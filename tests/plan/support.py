@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chunkarr.arrays import Array, wrap
+from chunkarr import Array  # by this name, because it loads the operators too
+from chunkarr.arrays import wrap
 from chunkarr.expr.node import Expr, Source
 from chunkarr.grid import Grid, Region
 from chunkarr.plan.plan import Limits, Plan, Target
 from chunkarr.plan.planner import make_plan
+from chunkarr.scheduler.registry import get_executor
+from chunkarr.scheduler.run import Trace, run
 from chunkarr.storage.store import Store
 
 NDArray = npt.NDArray[Any]
@@ -42,6 +45,12 @@ def plan_of(
     return make_plan(targets, [array.to_expr() for array in keep], at or limits())
 
 
+def run_plan(plan: Plan) -> Trace:
+    """Run a plan in this process, whatever its memory holds."""
+    assert plan.limits is not None
+    return run(plan.steps, get_executor("threads", 2), plan.limits.bytes_available)
+
+
 def names(plan: Plan) -> list[str]:
     """List the steps of a plan by name, mergers of partial results left out."""
     return [step.name for step in plan.steps if not step.name.endswith(" merge")]
@@ -64,6 +73,7 @@ class CountingStore(Store):
         with self._lock:
             self.reads[region] += 1
             self.calls["read"] += 1
+            self.calls["chunks"] += sum(1 for _ in self.grid.overlapping(region))
         return self.array[region].copy()
 
     def as_array(self) -> Array:

@@ -1,0 +1,237 @@
+"""Cuts: what must be a multiple, what is wished for, and what happens when it does not fit."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from chunkarr.expr.affine import Affine, Term
+from chunkarr.grid import Grid
+from chunkarr.kernels.program import Program
+from chunkarr.plan.grids import (
+    REDUCED_DEPTH,
+    choose_cut,
+    preferred_cut,
+    projected_cut,
+    reads_per_chunk,
+    shrink,
+    write_unit,
+)
+from chunkarr.plan.recipe import Recipe, StoreLeaf
+from chunkarr.plan.works import Sweep
+from chunkarr.storage.memory import MemoryStore
+from chunkarr.storage.store import Store
+from tests.plan.support import CountingStore, FakeStore, FakeTarget, limits, plan_of, run_plan
+
+shapes = st.lists(st.integers(0, 40), min_size=1, max_size=3)
+
+
+@st.composite
+def _cuts(draw: st.DrawFn) -> tuple[tuple[int, ...], int, tuple[int, ...], tuple[int, ...]]:
+    shape = tuple(draw(shapes))
+    unit = tuple(draw(st.integers(1, max(1, n))) for n in shape)
+    wish = tuple(draw(st.integers(0, max(1, n))) for n in shape)
+    return shape, draw(st.integers(1, 3000)), unit, wish
+
+
+@given(_cuts(), st.booleans())
+def test_a_cut_respects_the_unit_and_the_size(
+    case: tuple[tuple[int, ...], int, tuple[int, ...], tuple[int, ...]], reduces: bool
+) -> None:
+    shape, elements, unit, wish = case
+    cell = choose_cut(shape, elements, unit, wish, [(0,)] if reduces else [])
+    least = 1
+    for n, size, u, w in zip(shape, cell, unit, wish, strict=True):
+        assert 1 <= size <= max(1, n)
+        assert size % u == 0 or size == max(1, n)
+        step = math.lcm(u, w) if w and math.lcm(u, w) <= max(u, w) else u
+        least *= max(1, min(n, step))
+    deep = REDUCED_DEPTH * least if reduces else 0
+    assert math.prod(cell) <= max(elements, least, deep)
+
+
+@given(_cuts())
+def test_shrinking_ends_at_the_unit(
+    case: tuple[tuple[int, ...], int, tuple[int, ...], tuple[int, ...]],
+) -> None:
+    shape, elements, unit, _ = case
+    cell = choose_cut(shape, elements, unit)
+    seen = 0
+    while (smaller := shrink(cell, unit)) is not None:
+        assert math.prod(smaller) < math.prod(cell)
+        assert all(n % u == 0 or n == big for n, u, big in zip(smaller, unit, cell, strict=True))
+        cell = smaller
+        seen += 1
+        assert seen < 100
+    assert all(n <= u for n, u in zip(cell, unit, strict=True))
+
+
+def test_a_cell_grows_along_the_last_axes_first() -> None:
+    assert choose_cut((100, 100, 100), 20_000, (1, 1, 1)) == (2, 100, 100)
+    assert choose_cut((100, 100, 100), 500, (1, 1, 1)) == (1, 5, 100)
+
+
+def test_a_cell_reaches_far_along_reduced_axes() -> None:
+    plain = choose_cut((10_000, 10_000), 100_000, (1, 1))
+    deep = choose_cut((10_000, 10_000), 100_000, (1, 1), reduced=[(0,)])
+    assert plain == (10, 10_000)
+    assert deep[0] >= REDUCED_DEPTH
+
+
+def test_the_cut_does_not_depend_on_the_workers() -> None:
+    x = FakeStore((5000, 7000), (500, 700)).as_array()
+    grids = []
+    for workers in (1, 2, 64):
+        plan = plan_of(x.sum(), x.mean(0), at=limits(workers=workers))
+        grids.append([step.work.grid for step in plan.steps if isinstance(step.work, Sweep)])
+    assert grids[0] == grids[1] == grids[2]
+
+
+def test_a_wish_is_followed_where_it_fits() -> None:
+    x = FakeStore((5000, 7000), (500, 700)).as_array()
+    (step,) = plan_of(x + 1, into=FakeTarget((5000, 7000), (1000, 700))).steps
+    assert isinstance(step.work, Sweep)
+    cell = step.work.grid.chunk_shape
+    assert cell[0] % 1000 == 0
+    assert cell[1] % 700 == 0
+
+
+def test_the_wish_is_that_of_the_largest_source() -> None:
+    small = FakeStore((100, 1), (7, 1))
+    large = FakeStore((100, 200), (10, 50))
+    recipes = [
+        Recipe((100, 200), (_leaf(small, 0), _leaf(large, 0, 1)), Program((), (), (0,)))
+    ]
+    assert preferred_cut(recipes) == (10, 50)
+
+
+def _leaf(store: Store, *axes: int) -> StoreLeaf:
+    terms = [Term(axis, 0, 1) for axis in axes]
+    terms += [Term(-1, 0, 0)] * (len(store.shape) - len(axes))
+    return StoreLeaf(store, Affine((100, 200), tuple(terms)))
+
+
+@pytest.mark.parametrize(
+    ("terms", "cut"),
+    [
+        ([Term(0, 0, 1), Term(1, 0, 1)], (10, 50)),
+        ([Term(1, 0, 1), Term(0, 0, 1)], (50, 10)),
+        ([Term(0, 9, -2), Term(1, 0, 1)], (5, 50)),
+        ([Term(-1, 3, 0), Term(1, 0, 1)], (0, 50)),
+        ([Term(0, 0, 100), Term(-1, 0, 0)], (1, 0)),
+    ],
+)
+def test_a_store_s_cut_is_seen_through_its_map(terms: list[Term], cut: tuple[int, ...]) -> None:
+    assert projected_cut(FakeStore((100, 200), (10, 50)), (100, 200), terms) == cut
+
+
+def test_memory_has_no_wish() -> None:
+    assert projected_cut(MemoryStore(np.zeros(9)), (9,), [Term(0, 0, 1)]) is None
+
+
+def test_units_are_common_multiples() -> None:
+    targets = [FakeTarget((100, 100), (10, 4)), FakeTarget((100, 100), (4, 6))]
+    assert write_unit((100, 100), targets) == (20, 12)
+    assert write_unit((100, 100), [MemoryStore(np.zeros((100, 100)))]) == (1, 1)
+
+
+def test_an_irregular_target_is_followed() -> None:
+    grid = Grid((10,), ((3, 3, 4),))
+    assert write_unit((10,), [FakeTarget((10,), grid)]) == grid
+
+
+def test_cells_shrink_until_a_task_stays_within_its_share() -> None:
+    operands = [FakeStore((4000, 4000), (4000, 4), name=f"x{i}").as_array() for i in range(4)]
+    total = sum(operands[1:], operands[0])
+    at = limits(memory=16 << 20, chunk_bytes=64 << 20)
+    (step,) = plan_of(total.sum(), at=at).steps[:1]
+    assert step.bytes_task <= at.bytes_share
+
+
+# -- chunks that would be read again and again -----------------------------------------------------
+
+
+def recipe_of(store: Store, terms: list[Term], shape: tuple[int, ...]) -> Recipe:
+    leaf = StoreLeaf(store, Affine(shape, tuple(terms)))
+    return Recipe(shape, (leaf,), Program((store.dtype,), (), (0,)))
+
+
+@pytest.mark.parametrize(
+    ("cell", "terms", "times"),
+    [
+        ((10, 50), [Term(0, 0, 1), Term(1, 0, 1)], 1),
+        ((20, 100), [Term(0, 0, 1), Term(1, 0, 1)], 1),
+        ((5, 50), [Term(0, 0, 1), Term(1, 0, 1)], 2),
+        ((1, 200), [Term(0, 0, 1), Term(1, 0, 1)], 10),
+        ((10, 50), [Term(0, 0, 1), Term(-1, 0, 0)], 4 * 50),
+    ],
+)
+def test_readings_of_a_chunk_are_estimated(
+    cell: tuple[int, int], terms: list[Term], times: float
+) -> None:
+    store = FakeStore((100, 200), (10, 50))
+    ((_, found),) = reads_per_chunk(Grid((100, 200), cell), recipe_of(store, terms, (100, 200)))
+    if terms[1].axis >= 0:
+        assert found == times
+    else:
+        assert found >= 4
+
+
+def test_an_empty_reading_is_no_reading() -> None:
+    store = FakeStore((100, 200), (10, 50))
+    recipe = recipe_of(store, [Term(0, 0, 1), Term(1, 0, 1)], (100, 0))
+    assert all(times <= 1 for _, times in reads_per_chunk(Grid((100, 0), (10, 1)), recipe))
+
+
+def test_a_source_in_rows_is_cut_anew_for_a_reader_in_columns() -> None:
+    shape = (4000, 4000)
+    x = FakeStore(shape, (1, 4000)).as_array()
+    plan = plan_of(x.T * 1, into=FakeTarget(shape, (1, 4000)), at=limits(memory=64 << 20))
+    assert [step.name for step in plan.steps] == ["cut anew", "multiply"]
+    assert plan.steps[0].creates[0] in plan.steps[1].releases
+
+
+def test_a_source_that_is_read_as_it_lies_is_not_cut_anew() -> None:
+    shape = (4000, 4000)
+    x = FakeStore(shape, (500, 500)).as_array()
+    plan = plan_of(x.T * 1, into=FakeTarget(shape, (500, 500)), at=limits(memory=64 << 20))
+    assert [step.name for step in plan.steps] == ["multiply"]
+
+
+def test_a_small_source_is_read_again_instead() -> None:
+    x = FakeStore((64, 64), (1, 64)).as_array()
+    plan = plan_of(x.T * 1, into=FakeTarget((64, 64), (1, 64)))
+    assert [step.name for step in plan.steps] == ["multiply"]
+
+
+@pytest.mark.parametrize("chunks", [(1, 512), (512, 1), (15, 200), (512, 512), (64, 64)])
+@pytest.mark.parametrize("wanted", [(512, 1), (64, 64), (11, 177)])
+def test_no_chunk_is_decoded_again_and_again(
+    chunks: tuple[int, int], wanted: tuple[int, int]
+) -> None:
+    store = CountingStore(np.random.default_rng(0).normal(size=(512, 512)), chunks)
+    target = SinkStore(store.shape, wanted)
+    at = limits(memory=32 << 20, chunk_bytes=1 << 16)
+    run_plan(plan_of(store.as_array().T + 0, into=target, at=at))
+    np.testing.assert_array_equal(target.array, store.array.T)
+    assert store.calls["chunks"] <= 1.7 * store.grid.size + 4
+
+
+class SinkStore(FakeTarget):
+    """A target that takes whole chunks and keeps them in an array."""
+
+    def __init__(self, shape: tuple[int, ...], chunks: tuple[int, ...]) -> None:
+        super().__init__(shape, chunks)
+        self.array = np.full(shape, np.nan)
+
+    def create(self) -> None:
+        """Nothing to make."""
+
+    def write(self, region: tuple[slice, ...], values: np.ndarray) -> None:  # type: ignore[type-arg]
+        """Keep a box of whole chunks, each once."""
+        assert self.grid.aligned(region), region
+        assert np.isnan(self.array[region]).all()
+        self.array[region] = values

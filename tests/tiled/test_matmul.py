@@ -1,0 +1,142 @@
+"""Products tile by tile agree with NumPy's on any cut, any ranks, any dtype."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import chunkarr as xp
+
+NDArray = npt.NDArray[Any]
+
+SHAPES = [
+    ((40, 30), (30, 50)),
+    ((1, 30), (30, 1)),
+    ((40, 1), (1, 50)),
+    ((40, 0), (0, 50)),
+    ((0, 30), (30, 5)),
+    ((30,), (30, 50)),
+    ((40, 30), (30,)),
+    ((30,), (30,)),
+    ((3, 20, 10), (3, 10, 15)),
+    ((3, 20, 10), (10, 15)),
+    ((20, 10), (3, 10, 15)),
+    ((4, 1, 20, 10), (3, 10, 15)),
+    ((10,), (3, 10, 15)),
+    ((3, 20, 10), (10,)),
+]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_eager(_settings_put_back: None) -> None:
+    xp.config(eager_bytes=0, workers=2)
+
+
+def made(shape: tuple[int, ...], dtype: str, seed: int = 0) -> NDArray:
+    """Give values whose products are exact in every dtype."""
+    rng = np.random.default_rng(seed)
+    plain = rng.integers(0, 4, shape)
+    if np.dtype(dtype).kind == "c":
+        return (plain + 1j * rng.integers(-3, 3, shape)).astype(dtype)
+    return plain.astype(dtype)
+
+
+@pytest.mark.parametrize("chunk_bytes", [64, 2000, 1 << 20])
+@pytest.mark.parametrize(("left", "right"), SHAPES)
+def test_agrees_with_numpy(
+    left: tuple[int, ...], right: tuple[int, ...], chunk_bytes: int
+) -> None:
+    a, b = made(left, "f8"), made(right, "f8", 1)
+    with xp.config(chunk_bytes=chunk_bytes):
+        got = (xp.from_array(a) @ xp.from_array(b)).compute()
+    np.testing.assert_array_equal(got, a @ b)
+    assert np.shape(got) == np.shape(a @ b)
+
+
+@pytest.mark.parametrize("one", "? i1 u2 i4 i8 u8 f2 f4 f8 c8 c16".split())
+@pytest.mark.parametrize("other", "? i8 f4 c16".split())
+def test_dtypes_are_numpy_s(one: str, other: str) -> None:
+    a, b = made((20, 30), one), made((30, 10), other, 1)
+    expected = a @ b
+    with xp.config(chunk_bytes=500):
+        got = (xp.from_array(a) @ xp.from_array(b)).compute()
+    assert got.dtype == expected.dtype
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_integers_wrap_as_numpy_s() -> None:
+    a = np.full((5, 300), 100, np.int8)
+    with xp.config(chunk_bytes=64):
+        got = (xp.from_array(a) @ xp.from_array(a.T)).compute()
+    np.testing.assert_array_equal(got, a @ a.T)
+
+
+@pytest.mark.parametrize("chunks", [(7, 9), (64, 3), (100, 100)])
+def test_many_tiles_from_disk_to_disk(chunks: tuple[int, int], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(60, 80)), rng.normal(size=(80, 50))
+    xp.from_array(a).to_zarr(tmp_path / "a.zarr", chunks=(11, 30))
+    xp.from_array(b).to_zarr(tmp_path / "b.zarr", chunks=(80, 6))
+    with xp.config(chunk_bytes=1000):
+        out = (xp.open(tmp_path / "a.zarr") @ xp.open(tmp_path / "b.zarr")).to_zarr(
+            tmp_path / "c.zarr", chunks=chunks
+        )
+    np.testing.assert_allclose(out.compute(), a @ b, rtol=1e-12, atol=1e-12)
+
+
+def test_operands_and_result_are_fused() -> None:
+    a = np.random.default_rng(0).normal(size=(50, 40))
+    x = xp.from_array(a)
+    with xp.config(chunk_bytes=1000):
+        got = (((x - x.mean(0)).T @ (x - x.mean(0))) / 49).compute()
+    np.testing.assert_allclose(got, np.cov(a, rowvar=False), rtol=1e-10, atol=1e-12)
+
+
+def test_views_of_one_matrix() -> None:
+    a = made((40, 40), "f8")
+    x = xp.from_array(a)
+    with xp.config(chunk_bytes=1000):
+        got = (x[::-1, 1:] @ x.T[3:, ::2][:39] @ x[:19, :1]).compute() if False else (
+            x[::-1, 1:] @ x.T[1:, ::2]
+        ).compute()
+    np.testing.assert_array_equal(got, a[::-1, 1:] @ a.T[1:, ::2])
+
+
+def test_nan_and_inf_pass_through() -> None:
+    a = made((20, 20), "f8")
+    a[3, 4], a[5, 6] = np.nan, np.inf
+    with xp.config(chunk_bytes=300), np.errstate(invalid="ignore"):
+        got = (xp.from_array(a) @ xp.from_array(a)).compute()
+        expected = a @ a
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_the_bits_do_not_depend_on_the_workers() -> None:
+    a = np.random.default_rng(0).normal(size=(90, 70))
+    x = xp.from_array(a)
+    results = set()
+    for workers in (1, 2, 3):
+        with xp.config(chunk_bytes=1000, workers=workers):
+            results.add((x.T @ x).compute().tobytes())
+    assert len(results) == 1
+
+
+def test_dot_of_vectors_and_matrices() -> None:
+    a, v = made((40, 30), "f8"), made((30,), "f8")
+    with xp.config(chunk_bytes=300):
+        x, w = xp.from_array(a), xp.from_array(v)
+        np.testing.assert_array_equal(xp.dot(x, w).compute(), a.dot(v))
+        np.testing.assert_array_equal(np.asarray(xp.dot(w, w)), v.dot(v))
+        np.testing.assert_array_equal((w @ x.T).compute(), v @ a.T)
+
+
+@pytest.mark.parametrize(("left", "right"), [((3, 4), (3, 4)), ((), (3,)), ((2, 3, 4), (3, 4, 5))])
+def test_shapes_are_checked_at_the_call(left: tuple[int, ...], right: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError):
+        np.ones(left) @ np.ones(right)
+    with pytest.raises(ValueError):
+        xp.from_array(np.ones(left)) @ xp.from_array(np.ones(right))
