@@ -170,6 +170,8 @@ def lift(
             args, kwargs, out = _by_name(name, args, kwargs, out, shared, order)
         if kwargs:
             kwargs = {k: v for k, v in kwargs.items() if v is not np._NoValue}  # type: ignore[attr-defined]  # noqa: SLF001
+        if isinstance(out, Array) and name in TYPED_BY_OUT and kwargs.get("dtype") is None:
+            args, kwargs = _typed(name, args, kwargs, out)
         arrays = arrays_in((*args, *kwargs.values()))
         if eager and numpy_function is not None and small(arrays):
             plain = [convert(a, ndarray_of) for a in args]
@@ -192,6 +194,23 @@ def lift(
     public.__module__ = "chunkarr"
     public.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
     return public
+
+
+TYPED_BY_OUT = frozenset(("sum", "prod", "cumsum", "cumprod", "mean"))
+"""Functions that compute in the dtype of `out=` where no other is asked for."""
+
+
+def _typed(
+    name: str, args: tuple[Any, ...], kwargs: dict[str, Any], out: Array
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if len(args) > 2:
+        if args[2] is not None:
+            return args, kwargs
+        args = args[:2]
+    given = getattr(args[0], "dtype", None) if args else None
+    if name == "mean" and (given is None or given.kind not in "fc" or given.itemsize == 2):
+        return args, kwargs
+    return args, kwargs | {"dtype": out.dtype}
 
 
 def _positions(function: Function, numpy_function: Function | None) -> tuple[int, list[str]]:

@@ -44,7 +44,7 @@ UNARY = {"neg": "negative", "pos": "positive", "abs": "absolute", "invert": "inv
 
 METHODS = (
     "sum prod mean var std min max any all argmin argmax cumsum cumprod clip ptp round dot "
-    "repeat take searchsorted nonzero trace conj conjugate"
+    "repeat take searchsorted nonzero trace"
 ).split()
 """Functions whose first argument is the array and which are methods too."""
 
@@ -192,6 +192,11 @@ def _astype(
     return wrap(cast(self.to_expr(), wanted), scalar=self.is_scalar)
 
 
+def _conjugate(self: Array) -> Array:
+    """Negate the imaginary part; real arrays are their own conjugates."""
+    return TABLE["conjugate"](self) if self.dtype.kind == "c" else self  # type: ignore[no-any-return]
+
+
 def _fill(self: Array, value: Any) -> None:
     """Set all elements."""
     self[...] = value
@@ -320,6 +325,8 @@ def attach() -> None:
         "flatten": _flatten,
         "astype": _astype,
         "fill": _fill,
+        "conj": _conjugate,
+        "conjugate": _conjugate,
         "real": _part(imaginary=False),
         "imag": _part(imaginary=True),
         "rechunk": _rechunk,
@@ -331,8 +338,6 @@ def attach() -> None:
     for name in (*METHODS, *VIEWS):
         if hasattr(namespace, name):
             setattr(Array, name, _method(name))
-        elif name in TABLE:
-            setattr(Array, name, _unary(name))
     setattr(Array, "sort", _sort)  # noqa: B010
 
 

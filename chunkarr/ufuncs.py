@@ -64,6 +64,12 @@ class UFunc:
         if out is None and where is True and not kwargs and len(inputs) == ufunc.nin:
             plain = at_hand(inputs)
             return self._lazy(inputs, kwargs) if plain is None else give(ufunc(*plain))
+        if not ufunc.nin <= len(inputs) <= ufunc.nargs:
+            message = (
+                f"{ufunc.__name__}() takes from {ufunc.nin} to {ufunc.nargs} positional arguments "
+                f"but {len(inputs)} were given"
+            )
+            raise TypeError(message)
         if len(inputs) > ufunc.nin:
             if out is not None:
                 message = "cannot specify 'out' as both a positional and keyword argument"
@@ -72,6 +78,11 @@ class UFunc:
         outs = out if isinstance(out, tuple) else (out,) * (out is not None)
         if all(o is None for o in outs):
             return self._apply(inputs, kwargs)
+        if len(outs) != ufunc.nout:
+            if len(outs) > ufunc.nout or isinstance(out, tuple):
+                message = "The 'out' tuple must have exactly one entry per ufunc output"
+                raise ValueError(message)
+            outs += (None,) * (ufunc.nout - len(outs))
         if ufunc.nout == 1 and len(outs) == 1 and where is True and not kwargs:
             done = self._into(inputs, outs[0])
             if done is not None:
@@ -159,6 +170,7 @@ class UFunc:
     ) -> Any:
         """Reduce over axes, by default the first."""
         name = self._numpy.__name__
+        dtype = _dtype_for(dtype, out)
         whole = array if isinstance(array, Array) else Array.of(np.asarray(array))
         start = None if initial is np._NoValue else initial  # type: ignore[attr-defined]  # noqa: SLF001
         if small([whole, *arrays_in([where])]):
@@ -183,7 +195,7 @@ class UFunc:
             else:
                 made = fold(reducer, expr, axes, kind, keepdims, start, mask, name)
             result = wrap(made, scalar=made.ndim == 0)
-        return result if out is None else _write(self._numpy, result, out, True, "same_kind")  # noqa: FBT003
+        return result if out is None else _write(self._numpy, result, _one(out), True, "same_kind")  # noqa: FBT003
 
     def _reduce_dtype(self, expr: Expr) -> np.dtype[Any]:
         probe = np.empty((1,), expr.dtype)
@@ -193,12 +205,13 @@ class UFunc:
 
     def accumulate(self, array: Any, axis: int = 0, dtype: Any = None, out: Any = None) -> Any:
         """Give all intermediate results along an axis."""
+        dtype = _dtype_for(dtype, out)
         whole = array if isinstance(array, Array) else Array.of(np.asarray(array))
         if small([whole]):
             result = give(self._numpy.accumulate(ndarray_of(whole), axis, dtype))
         else:
             result = wrap(accumulate(self._numpy.__name__, whole.to_expr(), axis, dtype))
-        return result if out is None else _write(self._numpy, result, out, True, "same_kind")  # noqa: FBT003
+        return result if out is None else _write(self._numpy, result, _one(out), True, "same_kind")  # noqa: FBT003
 
     def outer(self, a: Any, b: Any, **kwargs: Any) -> Any:
         """Apply to all pairs."""
@@ -220,6 +233,16 @@ class UFunc:
         if not small([whole]):
             raise refuse(f"{self._numpy.__name__}.reduceat", "reduce slices one by one")
         return give(self._numpy.reduceat(ndarray_of(whole), np.asarray(indices), axis, dtype))
+
+
+def _one(out: Any) -> Any:
+    return out[0] if isinstance(out, tuple) else out
+
+
+def _dtype_for(dtype: Any, out: Any) -> Any:
+    """Give the dtype to compute in: that of `out=` where no other is asked for."""
+    target = _one(out)
+    return target.dtype if dtype is None and target is not None else dtype
 
 
 def _write(ufunc: np.ufunc, result: Any, out: Any, where: Any, casting: str) -> Any:

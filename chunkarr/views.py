@@ -62,6 +62,8 @@ def lay(affine: Affine, base: Expr, value: Expr) -> Expr:
     if not affine.boxed or not affine.injective:
         message = "assignment destination is read-only"
         raise ValueError(message)
+    if 0 in affine.shape:
+        return base
     places = places_of(affine)
     # The patch has the base's axes: say for each axis of the view which of them it is.
     turned = {term.axis: axis for axis, term in enumerate(affine.terms) if term.axis >= 0}

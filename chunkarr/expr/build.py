@@ -116,7 +116,7 @@ def elementwise(
             dtype=result,
             operands=tuple(nodes),
             line=line,
-            name=name,
+            name=ufunc.__name__,
             types=types,
             output=position,
         )
@@ -126,7 +126,7 @@ def elementwise(
 
 def broadcast_shapes(*shapes: Shape) -> Shape:
     """Give the shape that arrays of these shapes have together; refuses in NumPy's words."""
-    first = shapes[0]
+    first = shapes[0] if shapes else ()
     for other in shapes:
         if other != first:
             break

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chunkarr.expr.affine import Affine
+from chunkarr.expr.affine import Affine, Term
 from chunkarr.expr.node import Compress, Contract, Expr, Reduce, Reshape, Scan
-from chunkarr.grid import Grid
+from chunkarr.grid import Grid, region_of, region_shape
 from chunkarr.kernels.program import Program
 from chunkarr.kernels.reducers import reducer_of
 from chunkarr.plan.grids import (
+    bytes_wanted,
     choose_cut,
+    joint_unit,
     preferred_cut,
     reads_per_chunk,
     shrink,
@@ -27,7 +29,7 @@ from chunkarr.plan.grids import (
 )
 from chunkarr.plan.halo import find_reach, visiting_order
 from chunkarr.plan.jobs import Group, Job
-from chunkarr.plan.recipe import Recipe, StoreLeaf
+from chunkarr.kernels.recipe import Recipe, StoreLeaf, bytes_extra, bytes_loaded
 from chunkarr.plan.works import (
     Combine,
     CompressWork,
@@ -45,8 +47,8 @@ from chunkarr.storage.store import Store
 if TYPE_CHECKING:
     from chunkarr.plan.planner import Planner
 
-READS_MAX = 1.6
-"""A source whose chunks would be decoded more often than this is cut anew first."""
+READS_MAX = 3.0
+"""A source is cut anew first if its chunks were decoded more often: that reads, writes and reads."""
 
 TILE_SIDE_MIN = 256
 """Below this side a product's tiles no longer reach the rate of BLAS."""
@@ -75,9 +77,24 @@ def fit_cut(
     cell: tuple[int, ...],
     unit: Sequence[int],
     bytes_of: Callable[[tuple[int, ...]], int],
+    wish: Sequence[int] | None = None,
 ) -> tuple[int, ...]:
-    """Halve a cell until a task stays within its share, or can be cut no more."""
+    """Halve a cell until a task stays within its share, or can be cut no more.
+
+    Cells that follow the chunks of the sources may go over their share, within reason: cutting
+    through chunks would decode each of them again and again.
+    """
     share = planner.limits.bytes_share
+    cell = _halve(cell, joint_unit(unit, wish), bytes_of, share)
+    return _halve(cell, unit, bytes_of, share * 3 if wish else share)
+
+
+def _halve(
+    cell: tuple[int, ...],
+    unit: Sequence[int],
+    bytes_of: Callable[[tuple[int, ...]], int],
+    share: int,
+) -> tuple[int, ...]:
     while bytes_of(cell) > share:
         smaller = shrink(cell, unit)
         if smaller is None:
@@ -100,14 +117,14 @@ def sweep_grid(
     def bytes_of(cell: tuple[int, ...]) -> int:
         results = max((recipe.dtype.itemsize for recipe in recipes), default=1)
         own = math.prod(cell) * (written + (results if reduced or not outputs else 0))
-        return sum(recipe.bytes_box(cell) for recipe in recipes) + own
+        return bytes_loaded(recipes, cell) + own
 
     if isinstance(unit, Grid):
         return unit, bytes_of
     wish = preferred_cut(recipes)
     elements = wanted_elements(planner, recipes)
     cell = choose_cut(shape, elements, unit, wish, reduced)
-    cell = fit_cut(planner, cell, unit, bytes_of)
+    cell = fit_cut(planner, cell, unit, bytes_of, wish)
     return Grid(shape, cell), bytes_of
 
 
@@ -126,7 +143,7 @@ def emit_sweep(planner: Planner, group: Group) -> None:
     outputs: list[MapOutput | ReduceOutput] = []
     creates: list[Store] = []
     for job, recipe in zip(maps, recipes, strict=False):
-        store = planner.place(job, grid)
+        store = planner.place(job.node, grid)
         outputs.append(MapOutput(recipe, store))
         creates.append(store)
     states = []
@@ -145,11 +162,13 @@ def _recipes(
     planner: Planner, shape: tuple[int, ...], maps: Sequence[Job], folds: Sequence[Job]
 ) -> list[Recipe]:
     earlier: dict[int, int] = {}
+    shared: dict[StoreLeaf, StoreLeaf] = {}
     out = []
     for job in maps:
-        out.append(planner.lowering(shape, dict(earlier)).recipe(job.node))
+        out.append(planner.lowering(shape, dict(earlier), shared).recipe(job.node))
         earlier[id(job.node)] = len(earlier)
-    out += [planner.lowering(shape, earlier).recipe(job.node.operands[0]) for job in folds]
+    for job in folds:
+        out.append(planner.lowering(shape, earlier, shared).recipe(job.node.operands[0]))
     return out
 
 
@@ -182,7 +201,7 @@ def _combine(planner: Planner, job: Job, output: ReduceOutput, grid: Grid) -> No
             n for axis, n in enumerate(grid.chunk_shape) if axis not in node.axes
         )
         cut = Grid(node.shape, choose_cut(node.shape, elements, unit, kept))
-    store = planner.place(job, cut)
+    store = planner.place(node, cut)
     size = math.prod(cut.chunk_shape)
     step = Step(
         name=f"{node.label} merge",
@@ -205,9 +224,7 @@ def _add_sweep(
     recipes = [output.recipe for output in work.outputs]
     work, bytes_fixed = _with_cache(planner, work, recipes, bytes_task)
     elements = math.prod(work.grid.shape)
-    read: dict[int, Store] = {id(s): s for recipe in recipes for s in recipe.stores()}
-    stored = sum(store.bytes_size for store in read.values() if not store.addressable)
-    mapped = sum(store.bytes_size for store in read.values() if store.addressable)
+    mapped, stored = bytes_wanted(recipes)
     written = sum(store.bytes_size for store in creates)
     operations = sum(len(recipe.program.ops) + 1 for recipe in recipes)
     seconds = (
@@ -222,7 +239,7 @@ def _add_sweep(
         name=", ".join(names),
         work=work,
         tasks=tasks,
-        bytes_task=bytes_task,
+        bytes_task=bytes_task + bytes_extra(recipes),
         where=node.where,
         bytes_fixed=bytes_fixed,
         creates=tuple(creates),
@@ -230,7 +247,27 @@ def _add_sweep(
         bytes_written=written,
         weight=seconds / max(1, tasks),
     )
-    planner.add(step, node, seconds / planner.limits.workers)
+    planner.add(
+        step, node, seconds / planner.limits.workers, array=_largest(recipes, work.grid.chunk_shape)
+    )
+
+
+def _largest(recipes: Sequence[Recipe], cell: tuple[int, ...]) -> str | None:
+    """Describe the stored array whose chunks weigh most in a task."""
+    leaves = [
+        leaf
+        for recipe in recipes
+        for leaf in recipe.leaves
+        if isinstance(leaf, StoreLeaf) and not leaf.store.addressable
+    ]
+    if not leaves:
+        return None
+    leaf = max(leaves, key=lambda leaf: leaf.bytes_box(cell) + leaf.store.bytes_read_extra)
+    store = leaf.store
+    return (
+        f"{store.name} of shape {store.shape} and dtype {store.dtype} "
+        f"in chunks of {store.grid.chunk_shape}"
+    )
 
 
 def _with_cache(
@@ -261,56 +298,64 @@ def _settle_rereads(
         for position, times in reads_per_chunk(grid, recipe):
             leaf = recipe.leaves[position]
             assert isinstance(leaf, StoreLeaf)
-            if times <= READS_MAX or id(leaf.store) in seen:
+            if times <= READS_MAX or id(leaf) in seen:
                 continue
-            seen.add(id(leaf.store))
-            if leaf.store.bytes_size <= planner.limits.bytes_share // 4:
-                continue
+            seen.add(id(leaf))
             made.append(_cut_anew(planner, group.jobs[0].node, leaf, grid))
     return made
 
 
 def _cut_anew(planner: Planner, node: Expr, leaf: StoreLeaf, grid: Grid) -> Store:
-    """Copy a source to scratch, in tiles that both its chunks and the reader's cells respect."""
+    """Copy what a leaf sees of a source, in tiles that its chunks and the reader's cells respect."""
     source = leaf.store
-    bounds = [
-        {source.grid.bounds(axis, i)[1] for i in range(count)}
-        for axis, count in enumerate(source.grid.counts)
-    ]
-    for axis, (along, offset, stride) in enumerate(leaf.affine.terms):
-        if along < 0 or abs(stride) != 1:
-            continue
-        for i in range(1, grid.counts[along]):
-            start = grid.bounds(along, i)[0]
-            at = offset + start if stride > 0 else offset - start + 1
-            if 0 < at < source.shape[axis]:
-                bounds[axis].add(at)
-    sizes = []
-    for ends in bounds:
-        marks = sorted(ends)
-        sizes.append([b - a for a, b in zip([0, *marks], marks, strict=False)])
-    tiles = Grid.from_sizes(sizes)
-    scratch = planner.scratch(source.shape, source.dtype, tiles, f"{source.name} (cut anew)")
-    planner.replace_store(source, scratch)
-    copy = Recipe(
-        source.shape,
-        (StoreLeaf(source, Affine.identity(source.shape)),),
-        Program((source.dtype,), (), (0,)),
+    box = leaf.affine.bounding(region_of(grid.shape))
+    chunks, tiles = [], []
+    for axis, (span, term) in enumerate(zip(box, leaf.affine.terms, strict=True)):
+        ends = {
+            min(source.grid.bounds(axis, i)[1], span.stop) - span.start
+            for i in source.grid.span(axis, span.start, span.stop)
+        }
+        chunks.append(_lengths(ends))
+        if term.axis >= 0 and abs(term.stride) == 1:
+            for i in range(1, grid.counts[term.axis]):
+                start = grid.bounds(term.axis, i)[0]
+                at = term.offset + (start if term.stride > 0 else 1 - start) - span.start
+                if 0 < at < span.stop - span.start:
+                    ends.add(at)
+        tiles.append(_lengths(ends))
+    shape = region_shape(box)
+    cut = Grid.from_sizes(chunks)
+    name = f"{source.name} (cut anew)"
+    scratch = planner.scratch(shape, source.dtype, Grid.from_sizes(tiles), name)
+    starts = tuple(span.start for span in box)
+    inside = Affine(shape, tuple(Term(axis, at, 1) for axis, at in enumerate(starts)))
+    copy = Recipe(shape, (StoreLeaf(source, inside),), Program((source.dtype,), (), (0,)))
+    terms = tuple(
+        term._replace(offset=term.offset - at)
+        for term, at in zip(leaf.affine.terms, starts, strict=True)
     )
-    cell = source.grid.chunk_shape
+    planner.recut[leaf] = StoreLeaf(scratch, Affine(leaf.affine.shape, terms))
+    bytes_cell = math.prod(cut.chunk_shape) * source.dtype.itemsize
     step = Step(
         name="cut anew",
-        work=Sweep(source.grid, (MapOutput(copy, scratch),)),
-        tasks=source.grid.size,
-        bytes_task=copy.bytes_box(cell) + math.prod(cell) * source.dtype.itemsize,
+        work=Sweep(cut, (MapOutput(copy, scratch),)),
+        tasks=cut.size,
+        bytes_task=2 * bytes_cell + source.bytes_read_extra,
         where=node.where,
         creates=(scratch,),
-        bytes_read=source.bytes_size,
+        bytes_read=bytes_wanted([copy])[1],
         bytes_written=scratch.bytes_size,
-        weight=math.prod(cell) * source.dtype.itemsize * SECONDS_PER_BYTE_STORED,
+        weight=bytes_cell * SECONDS_PER_BYTE_STORED,
     )
-    planner.add(step, node, step.weight * step.tasks / planner.limits.workers)
+    seconds = step.weight * step.tasks / planner.limits.workers
+    planner.add(step, node, seconds, array=_largest([copy], cut.chunk_shape))
     return scratch
+
+
+def _lengths(ends: set[int]) -> list[int]:
+    """Give the lengths between sorted ends, from zero."""
+    marks = sorted(ends)
+    return [b - a for a, b in zip([0, *marks], marks, strict=False)]
 
 
 # -- the other kinds ----------------------------------------------------------------------------
@@ -336,16 +381,16 @@ def emit_scan(planner: Planner, group: Group) -> None:
         reduced = [(node.axis,)] if node.ndim > 1 else []
         cell = choose_cut(node.shape, wanted_elements(planner, [recipe]), unit, wish, reduced)
         grid = Grid(node.shape, fit_cut(planner, cell, unit, bytes_of))
-    store = planner.place(job, grid)
+    store = planner.place(job.node, grid)
     work = ScanWork(recipe, node.name, node.axis, grid, store)
-    read = sum(s.bytes_size for s in recipe.stores())
+    read = sum(bytes_wanted([recipe]))
     seconds = node.size * 2e-9 + read * SECONDS_PER_BYTE
     tasks = work.lanes.size
     step = Step(
         name=node.label,
         work=work,
         tasks=tasks,
-        bytes_task=bytes_of(grid.chunk_shape),
+        bytes_task=bytes_of(grid.chunk_shape) + bytes_extra([recipe]),
         where=node.where,
         creates=(store,),
         bytes_read=read,
@@ -364,30 +409,26 @@ def emit_compress(planner: Planner, group: Group) -> None:
     sizes = [b - a for a, b in zip(node.offsets, node.offsets[1:], strict=False)]
     cut = Grid.from_sizes([sizes, *([n] for n in node.shape[1:])])
     wide = Grid(values.shape, (*node.bands.axes, *map(_whole, values.shape[mask.ndim :])))
-    recipes = [
-        planner.lowering(values.shape).recipe(values),
-        planner.lowering(mask.shape).recipe(mask),
-    ]
+    recipes = _pair(planner, values, mask)
     scratch = _settle_rereads(planner, group, wide, recipes[:1])
     scratch += _settle_rereads(planner, group, node.bands, recipes[1:])
     if scratch:
-        recipes = [
-            planner.lowering(values.shape).recipe(values),
-            planner.lowering(mask.shape).recipe(mask),
-        ]
-    store = planner.place(job, cut)
+        recipes = _pair(planner, values, mask)
+    store = planner.place(node, cut)
     work = CompressWork(recipes[0], recipes[1], node.bands, node.offsets, store)
     band = node.bands.chunk_shape
     box = (*band, *values.shape[len(band) :])
     held = 2 * math.prod(box) * values.dtype.itemsize + 2 * math.prod(band)
-    read = [*work.values.stores(), *work.mask.stores()]
-    bytes_read = sum(s.bytes_size for s in read)
+    bytes_read = sum(bytes_wanted(recipes))
     seconds = values.size * 2e-9 + bytes_read * SECONDS_PER_BYTE
     step = Step(
         name=node.label,
         work=work,
         tasks=node.bands.size,
-        bytes_task=held + work.values.bytes_box(box) + work.mask.bytes_box(band),
+        bytes_task=held
+        + work.values.bytes_box(box)
+        + work.mask.bytes_box(band)
+        + bytes_extra(recipes),
         where=node.where,
         creates=(store,),
         bytes_read=bytes_read,
@@ -396,6 +437,13 @@ def emit_compress(planner: Planner, group: Group) -> None:
     )
     planner.add(step, node, seconds / planner.limits.workers)
     planner.release(tuple(scratch))
+
+
+def _pair(planner: Planner, values: Expr, mask: Expr) -> list[Recipe]:
+    shared: dict[StoreLeaf, StoreLeaf] = {}
+    return [
+        planner.lowering(node.shape, interned=shared).recipe(node) for node in (values, mask)
+    ]
 
 
 def _whole(n: int) -> int:
@@ -412,13 +460,13 @@ def emit_count(planner: Planner, node: Expr, bands: Grid) -> Store:
     shape = (bands.size,)
     counts = planner.scratch(shape, np.dtype(np.int64), Grid(shape, (1,)), "counts")
     box = bands.chunk_shape
-    read = sum(s.bytes_size for s in recipe.stores())
+    read = sum(bytes_wanted([recipe]))
     seconds = 1e-9 * node.size + read * SECONDS_PER_BYTE
     step = Step(
         name="count",
         work=CountWork(recipe, bands, counts),
         tasks=bands.size,
-        bytes_task=recipe.bytes_box(box) + math.prod(box),
+        bytes_task=recipe.bytes_box(box) + math.prod(box) + bytes_extra([recipe]),
         where=node.where,
         creates=(counts,),
         bytes_read=read,
@@ -447,6 +495,9 @@ def emit_contract(planner: Planner, group: Group) -> None:
     # A few tiles at least, so that more cores than one have work.
     side = max(1, min(math.isqrt(most), max(TILE_SIDE_MIN, -(-max(node.shape[-2:], default=1) // 4))))
     inner = min(max(1, depth), max(1, most // max(side, TILE_SIDE_MIN)))
+    wishes = [preferred_cut([recipe]) or (0,) * (len(batch) + 2) for recipe in (a, b)]
+    inner = _multiple(inner, max(wishes[0][-1], wishes[1][-2]))
+    sides = {-2: _multiple(side, wishes[0][-2]), -1: _multiple(side, wishes[1][-1])}
 
     def bytes_of(cell: tuple[int, ...]) -> int:
         *lead, m, n = cell
@@ -462,25 +513,31 @@ def emit_contract(planner: Planner, group: Group) -> None:
     else:
         cell = [max(1, u) for u in unit]
         for axis in (-2, -1):
-            reach = max(cell[axis], side // cell[axis] * cell[axis])
+            reach = max(cell[axis], sides[axis] // cell[axis] * cell[axis])
             cell[axis] = max(1, min(node.shape[axis], reach))
         grid = Grid(node.shape, fit_cut(planner, tuple(cell), unit, bytes_of))
-    store = planner.place(job, grid)
-    flops = 2.0 * node.size * depth
+    store = planner.place(job.node, grid)
     passes = max(1, grid.counts[-1])
+    stored = bytes_wanted([a])[1] * grid.counts[-1] + bytes_wanted([b])[1] * grid.counts[-2]
+    seconds = 2.0 * node.size * depth / 3e10 + stored * SECONDS_PER_BYTE_STORED
     step = Step(
         name=node.label,
         work=MatmulWork(a, b, grid, inner, store),
         tasks=grid.size,
-        bytes_task=bytes_of(grid.chunk_shape),
+        bytes_task=bytes_of(grid.chunk_shape) + bytes_extra([a, b]),
         where=node.where,
         creates=(store,),
         bytes_read=left.nbytes * grid.counts[-1] + right.nbytes * grid.counts[-2],
         bytes_written=store.bytes_size,
-        weight=flops / 3e10 / max(1, grid.size),
+        weight=seconds / max(1, grid.size),
         blas=True,
     )
-    planner.add(step, node, flops / 3e10 / planner.limits.workers, passes)
+    planner.add(step, node, seconds / planner.limits.workers, passes)
+
+
+def _multiple(n: int, cut: int) -> int:
+    """Round a length down to whole chunks where it holds any."""
+    return n // cut * cut if 0 < cut <= n else n
 
 
 def emit_reshape(planner: Planner, group: Group) -> None:
@@ -490,16 +547,15 @@ def emit_reshape(planner: Planner, group: Group) -> None:
     assert isinstance(node, Reshape)
     operand = node.operands[0]
     flat = planner.contiguous(operand.shape, operand.dtype, node.label)
-    copy_sweep(planner, Job.plain(operand), flat)
-    planner.adopt(job, ReshapedStore(flat, node.shape), flat)
+    copy_sweep(planner, operand, flat)
+    planner.adopt(node, ReshapedStore(flat, node.shape), flat)
 
 
-def copy_sweep(planner: Planner, job: Job, store: Store) -> None:
+def copy_sweep(planner: Planner, node: Expr, store: Store) -> None:
     """Emit a sweep that writes one value to a store."""
-    node = job.node
     recipe = planner.lowering(node.shape).recipe(node)
     grid, bytes_of = sweep_grid(planner, node.shape, [recipe], [store], [])
-    group = Group([job])
+    group = Group([Job.plain(node)])
     scratch = _settle_rereads(planner, group, grid, [recipe])
     if scratch:
         recipe = planner.lowering(node.shape).recipe(node)

@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from chunkarr.grid import Grid
-from chunkarr.plan.recipe import Recipe
+from chunkarr.grid import Grid, region_of
+from chunkarr.kernels.recipe import Recipe, StoreLeaf
 from chunkarr.storage.store import Store
 
 REDUCED_DEPTH = 256
@@ -76,16 +76,21 @@ def choose_cut(  # noqa: PLR0913 - each is a separate fact about the step
     >>> choose_cut((1000, 1000), 4000, (1, 1), wish=(100, 10))
     (100, 40)
     """
-    step = [
-        math.lcm(u, w) if w and math.lcm(u, w) <= max(u, w) else u
-        for u, w in zip(unit, wish or (0,) * len(unit), strict=True)
-    ]
+    step = joint_unit(unit, wish)
     cell = [max(1, min(n, s)) for n, s in zip(shape, step, strict=True)]
     depth = {axis for axes in reduced for axis in axes}
     if depth and len(depth) < len(shape):
         _grow(cell, shape, step, sorted(depth, reverse=True), min(elements, _deep(cell, shape, depth)))
     _grow(cell, shape, step, range(len(shape) - 1, -1, -1), elements)
     return tuple(cell)
+
+
+def joint_unit(unit: Sequence[int], wish: Sequence[int] | None) -> tuple[int, ...]:
+    """Give the lengths that respect the unit and, where one is a multiple of the other, the wish."""
+    return tuple(
+        max(u, w) if w and (u % w == 0 or w % u == 0) else u
+        for u, w in zip(unit, wish or (0,) * len(unit), strict=True)
+    )
 
 
 def _deep(cell: Sequence[int], shape: Sequence[int], depth: set[int]) -> int:
@@ -120,7 +125,9 @@ def shrink(cell: Sequence[int], unit: Sequence[int]) -> tuple[int, ...] | None:
 
 def reads_per_chunk(grid: Grid, recipe: Recipe) -> list[tuple[int, float]]:
     """Estimate, for each stored leaf, how many times its chunks are decoded under a grid."""
-    out = []
+    out: list[tuple[int, float]] = []
+    if not grid.size:
+        return out
     for position, leaf in enumerate(recipe.leaves):
         store = getattr(leaf, "store", None)
         affine = getattr(leaf, "affine", None)
@@ -143,3 +150,40 @@ def reads_per_chunk(grid: Grid, recipe: Recipe) -> list[tuple[int, float]]:
                 ratio *= count
         out.append((position, ratio))
     return out
+
+
+def bytes_wanted(recipes: Sequence[Recipe]) -> tuple[int, int]:
+    """Give the bytes that a visit of the whole index space reads: mapped ones, and decoded ones."""
+    leaves = {
+        id(leaf): (leaf, recipe.shape) for recipe in recipes for leaf in recipe.leaves
+    }
+    mapped = stored = 0
+    for leaf, shape in leaves.values():
+        if isinstance(leaf, StoreLeaf):
+            size = _bytes_met(leaf, shape)
+            if leaf.store.addressable:
+                mapped += size
+            else:
+                stored += size
+            continue
+        for store in leaf.stores():
+            if store.addressable:
+                mapped += store.bytes_size
+            else:
+                stored += store.bytes_size
+    return mapped, stored
+
+
+def _bytes_met(leaf: StoreLeaf, shape: Sequence[int]) -> int:
+    """Bytes of the chunks that a leaf meets."""
+    if 0 in shape:
+        return 0
+    grid = leaf.store.grid
+    count = leaf.store.dtype.itemsize
+    for axis, span in enumerate(leaf.affine.bounding(region_of(shape))):
+        chunks = grid.span(axis, span.start, span.stop)
+        if leaf.store.addressable or not chunks:
+            count *= span.stop - span.start
+        else:
+            count *= grid.bounds(axis, chunks[-1])[1] - grid.bounds(axis, chunks[0])[0]
+    return count

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from chunkarr.grid import Grid
-from chunkarr.plan.recipe import Leaf, OverlayLeaf, Recipe, StoreLeaf
+from chunkarr.kernels.recipe import Leaf, OverlayLeaf, Recipe, StoreLeaf
 
 
 @dataclass(frozen=True, slots=True)

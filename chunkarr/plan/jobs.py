@@ -18,6 +18,7 @@ from chunkarr.expr.node import (
     Expr,
     Generate,
     Map,
+    Overlay,
     Reduce,
     Regrid,
     Reshape,
@@ -67,14 +68,20 @@ class Group:
 def find_jobs(order: Sequence[Expr], wanted: Iterable[Expr], kept: set[int]) -> list[Job]:
     """List the jobs among nodes that stand in topological order."""
     chosen = {id(node) for node in wanted if not isinstance(node, Source)}
+    layered: set[int] = set()
     for node in order:
+        if isinstance(node, Overlay) or (
+            not isinstance(node, PLACED) and any(id(o) in layered for o in node.operands)
+        ):
+            layered.add(id(node))
         if isinstance(node, PLACED):
             chosen.add(id(node))
         elif id(node) in kept and not isinstance(node, Source | Generate | View):
             chosen.add(id(node))
         if isinstance(node, View) and not node.affine.boxed:
+            # A diagonal of patches is no product of progressions: they are laid out first.
             below = node.operands[0]
-            if not isinstance(below, Source | Generate):
+            if id(below) in layered:
                 chosen.add(id(below))
     reach: dict[int, Reach] = {}
     jobs = []
@@ -87,6 +94,19 @@ def find_jobs(order: Sequence[Expr], wanted: Iterable[Expr], kept: set[int]) -> 
         else:
             reach[id(node)] = below
     return jobs
+
+
+def read_whole(order: Sequence[Expr], roots: Iterable[Expr]) -> set[int]:
+    """Find the nodes that computing the roots reads all of, not only a slice."""
+    whole = {id(root) for root in roots}
+    for node in reversed(order):
+        if id(node) in whole:
+            whole.update(
+                id(operand)
+                for operand in node.operands
+                if not isinstance(node, View) or node.size >= operand.size
+            )
+    return whole
 
 
 class Reach(NamedTuple):

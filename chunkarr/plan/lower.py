@@ -18,7 +18,7 @@ import numpy as np
 from chunkarr.expr.affine import Affine, Progression, Term, broadcast
 from chunkarr.expr.node import Expr, Generate, Map, Overlay, Regrid, Source, View
 from chunkarr.kernels.program import Op, Program
-from chunkarr.plan.recipe import (
+from chunkarr.kernels.recipe import (
     ConstantLeaf,
     EarlierLeaf,
     GenerateLeaf,
@@ -46,6 +46,10 @@ class Lowering:
     earlier: Mapping[int, int] = field(default_factory=dict)
     swapped: Mapping[int, Store] = field(default_factory=dict)
     """Maps the id of a store to the copy that is read instead of it."""
+    recut: Mapping[StoreLeaf, StoreLeaf] = field(default_factory=dict)
+    """Maps a leaf to the one that reads the same from a copy cut for it."""
+    interned: dict[StoreLeaf, StoreLeaf] = field(default_factory=dict)
+    """Equal leaves are one object, so that a step brings them once."""
 
     def recipe(self, root: Expr, affine: Affine | None = None) -> Recipe:
         """Give the recipe of a node seen through a map, by default as it is."""
@@ -124,7 +128,9 @@ class Lowering:
         if store is None and isinstance(node, Source):
             store = node.store
         if store is not None:
-            return StoreLeaf(self.swapped.get(id(store), store), seen)
+            leaf = StoreLeaf(self.swapped.get(id(store), store), seen)
+            leaf = self.recut.get(leaf, leaf)
+            return self.interned.setdefault(leaf, leaf)
         if isinstance(node, Generate):
             if node.kind == "full":
                 return ConstantLeaf(np.asarray(node.values[0], node.dtype))
@@ -138,7 +144,7 @@ class Lowering:
         used = {term.axis for term in seen.terms if term.axis >= 0}
         shape = tuple(n if axis in used else 1 for axis, n in enumerate(self.shape))
         local = Affine(shape, seen.terms)
-        inside = Lowering(shape, self.placed, swapped=self.swapped)
+        inside = Lowering(shape, self.placed, swapped=self.swapped, recut=self.recut)
         base = inside.recipe(node.operands[0], local) if node.based else None
         patches = []
         values = node.operands[1:] if node.based else node.operands
@@ -146,7 +152,7 @@ class Lowering:
             met = preimage(local, places)
             if met is not None:
                 spots, through = met
-                own = Lowering(through.shape, self.placed, swapped=self.swapped)
+                own = Lowering(through.shape, self.placed, swapped=self.swapped, recut=self.recut)
                 patches.append(Patch(spots, own.recipe(value, through)))
         return OverlayLeaf(base, tuple(patches), shape, node.dtype)
 

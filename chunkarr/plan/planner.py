@@ -36,7 +36,8 @@ from chunkarr.plan.emit import (
     emit_scan,
     emit_sweep,
 )
-from chunkarr.plan.jobs import Group, Job, find_jobs, group_jobs
+from chunkarr.plan.jobs import Group, find_jobs, group_jobs, read_whole
+from chunkarr.kernels.recipe import StoreLeaf
 from chunkarr.plan.lower import Lowering
 from chunkarr.plan.plan import Limits, Plan, Row, Target
 from chunkarr.plan.rewrite import rewrite
@@ -46,6 +47,7 @@ from chunkarr.storage.memory import PICKLE_BYTES_MAX, MemoryStore
 from chunkarr.storage.spill import SpillStore
 from chunkarr.storage.store import Store
 from chunkarr.tiled import cholesky, sort
+from chunkarr.tiled.builder import Builder
 
 Emitter = Callable[["Planner", Group], None]
 
@@ -57,7 +59,7 @@ EMITTERS: dict[type[Expr], Emitter] = {
 }
 """How each kind of node becomes steps; all other kinds share sweeps."""
 
-ALGORITHMS: dict[str, Emitter] = {"sort": sort.emit, "cholesky": cholesky.emit}
+ALGORITHMS: dict[str, Callable[[Builder, Expr], None]] = {"sort": sort.emit, "cholesky": cholesky.emit}
 """Tiled algorithms, by the name in their node."""
 
 
@@ -73,6 +75,7 @@ class Planner:
         self.keep = self._worth_keeping(keep)
         self.placed: dict[int, Store] = {}
         self.swapped: dict[int, Store] = {}  # id of a store -> the copy that is read instead
+        self.recut: dict[StoreLeaf, StoreLeaf] = {}  # leaf -> leaf over a copy cut for it
         self.done: dict[int, Store] = {}  # position of a target -> where it is
         self.held = 0
         self.alive: dict[int, Store] = {}  # id of a job's node -> scratch store to free
@@ -102,16 +105,15 @@ class Planner:
         """Bytes that are neither in use before the plan nor held by its own stores."""
         return self.limits.bytes_available - self.held
 
-    def refuse(self, node: Expr, needed: int, remedies: Sequence[str] = ()) -> MemoryBudgetError:
+    def refuse(self, node: Expr, needed: int, array: str | None = None) -> MemoryBudgetError:
         """Make the error for a step that cannot fit."""
         return MemoryBudgetError(
-            array=f"array of shape {node.shape} and dtype {node.dtype}",
+            array=array or f"array of shape {node.shape} and dtype {node.dtype}",
             operation=node.label,
             where=node.where,
             bytes_needed=needed + self.held,
             bytes_available=self.limits.bytes_available,
-            remedies=remedies
-            or (
+            remedies=(
                 "raise the limit: config(memory=...) or CHUNKARR_MEMORY",
                 "use smaller chunks in the stored arrays that are read or written",
             ),
@@ -152,23 +154,28 @@ class Planner:
                 return target.store
         return None
 
-    def place(self, job: Job, grid: Grid) -> Store:
-        """Choose where a job's value goes and remember it for its readers."""
-        node = job.node
+    def place(self, node: Expr, grid: Grid) -> Store:
+        """Choose where a node's value goes and remember it for its readers."""
         target = self.target_of(node)
-        if target is not None and self.suits(target, grid):
+        if target is not None and self.suits(target, grid) and not self._read_later(node, target):
             for position, wanted in enumerate(self.wanted):
                 if wanted is node and self.targets[position].store is target:
                     self.done[position] = target
             self.placed[id(node)] = target
             return target
         store = self.scratch(node.shape, node.dtype, grid, node.label)
-        self.adopt(job, store, store)
+        self.adopt(node, store, store)
         return store
 
-    def adopt(self, job: Job, store: Store, scratch: Store) -> None:
-        """Let readers of a job find its value in `store`, whose bytes `scratch` holds."""
-        node = job.node
+    def _read_later(self, node: Expr, target: Store) -> bool:
+        """Whether a node's value is needed again, from a target that can only be written."""
+        if target.in_memory:
+            return False
+        takers = sum(wanted is node for wanted in self.wanted)
+        return takers > 1 or self.last.get(id(node), -1) > self.number
+
+    def adopt(self, node: Expr, store: Store, scratch: Store) -> None:
+        """Let readers of a node find its value in `store`, whose bytes `scratch` holds."""
         self.placed[id(node)] = store
         keep = self.keep.get(id(node))
         if any(wanted is node for wanted in self.wanted):
@@ -177,10 +184,6 @@ class Planner:
             self.plan.kept.append((keep, store))
         else:
             self.alive[id(node)] = scratch
-
-    def replace_store(self, store: Store, copy: Store) -> None:
-        """Let later recipes read a copy of a store that is cut as they need it."""
-        self.swapped[id(store)] = copy
 
     def suits(self, store: Store, grid: Grid) -> bool:
         """Whether cells of `grid` may be written to a store as they come."""
@@ -203,7 +206,7 @@ class Planner:
 
     def _build(self, stored: Sequence[Expr], finish: Callable[[], None]) -> Plan:
         order = walk(self.wanted)
-        kept = {id(node) for node in order if id(node) in self.keep}
+        kept = read_whole(order, self.wanted) & self.keep.keys()
         shared = [] if self.limits.shares_memory else self._share_memory(order)
         jobs = find_jobs(order, stored, kept)
         groups = group_jobs(jobs)
@@ -239,7 +242,7 @@ class Planner:
     def _emit(self, group: Group) -> None:
         node = group.jobs[0].node
         if isinstance(node, Algorithm):
-            ALGORITHMS[node.name](self, group)
+            ALGORITHMS[node.name](self, node)
         else:
             EMITTERS.get(type(node), emit_sweep)(self, group)
 
@@ -249,15 +252,15 @@ class Planner:
         stores = tuple(self.alive.pop(key) for key in gone)
         self.release(stores)
 
-    def release(self, stores: tuple[Store, ...]) -> None:
+    def release(self, stores: Sequence[Store]) -> None:
         """Let the last step so far free scratch stores."""
         if not self.plan.steps or not stores:
             return
         step = self.plan.steps[-1]
-        self.plan.steps[-1] = replace(step, releases=step.releases + stores)
+        self.plan.steps[-1] = replace(step, releases=(*step.releases, *stores))
         self.held -= sum(store.bytes_size for store in stores if store.in_memory)
         gone = set(map(id, stores))
-        self.swapped = {k: v for k, v in self.swapped.items() if id(v) not in gone}
+        self.recut = {k: v for k, v in self.recut.items() if id(v.store) not in gone}
 
     def _results(self) -> None:
         for position, (node, target) in enumerate(zip(self.wanted, self.targets, strict=True)):
@@ -265,23 +268,31 @@ class Planner:
             if store is None:
                 store = node.store if isinstance(node, Source) else self.placed[id(node)]
                 if target.store is not None and store is not target.store:
-                    copy_sweep(self, Job.plain(node), target.store)
+                    copy_sweep(self, node, target.store)
                     store = target.store
             self.plan.results.append(store)
 
     # -- emission ---------------------------------------------------------------------------
 
-    def lowering(self, shape: tuple[int, ...], earlier: dict[int, int] | None = None) -> Lowering:
+    def lowering(
+        self,
+        shape: tuple[int, ...],
+        earlier: dict[int, int] | None = None,
+        interned: dict[StoreLeaf, StoreLeaf] | None = None,
+    ) -> Lowering:
         """Give the lowering over an index space, with what is placed so far."""
-        return Lowering(shape, self.placed, earlier or {}, self.swapped)
+        shared = {} if interned is None else interned
+        return Lowering(shape, self.placed, earlier or {}, self.swapped, self.recut, shared)
 
-    def add(self, step: Step, node: Expr, seconds: float, passes: int = 1) -> None:
-        """Append a step after checking that it fits."""
+    def add(
+        self, step: Step, node: Expr, seconds: float, passes: int = 1, array: str | None = None
+    ) -> None:
+        """Append a step after checking that it fits; `array` names what makes it large."""
         extra = sum(store.bytes_write_extra for store in step.creates)
         step = replace(step, bytes_task=step.bytes_task + extra)
         needed = step.bytes_task + step.bytes_fixed
         if needed > self.bytes_free:
-            raise self.refuse(node, needed)
+            raise self.refuse(node, needed, array)
         workers = max(1, min(self.limits.workers, step.tasks))
         running = min(workers, max(1, (self.bytes_free - step.bytes_fixed) // max(1, step.bytes_task)))
         peak = self.held + step.bytes_fixed + running * step.bytes_task

@@ -230,7 +230,7 @@ def _settled(node: Expr) -> Expr:
 def rewrite(roots: Sequence[Expr]) -> dict[int, Expr]:
     """Rewrite all nodes below the roots; gives the new node for the id of each old one."""
     old = walk(list(roots))
-    users: dict[int, int] = {}
+    users: dict[int, int] = dict.fromkeys(map(id, roots), 1)
     for node in old:
         for operand in node.operands:
             users[id(operand)] = users.get(id(operand), 0) + 1

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from chunkarr.grid import Cell, Grid, Region, region_of, region_shape
 from chunkarr.kernels.evaluate import State, reduce_region, reducer_of, tree_merge
-from chunkarr.plan.recipe import Recipe
+from chunkarr.kernels.recipe import Recipe
 from chunkarr.scheduler.steps import Context
 from chunkarr.storage.chunkcache import chunk_cache
 from chunkarr.storage.store import Store
@@ -31,11 +31,13 @@ class MapOutput:
     recipe: Recipe
     store: Store
 
-    def run(self, region: Region, earlier: list[NDArray]) -> NDArray:
+    def run(
+        self, region: Region, earlier: list[NDArray], loaded: dict[int, NDArray]
+    ) -> NDArray:
         """Make one box, write it, and give it back for later outputs of the step."""
         if self.store.in_memory:
-            return self.recipe.evaluate(region, self.store.read(region), earlier)
-        value = self.recipe.evaluate(region, None, earlier)
+            return self.recipe.evaluate(region, self.store.read(region), earlier, loaded)
+        value = self.recipe.evaluate(region, None, earlier, loaded)
         self.store.write(region, value)
         return value
 
@@ -52,12 +54,14 @@ class ReduceOutput:
     axes: tuple[int, ...]
     stores: tuple[Store, ...]
 
-    def run(self, region: Region, earlier: list[NDArray], row: int) -> None:
+    def run(
+        self, region: Region, earlier: list[NDArray], loaded: dict[int, NDArray], row: int
+    ) -> None:
         """Reduce one box into its row."""
         state = reduce_region(
             self.recipe.program,
             reducer_of(self.reducer),
-            self.recipe.load(region, earlier),
+            self.recipe.load(region, earlier, loaded),
             region_shape(region),
             self.axes,
             origin=tuple(s.start for s in region),
@@ -98,14 +102,15 @@ class Sweep:
         region = self.grid.region(cell)
         counts = self.grid.counts
         earlier: list[NDArray] = []
+        loaded: dict[int, NDArray] = {}
         for output in self.outputs:
             if isinstance(output, MapOutput):
-                earlier.append(output.run(region, earlier))
+                earlier.append(output.run(region, earlier, loaded))
             else:
                 row = 0
                 for axis in output.axes:
                     row = row * counts[axis] + cell[axis]
-                output.run(region, earlier, row)
+                output.run(region, earlier, loaded, row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +220,10 @@ class CompressWork:
             return
         band = self.bands.region(task)
         rest = region_of(self.values.shape[len(band) :])
-        chosen = self.values.evaluate((*band, *rest))[self.mask.evaluate(band)]
+        # Where values and mask have the same axes, what both read is brought once.
+        loaded: dict[int, NDArray] | None = None if rest else {}
+        mask = self.mask.evaluate(band, None, (), loaded)
+        chosen = self.values.evaluate((*band, *rest), None, (), loaded)[mask]
         self.store.write((slice(start, stop), *rest), chosen)
 
 

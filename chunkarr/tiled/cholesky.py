@@ -16,20 +16,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from chunkarr.expr.node import Algorithm
+from chunkarr.expr.node import Algorithm, Expr
 from chunkarr.grid import Grid, region_shape
-from chunkarr.plan.recipe import Recipe
+from chunkarr.kernels.recipe import Recipe
 from chunkarr.scheduler.steps import Accesses, Context, Step
 from chunkarr.storage.store import Store
-
-if TYPE_CHECKING:
-    from chunkarr.plan.jobs import Group
-    from chunkarr.plan.planner import Planner
+from chunkarr.tiled.builder import Builder
 
 NDArray = npt.NDArray[Any]
 TILE_SIDE = 512
@@ -83,10 +80,8 @@ class CholeskyWork:
         return self.store.read(self.grid.region((i, j)))
 
 
-def emit(planner: Planner, group: Group) -> None:
+def emit(planner: Builder, node: Expr) -> None:
     """Emit the factorisation of a square matrix as one step of ordered tasks."""
-    (job,) = group.jobs
-    node = job.node
     assert isinstance(node, Algorithm)
     n = node.shape[0]
     size = node.dtype.itemsize
@@ -96,7 +91,7 @@ def emit(planner: Planner, group: Group) -> None:
     grid = Grid(node.shape, (side, side))
     # Finished tiles are read again, so a target that only takes whole chunks gets a copy later.
     store = planner.scratch(node.shape, node.dtype, grid, node.label)
-    planner.adopt(job, store, store)
+    planner.adopt(node, store, store)
     flops = n**3 / 3
     planner.add(
         Step(

@@ -14,20 +14,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from chunkarr.expr.node import Algorithm
+from chunkarr.expr.node import Algorithm, Expr
 from chunkarr.grid import Grid
-from chunkarr.plan.recipe import Recipe
+from chunkarr.kernels.recipe import Recipe
 from chunkarr.scheduler.steps import Context, Step
 from chunkarr.storage.store import Store
-
-if TYPE_CHECKING:
-    from chunkarr.plan.jobs import Group
-    from chunkarr.plan.planner import Planner
+from chunkarr.tiled.builder import Builder
 
 NDArray = npt.NDArray[Any]
 SECONDS_PER_ELEMENT = 60e-9
@@ -135,17 +132,15 @@ class MergeRuns:
         self.store.write(region, merged)
 
 
-def emit(planner: Planner, group: Group) -> None:
+def emit(planner: Builder, node: Expr) -> None:
     """Emit the steps of a sort."""
-    (job,) = group.jobs
-    node = job.node
     assert isinstance(node, Algorithm)
     axis = dict(node.options)["axis"]
     recipe = planner.lowering(node.shape).recipe(node.operands[0])
     size = node.dtype.itemsize
     most = max(1, min(planner.limits.bytes_share, 16 * planner.limits.chunk_bytes) // (4 * size))
     if node.ndim > 1 or node.size <= most:
-        _emit_lanes(planner, group, recipe, axis, most)
+        _emit_lanes(planner, node, recipe, axis, most)
         return
     run = Grid(node.shape, (max(most, math.isqrt(node.size)),))
     runs = planner.scratch(node.shape, node.dtype, run, "sorted runs")
@@ -186,7 +181,7 @@ def emit(planner: Planner, group: Group) -> None:
         node,
         rows * run.counts[0] * 2e-4,
     )
-    store = planner.place(job, chunks)
+    store = planner.place(node, chunks)
     planner.add(
         Step(
             name="merge runs",
@@ -206,10 +201,8 @@ def emit(planner: Planner, group: Group) -> None:
     planner.release((runs, places))
 
 
-def _emit_lanes(planner: Planner, group: Group, recipe: Recipe, axis: int, most: int) -> None:
+def _emit_lanes(planner: Builder, node: Expr, recipe: Recipe, axis: int, most: int) -> None:
     """Sort lanes that fit a task, as many at once as fit."""
-    (job,) = group.jobs
-    node = job.node
     target = planner.target_of(node)
     unit = target.write_grid if target is not None else None
     cell = [1] * node.ndim if unit is None else list(unit.chunk_shape)
@@ -220,7 +213,7 @@ def _emit_lanes(planner: Planner, group: Group, recipe: Recipe, axis: int, most:
             room = max(cell[other], most // rest // cell[other] * cell[other])
             cell[other] = max(1, min(node.shape[other], room))
     grid = Grid(node.shape, tuple(cell))
-    store = planner.place(job, grid)
+    store = planner.place(node, grid)
     elements = math.prod(cell)
     planner.add(
         Step(

@@ -203,3 +203,12 @@ def close(a: NDArray, b: NDArray) -> bool:
     with np.errstate(all="ignore"):
         scale = float(np.max(np.abs(np.where(np.isfinite(a), a, 0)), initial=1.0))
         return bool(np.allclose(a, b, rtol=32 * eps, atol=8 * eps * scale, equal_nan=True))
+
+
+def times() -> dict[str, NDArray]:
+    """Make dates s and durations d, some of them NaT."""
+    days = np.random.default_rng(3).integers(0, 20, 13)
+    s = np.datetime64("2020-01-01") + days * np.timedelta64(36, "h")
+    d = (days - 9).astype("m8[s]")
+    s[4] = d[6] = "NaT"
+    return {"s": s, "d": d}

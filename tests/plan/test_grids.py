@@ -20,7 +20,7 @@ from chunkarr.plan.grids import (
     shrink,
     write_unit,
 )
-from chunkarr.plan.recipe import Recipe, StoreLeaf
+from chunkarr.kernels.recipe import Recipe, StoreLeaf
 from chunkarr.plan.works import Sweep
 from chunkarr.storage.memory import MemoryStore
 from chunkarr.storage.store import Store

@@ -16,7 +16,7 @@ from chunkarr.expr.affine import Affine, Progression, Term
 from chunkarr.expr.build import from_ndarray
 from chunkarr.expr.node import View
 from chunkarr.plan.lower import Lowering, _solve, preimage, store_leaves
-from chunkarr.plan.recipe import ConstantLeaf, EarlierLeaf, OverlayLeaf, StoreLeaf
+from chunkarr.kernels.recipe import ConstantLeaf, EarlierLeaf, OverlayLeaf, StoreLeaf
 from tests.plan.support import CountingStore
 
 NDArray = npt.NDArray[Any]

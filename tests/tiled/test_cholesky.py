@@ -11,7 +11,7 @@ import pytest
 
 import chunkarr as xp
 from chunkarr.grid import Grid
-from chunkarr.plan.recipe import Recipe
+from chunkarr.kernels.recipe import Recipe
 from chunkarr.scheduler.steps import OrderedWork
 from chunkarr.tiled.cholesky import CholeskyWork
 

@@ -100,9 +100,7 @@ def test_views_of_one_matrix() -> None:
     a = made((40, 40), "f8")
     x = xp.from_array(a)
     with xp.config(chunk_bytes=1000):
-        got = (x[::-1, 1:] @ x.T[3:, ::2][:39] @ x[:19, :1]).compute() if False else (
-            x[::-1, 1:] @ x.T[1:, ::2]
-        ).compute()
+        got = (x[::-1, 1:] @ x.T[1:, ::2]).compute()
     np.testing.assert_array_equal(got, a[::-1, 1:] @ a.T[1:, ::2])
 
 

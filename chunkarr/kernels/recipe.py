@@ -68,7 +68,7 @@ class StoreLeaf:
         for (axis, _, stride), n in zip(self.affine.terms, self.store.shape, strict=True):
             if axis >= 0:
                 count *= min(n, max(abs(stride) * (shape[axis] - 1) + 1, 1))
-        return count * self.store.dtype.itemsize + self.store.bytes_read_extra
+        return count * self.store.dtype.itemsize
 
     def stores(self) -> Iterator[Store]:  # noqa: D102
         yield self.store
@@ -180,15 +180,32 @@ class Recipe:
         """Whether the result is a leaf as it is."""
         return not self.program.ops
 
-    def load(self, region: Region, earlier: Sequence[NDArray] = ()) -> list[NDArray]:
-        """Bring all leaves for a box."""
-        return [leaf.load(region, earlier) for leaf in self.leaves]
+    def load(
+        self,
+        region: Region,
+        earlier: Sequence[NDArray] = (),
+        loaded: dict[int, NDArray] | None = None,
+    ) -> list[NDArray]:
+        """Bring all leaves for a box; `loaded` holds those that were brought before, by id."""
+        if loaded is None:
+            return [leaf.load(region, earlier) for leaf in self.leaves]
+        out = []
+        for leaf in self.leaves:
+            array = loaded.get(id(leaf))
+            if array is None:
+                array = loaded[id(leaf)] = leaf.load(region, earlier)
+            out.append(array)
+        return out
 
     def evaluate(
-        self, region: Region, out: NDArray | None = None, earlier: Sequence[NDArray] = ()
+        self,
+        region: Region,
+        out: NDArray | None = None,
+        earlier: Sequence[NDArray] = (),
+        loaded: dict[int, NDArray] | None = None,
     ) -> NDArray:
         """Give the result for a box, written to `out` where given; otherwise perhaps a view."""
-        arrays = self.load(region, earlier)
+        arrays = self.load(region, earlier, loaded)
         shape = region_shape(region)
         if self.trivial:
             value = arrays[self.program.results[0]]
@@ -202,12 +219,13 @@ class Recipe:
             map_into(self.program, arrays, [out])
         return out
 
+    def bytes_pieces(self, shape: Sequence[int]) -> int:
+        """Most bytes of scratch that the program itself needs for a box."""
+        return min(PIECE_BYTES, 16 * math.prod(shape)) * len(self.program.ops)
+
     def bytes_box(self, shape: Sequence[int]) -> int:
-        """Most bytes that evaluating a box holds, its own result not counted."""
-        pieces = 0 if self.trivial else min(PIECE_BYTES, 16 * math.prod(shape)) * len(
-            self.program.ops
-        )
-        return sum(leaf.bytes_box(shape) for leaf in self.leaves) + pieces
+        """Most bytes that evaluating a box holds: leaves and scratch, without its own result."""
+        return sum(leaf.bytes_box(shape) for leaf in self.leaves) + self.bytes_pieces(shape)
 
     def stores(self) -> Iterator[Store]:
         """Give the stores that are read."""
@@ -292,3 +310,16 @@ class OverlayLeaf:
             yield from patch.recipe.stores()
 
 
+
+
+def bytes_loaded(recipes: Sequence[Recipe], shape: Sequence[int]) -> int:
+    """Most bytes that a box's leaves and scratch hold when recipes run one after the other."""
+    leaves = {id(leaf): leaf for recipe in recipes for leaf in recipe.leaves}
+    pieces = max((recipe.bytes_pieces(shape) for recipe in recipes), default=0)
+    return sum(leaf.bytes_box(shape) for leaf in leaves.values()) + pieces
+
+
+def bytes_extra(recipes: Sequence[Recipe]) -> int:
+    """Most bytes that decoding holds beside the results: what no smaller box would lower."""
+    stores = {id(store): store for recipe in recipes for store in recipe.stores()}
+    return sum(store.bytes_read_extra for store in stores.values())
