@@ -36,6 +36,7 @@ NDArray = npt.NDArray[Any]
 live: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 """Maps the id of a node to the Array that names it."""
 
+
 class _Last(threading.local):
     """What the last run of this thread was, for `explain(analyze=True)` and the command line."""
 
@@ -237,4 +238,3 @@ def square_cut(shape: tuple[int, ...], elements: int) -> tuple[int, ...]:
             break
         cell[axis] = -(-cell[axis] // 2)
     return tuple(cell)
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -28,7 +28,7 @@ def _from_store(store: Store) -> Array:
     return wrap(Source(shape=store.shape, dtype=store.dtype, store=store))
 
 
-def open(path: str | os.PathLike[str], mode: str = "r") -> Array:  # noqa: A001 - the natural name
+def open(path: str | os.PathLike[str], mode: str = "r") -> Array:
     """Open the array in a file or directory, recognising its format; reads no data.
 
     Reads `.npy`, `.npz` with one member, and Zarr arrays of versions 2 and 3. Raises
@@ -77,7 +77,7 @@ class NpzFile(Mapping[str, Array]):
     def close(self) -> None:
         """Do nothing: members hold no file open."""
 
-    def __enter__(self) -> NpzFile:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -105,7 +105,7 @@ def _open_binary(path: str | os.PathLike[str]) -> Any:
     return os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC), "rb")
 
 
-def memmap(  # noqa: PLR0913 - NumPy's arguments
+def memmap(
     filename: str | os.PathLike[str],
     dtype: Any = np.uint8,
     mode: str = "r+",
@@ -138,9 +138,7 @@ def to_zarr(
     Without `chunks` the array's own cut is used. Raises MemoryBudgetError if a chunk does not fit.
     """
     grid = self.grid if chunks is None else grid_for(chunks, self.shape, self.dtype)
-    target = new_zarr(
-        path, self.shape, self.dtype, _even(grid), shards=shards, **options
-    )
+    target = new_zarr(path, self.shape, self.dtype, _even(grid), shards=shards, **options)
     engine.write(self.to_expr(), target)
     return open(path)
 
@@ -181,11 +179,12 @@ def _axis_cut(given: Any, n: int, axis: int) -> int | tuple[int, ...]:
         if sum(parts) != n or any(m < 0 for m in parts):
             message = f"chunks {parts} do not add up to {n} on axis {axis}"
             raise ValueError(message)
-        cut = Grid.from_sizes([parts]).axes[0]
-        return cut
+        return Grid.from_sizes([parts]).axes[0]
     if isinstance(given, int | np.integer) and given > 0:
         return min(int(given), max(1, n))
-    message = f"chunk size {given!r} on axis {axis}: give a positive integer, -1, or a list of sizes"
+    message = (
+        f"chunk size {given!r} on axis {axis}: give a positive integer, -1, or a list of sizes"
+    )
     raise ValueError(message)
 
 
@@ -200,6 +199,4 @@ def explain(arrays: Sequence[Array], *, analyze: bool = False) -> str:
         )
     engine.execute(targets)
     rows, trace = engine.last.rows, engine.last.trace
-    return explain_table(
-        rows, bytes_limit=limits.bytes_limit, records=trace.steps if trace else ()
-    )
+    return explain_table(rows, bytes_limit=limits.bytes_limit, records=trace.steps if trace else ())

@@ -24,7 +24,6 @@ from chunkarr.expr.build import (
     broadcast_shapes,
     cast_lazily,
     elementwise,
-    normalize_axes,
     view,
     where as where_,
 )
@@ -32,7 +31,7 @@ from chunkarr.expr.node import Expr
 from chunkarr.functions import products
 from chunkarr.functions.elementwise import UFUNCS, power
 from chunkarr.functions.views import squeeze
-from chunkarr.functions.reductions import accumulate, extremum, fold
+from chunkarr.functions.reductions import accumulate, extremum, fold, reduced_axes
 from chunkarr.kernels.reducers import ASSOCIATIVE
 from chunkarr.settings import settings
 from chunkarr.views import Selection
@@ -187,7 +186,7 @@ class UFunc:
             expr = whole.to_expr()
             kind = np.dtype(dtype) if dtype is not None else self._reduce_dtype(expr)
             mask = where.to_expr() if isinstance(where, Array) else where
-            axes = normalize_axes(axis, expr.ndim)
+            axes = reduced_axes(axis, expr.ndim)
             reducer = REDUCE_NAMES.get(name, name)
             if self._numpy.identity is None:
                 from_cast = expr if kind == expr.dtype else elementwise("positive", expr, dtype=kind)[0]

@@ -51,6 +51,13 @@ def _sum_dtype(a: Expr, dtype: object) -> Dtype:
     return np.add.reduce(np.empty((0,), a.dtype)).dtype
 
 
+def reduced_axes(axis: object, ndim: int) -> tuple[int, ...]:
+    """Give sorted axes; NumPy lets a value without axes be reduced over its axis 0 or -1."""
+    if not ndim and type(axis) is int and axis in (0, -1):
+        return ()
+    return normalize_axes(axis, ndim)
+
+
 def fold(  # noqa: PLR0913 - NumPy's arguments
     name: str,
     a: Expr,
@@ -62,7 +69,7 @@ def fold(  # noqa: PLR0913 - NumPy's arguments
     ufunc: str,
 ) -> Expr:
     """Reduce with a ufunc that has an identity."""
-    axes = normalize_axes(axis, a.ndim)
+    axes = reduced_axes(axis, a.ndim)
     identity = getattr(np, ufunc).identity
     if ufunc == "bitwise_and":
         identity = np.array(-1).astype(dtype)
@@ -132,7 +139,7 @@ def _truth(  # noqa: PLR0913
     where: object,
     identity: bool,  # noqa: FBT001
 ) -> Expr:
-    axes = normalize_axes(axis, a.ndim)
+    axes = reduced_axes(axis, a.ndim)
     values = _masked(cast_lazily(a, np.dtype(bool)), where, identity)
     shape = tuple(n for i, n in enumerate(a.shape) if i not in axes)
     empty = 0 in [a.shape[i] for i in axes]
@@ -177,7 +184,7 @@ def extremum(  # noqa: PLR0913
     where: object,
 ) -> Expr:
     """Reduce with a ufunc that has no identity."""
-    axes = normalize_axes(axis, a.ndim)
+    axes = reduced_axes(axis, a.ndim)
     if where is not None and where is not True and initial is None:
         message = (
             f"reduction operation '{ufunc}' does not have an identity, so to use a where mask one "
@@ -223,7 +230,7 @@ def mean(
     where: object = None,
 ) -> Expr:
     """Give the arithmetic mean over axes."""
-    axes = normalize_axes(axis, a.ndim)
+    axes = reduced_axes(axis, a.ndim)
     wanted, inner = _mean_dtypes(a, dtype)
     total = fold("sum", a, axes, inner, False, None, where, "add")  # noqa: FBT003
     out = _divide(total, _count(a, axes, where))
@@ -267,7 +274,7 @@ def var(  # noqa: PLR0913 - NumPy's arguments
             message = "ddof and correction can't be provided simultaneously."
             raise ValueError(message)
         ddof = correction
-    axes = normalize_axes(axis, a.ndim)
+    axes = reduced_axes(axis, a.ndim)
     wanted, inner = _mean_dtypes(a, dtype)
     values = cast_lazily(a, inner)
     real = np.dtype(inner.char.lower()) if inner.kind == "c" else inner
@@ -313,7 +320,7 @@ def argmax(a: Expr, axis: Axis = None, *, keepdims: bool = False) -> Expr:
 
 
 def _arg(name: str, a: Expr, axis: Axis, keepdims: bool) -> Expr:  # noqa: FBT001
-    axes = tuple(range(a.ndim)) if axis is None else (normalize_axis(axis, a.ndim),)
+    axes = tuple(range(a.ndim)) if axis is None else reduced_axes(axis, a.ndim)
     if 0 in [a.shape[i] for i in axes]:
         message = f"attempt to get {name} of an empty sequence"
         raise ValueError(message)
@@ -337,6 +344,8 @@ def _scan(ufunc: str, a: Expr, axis: Axis, dtype: object) -> Expr:
     if axis is None:
         a, axis = flatten(a), 0
     kind = _sum_dtype(a, dtype)
+    if not a.ndim and axis in (0, -1):
+        a = flatten(a)
     number = normalize_axis(axis, a.ndim)
     values = cast_lazily(a, kind)
     if a.size == 0:

@@ -57,7 +57,7 @@ class StoreLeaf:
     def dtype(self) -> Dtype:  # noqa: D102
         return self.store.dtype
 
-    def load(self, region: Region, earlier: Sequence[NDArray]) -> NDArray:  # noqa: ARG002, D102
+    def load(self, region: Region, earlier: Sequence[NDArray]) -> NDArray:  # noqa: D102
         box = self.affine.bounding(region)
         return self.affine.localized(region, box).apply(self.store.read(box))
 
@@ -84,10 +84,10 @@ class ConstantLeaf:
     def dtype(self) -> Dtype:  # noqa: D102
         return self.value.dtype
 
-    def load(self, region: Region, earlier: Sequence[NDArray]) -> NDArray:  # noqa: ARG002, D102
+    def load(self, region: Region, earlier: Sequence[NDArray]) -> NDArray:  # noqa: D102
         return self.value
 
-    def bytes_box(self, shape: Sequence[int]) -> int:  # noqa: ARG002, D102
+    def bytes_box(self, shape: Sequence[int]) -> int:  # noqa: D102
         return 0
 
     def stores(self) -> Iterator[Store]:  # noqa: D102
@@ -116,7 +116,7 @@ class GenerateLeaf:
         place[term.axis] = index.size
         return index.reshape(place)
 
-    def load(self, region: Region, earlier: Sequence[NDArray]) -> NDArray:  # noqa: ARG002, D102
+    def load(self, region: Region, earlier: Sequence[NDArray]) -> NDArray:  # noqa: D102
         if self.kind == "ramp":
             start, step, *last = self.values
             index = self._index(0, region)
@@ -133,8 +133,8 @@ class GenerateLeaf:
             return ramp
         if self.kind == "index":
             return self._index(self.values[0], region).astype(self.dtype)
-        diagonal = self._index(1, region) - self._index(0, region) == self.values[0]
-        return diagonal.astype(self.dtype)
+        distance = self._index(1, region) - self._index(0, region)
+        return np.asarray(distance == self.values[0]).astype(self.dtype)
 
     def bytes_box(self, shape: Sequence[int]) -> int:  # noqa: D102
         used = {term.axis for term in self.affine.terms if term.axis >= 0}
@@ -152,10 +152,10 @@ class EarlierLeaf:
     position: int
     dtype: Dtype
 
-    def load(self, region: Region, earlier: Sequence[NDArray]) -> NDArray:  # noqa: ARG002, D102
+    def load(self, region: Region, earlier: Sequence[NDArray]) -> NDArray:  # noqa: D102
         return earlier[self.position]
 
-    def bytes_box(self, shape: Sequence[int]) -> int:  # noqa: ARG002, D102
+    def bytes_box(self, shape: Sequence[int]) -> int:  # noqa: D102
         return 0
 
     def stores(self) -> Iterator[Store]:  # noqa: D102
@@ -272,7 +272,7 @@ class OverlayLeaf:
             slice(0, 1) if n == 1 else span for n, span in zip(self.shape, region, strict=True)
         )
 
-    def load(self, region: Region, earlier: Sequence[NDArray]) -> NDArray:  # noqa: ARG002, D102
+    def load(self, region: Region, earlier: Sequence[NDArray]) -> NDArray:  # noqa: D102
         local = self._local(region)
         shape = region_shape(local)
         met = [(patch, where) for patch in self.patches if (where := patch.meet(local))]
@@ -284,10 +284,7 @@ class OverlayLeaf:
                 met = met[position + 1 :]
                 break
         else:
-            if self.base is None:
-                out = np.empty(shape, self.dtype)
-            else:
-                out = self.base.evaluate(local)
+            out = np.empty(shape, self.dtype) if self.base is None else self.base.evaluate(local)
         if met and not (out.flags.owndata and out.flags.writeable):
             out = out.copy()
         for patch, (own, target) in met:
@@ -297,9 +294,12 @@ class OverlayLeaf:
     def bytes_box(self, shape: Sequence[int]) -> int:  # noqa: D102
         local = tuple(1 if n == 1 else m for n, m in zip(self.shape, shape, strict=True))
         own = math.prod(local) * self.dtype.itemsize
-        parts = [patch.recipe.bytes_box(
-            tuple(min(n, place.count) for n, place in zip(local, patch.places, strict=True))
-        ) for patch in self.patches]
+        parts = [
+            patch.recipe.bytes_box(
+                tuple(min(n, place.count) for n, place in zip(local, patch.places, strict=True))
+            )
+            for patch in self.patches
+        ]
         base = self.base.bytes_box(local) if self.base else 0
         return own + max([base, *parts])
 
@@ -308,8 +308,6 @@ class OverlayLeaf:
             yield from self.base.stores()
         for patch in self.patches:
             yield from patch.recipe.stores()
-
-
 
 
 def bytes_loaded(recipes: Sequence[Recipe], shape: Sequence[int]) -> int:

@@ -17,6 +17,7 @@ from chunkarr.expr.affine import Affine, Term
 from chunkarr.expr.node import Compress, Contract, Expr, Reduce, Reshape, Scan
 from chunkarr.grid import Grid, region_of, region_shape
 from chunkarr.kernels.program import Program
+from chunkarr.kernels.recipe import Recipe, StoreLeaf, bytes_extra, bytes_loaded
 from chunkarr.kernels.reducers import reducer_of
 from chunkarr.plan.grids import (
     bytes_wanted,
@@ -29,7 +30,6 @@ from chunkarr.plan.grids import (
 )
 from chunkarr.plan.halo import find_reach, visiting_order
 from chunkarr.plan.jobs import Group, Job
-from chunkarr.kernels.recipe import Recipe, StoreLeaf, bytes_extra, bytes_loaded
 from chunkarr.plan.works import (
     Combine,
     CompressWork,
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from chunkarr.plan.planner import Planner
 
 READS_MAX = 3.0
-"""A source is cut anew first if its chunks were decoded more often: that reads, writes and reads."""
+"""A source whose chunks would be decoded more often is cut anew: read, written and read."""
 
 TILE_SIDE_MIN = 256
 """Below this side a product's tiles no longer reach the rate of BLAS."""
@@ -167,9 +167,8 @@ def _recipes(
     for job in maps:
         out.append(planner.lowering(shape, dict(earlier), shared).recipe(job.node))
         earlier[id(job.node)] = len(earlier)
-    for job in folds:
-        out.append(planner.lowering(shape, earlier, shared).recipe(job.node.operands[0]))
-    return out
+    fold_lowering = planner.lowering(shape, earlier, shared)
+    return out + [fold_lowering.recipe(job.node.operands[0]) for job in folds]
 
 
 def _reduce_output(planner: Planner, job: Job, recipe: Recipe, grid: Grid) -> ReduceOutput:
@@ -197,9 +196,7 @@ def _combine(planner: Planner, job: Job, output: ReduceOutput, grid: Grid) -> No
         cut = unit
     else:
         elements = max(1, planner.limits.chunk_bytes // max(1, rows * width))
-        kept = tuple(
-            n for axis, n in enumerate(grid.chunk_shape) if axis not in node.axes
-        )
+        kept = tuple(n for axis, n in enumerate(grid.chunk_shape) if axis not in node.axes)
         cut = Grid(node.shape, choose_cut(node.shape, elements, unit, kept))
     store = planner.place(node, cut)
     size = math.prod(cut.chunk_shape)
@@ -306,7 +303,7 @@ def _settle_rereads(
 
 
 def _cut_anew(planner: Planner, node: Expr, leaf: StoreLeaf, grid: Grid) -> Store:
-    """Copy what a leaf sees of a source, in tiles that its chunks and the reader's cells respect."""
+    """Copy what a leaf sees of a source, in tiles that respect its chunks and the reader's cells."""
     source = leaf.store
     box = leaf.affine.bounding(region_of(grid.shape))
     chunks, tiles = [], []
@@ -441,9 +438,7 @@ def emit_compress(planner: Planner, group: Group) -> None:
 
 def _pair(planner: Planner, values: Expr, mask: Expr) -> list[Recipe]:
     shared: dict[StoreLeaf, StoreLeaf] = {}
-    return [
-        planner.lowering(node.shape, interned=shared).recipe(node) for node in (values, mask)
-    ]
+    return [planner.lowering(node.shape, interned=shared).recipe(node) for node in (values, mask)]
 
 
 def _whole(n: int) -> int:
@@ -493,7 +488,9 @@ def emit_contract(planner: Planner, group: Group) -> None:
     size = node.dtype.itemsize
     most = max(1, min(planner.limits.bytes_share, 16 * planner.limits.chunk_bytes) // (5 * size))
     # A few tiles at least, so that more cores than one have work.
-    side = max(1, min(math.isqrt(most), max(TILE_SIDE_MIN, -(-max(node.shape[-2:], default=1) // 4))))
+    side = max(
+        1, min(math.isqrt(most), max(TILE_SIDE_MIN, -(-max(node.shape[-2:], default=1) // 4)))
+    )
     inner = min(max(1, depth), max(1, most // max(side, TILE_SIDE_MIN)))
     wishes = [preferred_cut([recipe]) or (0,) * (len(batch) + 2) for recipe in (a, b)]
     inner = _multiple(inner, max(wishes[0][-1], wishes[1][-2]))

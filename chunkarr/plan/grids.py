@@ -17,18 +17,19 @@ from chunkarr.kernels.recipe import Recipe, StoreLeaf
 from chunkarr.storage.store import Store
 
 REDUCED_DEPTH = 256
-"""Cells reach this far along reduced axes, so that partial results are a small part of the input."""
+"""Cells reach this far along reduced axes: partial results stay a small part of the input."""
 
 
-def projected_cut(store: Store, recipe_shape: Sequence[int], terms: Iterable[tuple[int, int, int]]
-                  ) -> tuple[int, ...] | None:
-    """Give a store's chunk shape along the axes of a recipe that reads it, or None if it has none."""
+def projected_cut(
+    store: Store, recipe_shape: Sequence[int], terms: Iterable[tuple[int, int, int]]
+) -> tuple[int, ...] | None:
+    """Give a store's chunk shape along the axes of a recipe that reads it, None without chunks."""
     if store.addressable or store.grid.size <= 1:
         return None
     cut = [0] * len(recipe_shape)
     for (axis, _, stride), n in zip(terms, store.grid.chunk_shape, strict=True):
         if axis >= 0 and stride:
-            cut[axis] = max(cut[axis], max(1, n // abs(stride)))
+            cut[axis] = max(cut[axis], 1, n // abs(stride))
     return tuple(cut)
 
 
@@ -62,7 +63,7 @@ def write_unit(shape: Sequence[int], stores: Sequence[Store]) -> tuple[int, ...]
     return tuple(unit)
 
 
-def choose_cut(  # noqa: PLR0913 - each is a separate fact about the step
+def choose_cut(
     shape: Sequence[int],
     elements: int,
     unit: Sequence[int],
@@ -80,13 +81,15 @@ def choose_cut(  # noqa: PLR0913 - each is a separate fact about the step
     cell = [max(1, min(n, s)) for n, s in zip(shape, step, strict=True)]
     depth = {axis for axes in reduced for axis in axes}
     if depth and len(depth) < len(shape):
-        _grow(cell, shape, step, sorted(depth, reverse=True), min(elements, _deep(cell, shape, depth)))
+        _grow(
+            cell, shape, step, sorted(depth, reverse=True), min(elements, _deep(cell, shape, depth))
+        )
     _grow(cell, shape, step, range(len(shape) - 1, -1, -1), elements)
     return tuple(cell)
 
 
 def joint_unit(unit: Sequence[int], wish: Sequence[int] | None) -> tuple[int, ...]:
-    """Give the lengths that respect the unit and, where one is a multiple of the other, the wish."""
+    """Give lengths that respect the unit and, where one is a multiple of the other, the wish."""
     return tuple(
         max(u, w) if w and (u % w == 0 or w % u == 0) else u
         for u, w in zip(unit, wish or (0,) * len(unit), strict=True)
@@ -115,7 +118,7 @@ def _grow(
 
 
 def shrink(cell: Sequence[int], unit: Sequence[int]) -> tuple[int, ...] | None:
-    """Halve the longest-reaching axis of a cell, keeping multiples of the unit; None at the unit."""
+    """Halve the first axis of a cell that is over its unit, in multiples of it; None at the unit."""
     for axis, (n, u) in enumerate(zip(cell, unit, strict=True)):
         if n > u:
             half = max(u, n // 2 // u * u)
@@ -154,9 +157,7 @@ def reads_per_chunk(grid: Grid, recipe: Recipe) -> list[tuple[int, float]]:
 
 def bytes_wanted(recipes: Sequence[Recipe]) -> tuple[int, int]:
     """Give the bytes that a visit of the whole index space reads: mapped ones, and decoded ones."""
-    leaves = {
-        id(leaf): (leaf, recipe.shape) for recipe in recipes for leaf in recipe.leaves
-    }
+    leaves = {id(leaf): (leaf, recipe.shape) for recipe in recipes for leaf in recipe.leaves}
     mapped = stored = 0
     for leaf, shape in leaves.values():
         if isinstance(leaf, StoreLeaf):

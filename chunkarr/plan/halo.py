@@ -17,7 +17,7 @@ from chunkarr.kernels.recipe import Leaf, OverlayLeaf, Recipe, StoreLeaf
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Along which axes reads cross chunk edges, and the bytes of the chunks that one cell touches."""
+    """Along which axes reads cross chunk edges, and the bytes of the chunks a cell touches."""
 
     axes: frozenset[int]
     bytes_touched: int

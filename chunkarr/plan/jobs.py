@@ -74,9 +74,9 @@ def find_jobs(order: Sequence[Expr], wanted: Iterable[Expr], kept: set[int]) -> 
             not isinstance(node, PLACED) and any(id(o) in layered for o in node.operands)
         ):
             layered.add(id(node))
-        if isinstance(node, PLACED):
-            chosen.add(id(node))
-        elif id(node) in kept and not isinstance(node, Source | Generate | View):
+        if isinstance(node, PLACED) or (
+            id(node) in kept and not isinstance(node, Source | Generate | View)
+        ):
             chosen.add(id(node))
         if isinstance(node, View) and not node.affine.boxed:
             # A diagonal of patches is no product of progressions: they are laid out first.
@@ -86,13 +86,13 @@ def find_jobs(order: Sequence[Expr], wanted: Iterable[Expr], kept: set[int]) -> 
     reach: dict[int, Reach] = {}
     jobs = []
     for node in order:
-        below = _reach(node, reach)
+        found = _reach(node, reach)
         if id(node) in chosen:
             shape = node.operands[0].shape if isinstance(node, Reduce) else node.shape
-            jobs.append(Job(node, shape, *below))
+            jobs.append(Job(node, shape, *found))
             reach[id(node)] = Reach(frozenset((id(node),)), NOTHING, NOTHING)
         else:
-            reach[id(node)] = below
+            reach[id(node)] = found
     return jobs
 
 

@@ -27,6 +27,7 @@ from chunkarr.expr.node import (
     walk,
 )
 from chunkarr.grid import Grid, region_of
+from chunkarr.kernels.recipe import StoreLeaf
 from chunkarr.plan.emit import (
     copy_sweep,
     emit_compress,
@@ -37,7 +38,6 @@ from chunkarr.plan.emit import (
     emit_sweep,
 )
 from chunkarr.plan.jobs import Group, find_jobs, group_jobs, read_whole
-from chunkarr.kernels.recipe import StoreLeaf
 from chunkarr.plan.lower import Lowering
 from chunkarr.plan.plan import Limits, Plan, Row, Target
 from chunkarr.plan.rewrite import rewrite
@@ -59,7 +59,10 @@ EMITTERS: dict[type[Expr], Emitter] = {
 }
 """How each kind of node becomes steps; all other kinds share sweeps."""
 
-ALGORITHMS: dict[str, Callable[[Builder, Expr], None]] = {"sort": sort.emit, "cholesky": cholesky.emit}
+ALGORITHMS: dict[str, Callable[[Builder, Expr], None]] = {
+    "sort": sort.emit,
+    "cholesky": cholesky.emit,
+}
 """Tiled algorithms, by the name in their node."""
 
 
@@ -121,9 +124,7 @@ class Planner:
 
     # -- places -----------------------------------------------------------------------------
 
-    def scratch(
-        self, shape: tuple[int, ...], dtype: np.dtype[Any], grid: Grid, name: str
-    ) -> Store:
+    def scratch(self, shape: tuple[int, ...], dtype: np.dtype[Any], grid: Grid, name: str) -> Store:
         """Make a store for a value that only this plan reads."""
         memory = MemoryStore(shape=shape, dtype=dtype, name=name, owned=True)
         if self._fits(memory):
@@ -188,9 +189,7 @@ class Planner:
     def suits(self, store: Store, grid: Grid) -> bool:
         """Whether cells of `grid` may be written to a store as they come."""
         unit = store.write_grid
-        return unit is None or all(
-            unit.aligned(region) for region in _corner_regions(grid)
-        )
+        return unit is None or all(unit.aligned(region) for region in _corner_regions(grid))
 
     # -- the walk ---------------------------------------------------------------------------
 
@@ -294,7 +293,9 @@ class Planner:
         if needed > self.bytes_free:
             raise self.refuse(node, needed, array)
         workers = max(1, min(self.limits.workers, step.tasks))
-        running = min(workers, max(1, (self.bytes_free - step.bytes_fixed) // max(1, step.bytes_task)))
+        running = min(
+            workers, max(1, (self.bytes_free - step.bytes_fixed) // max(1, step.bytes_task))
+        )
         peak = self.held + step.bytes_fixed + running * step.bytes_task
         self.plan.bytes_peak = max(self.plan.bytes_peak, peak)
         self.plan.steps.append(step)

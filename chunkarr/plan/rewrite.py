@@ -61,8 +61,8 @@ def compose_views(node: Expr) -> Expr | None:
 def units_only(shape: Sequence[int], target: Sequence[int]) -> Affine | None:
     """Give the map of a reshape that only adds or drops axes of length one.
 
-    >>> units_only((3, 1, 2), (1, 3, 2)).terms
-    (Term(axis=1, offset=0, stride=1), Term(axis=-1, offset=0, stride=0), Term(axis=2, offset=0, stride=1))
+    >>> units_only((3, 1, 2), (1, 3, 2)).terms == (Term(1, 0, 1), Term(-1, 0, 0), Term(2, 0, 1))
+    True
     """
     if 0 in shape or [n for n in shape if n != 1] != [n for n in target if n != 1]:
         return None
@@ -82,25 +82,19 @@ def move_reshape(node: Expr) -> Expr | None:
             shape=node.shape, dtype=node.dtype, line=node.line, operands=(below,), affine=affine
         )
     if isinstance(below, Reshape | Regrid):
-        return Reshape(
-            shape=node.shape, dtype=node.dtype, line=node.line, operands=below.operands
-        )
+        return Reshape(shape=node.shape, dtype=node.dtype, line=node.line, operands=below.operands)
     if isinstance(below, Generate) and below.kind == "full":
         return Generate(
             shape=node.shape, dtype=node.dtype, line=node.line, kind="full", values=below.values
         )
     if isinstance(below, Source) and reshapable(below.store):
         store = ReshapedStore(below.store, node.shape)
-        return Source(
-            shape=node.shape, dtype=node.dtype, line=node.line, store=store, parent=below
-        )
+        return Source(shape=node.shape, dtype=node.dtype, line=node.line, store=store, parent=below)
     if isinstance(below, Map) and all(o.shape in (below.shape, ()) for o in below.operands):
         moved = tuple(
             o
             if o.shape == ()
-            else _settled(
-                Reshape(shape=node.shape, dtype=o.dtype, line=node.line, operands=(o,))
-            )
+            else _settled(Reshape(shape=node.shape, dtype=o.dtype, line=node.line, operands=(o,)))
             for o in below.operands
         )
         # Pushing is only worth it where the reshape dissolves in a source below.
@@ -118,7 +112,7 @@ def move_reshape(node: Expr) -> Expr | None:
 
 
 def reduce_through_reshape(node: Expr) -> Expr | None:
-    """A reduction over everything does not care how its operand is folded."""
+    """Reduce everything in the shape it had before: folding changes no element."""
     if not isinstance(node, Reduce) or len(node.axes) != node.operands[0].ndim:
         return None
     below = node.operands[0]
@@ -171,9 +165,7 @@ def push_view(node: Expr) -> Expr | None:
             axes=below.axes,
             ddof=below.ddof,
         )
-    if isinstance(below, Contract) and below.ndim == 2 and all(
-        o.ndim == 2 for o in below.operands
-    ):
+    if isinstance(below, Contract) and below.ndim == 2 and all(o.ndim == 2 for o in below.operands):
         left, right = below.operands
         rows, columns = affine.terms
         depth = left.shape[1]

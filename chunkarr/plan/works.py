@@ -31,9 +31,7 @@ class MapOutput:
     recipe: Recipe
     store: Store
 
-    def run(
-        self, region: Region, earlier: list[NDArray], loaded: dict[int, NDArray]
-    ) -> NDArray:
+    def run(self, region: Region, earlier: list[NDArray], loaded: dict[int, NDArray]) -> NDArray:
         """Make one box, write it, and give it back for later outputs of the step."""
         if self.store.in_memory:
             return self.recipe.evaluate(region, self.store.read(region), earlier, loaded)

@@ -47,9 +47,7 @@ class Builder(Protocol):
     def lowering(self, shape: tuple[int, ...]) -> Lowers:
         """Give the lowering over an index space."""
 
-    def scratch(
-        self, shape: tuple[int, ...], dtype: np.dtype[Any], grid: Grid, name: str
-    ) -> Store:
+    def scratch(self, shape: tuple[int, ...], dtype: np.dtype[Any], grid: Grid, name: str) -> Store:
         """Make a store for a value that only this plan reads."""
 
     def target_of(self, node: Expr) -> Store | None:

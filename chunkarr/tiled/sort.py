@@ -101,7 +101,8 @@ def exact_split(runs: list[NDArray], rank: int) -> npt.NDArray[np.int64]:
             low = np.maximum(low, more)
         else:
             ties = np.concatenate(([0], np.cumsum(more - less)))
-            return less + np.clip(rank - less.sum() - ties[:-1], 0, more - less)
+            taken: npt.NDArray[np.int64] = np.clip(rank - less.sum() - ties[:-1], 0, more - less)
+            return less + taken
 
 
 @dataclass(frozen=True, slots=True)
