@@ -164,7 +164,9 @@ class Array:
             engine.live[id(new)] = self
 
     def view_through(self, lens: Lens, *, writable: bool = True) -> Array:
-        """Give a view of this array."""
+        """Give a view of this array; a scalar is immutable, so of a copy of it."""
+        if self.is_scalar:
+            return Array(self.to_expr(), writable=writable).view_through(lens) if lens.shape else self
         if self._base is not None and isinstance(lens, Affine) and isinstance(self._lens, Affine):
             return Array(
                 base=self._base,

@@ -19,6 +19,7 @@ from chunkarr.display import watching
 from chunkarr.errors import MemoryBudgetError
 from chunkarr.expr.node import Compress, Expr, Regrid, Source, walk
 from chunkarr.grid import Grid, region_of
+from chunkarr.kernels import tier
 from chunkarr.plan.grids import choose_cut
 from chunkarr.plan.plan import Limits, Plan, Row, Target
 from chunkarr.plan.planner import count_plan, make_plan
@@ -51,9 +52,14 @@ def current_limits() -> tuple[Limits, Executor]:
     """Give what a plan made now may use, and who will run it."""
     now = settings()
     executor = get_executor(now.executor, now.workers)
+    free = now.memory - memory_in_use() - executor.bytes_start
+    kernels = tier.bytes_to_come() * (1 if executor.shares_memory else executor.workers)
+    # Where little is left, the room goes to the data and the NumPy tier does the work.
+    compiling = free - kernels >= now.memory // 4
+    tier.set_compiling(allowed=compiling)
     limits = Limits(
         bytes_limit=now.memory,
-        bytes_available=now.memory - memory_in_use() - executor.bytes_start,
+        bytes_available=free - kernels if compiling else free,
         chunk_bytes=now.chunk_bytes,
         workers=executor.workers,
         shares_memory=executor.shares_memory,

@@ -62,7 +62,17 @@ class Grid:
 
     shape: tuple[int, ...]
     axes: tuple[int | tuple[int, ...], ...]
+    counts: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    """Number of chunks along each axis."""
     _ends: dict[int, list[int]] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        counts = tuple(
+            -(-n // axis) if isinstance(axis, int) else len(axis)
+            for n, axis in zip(self.shape, self.axes, strict=True)
+        )
+        # Workers ask for it in every task.
+        object.__setattr__(self, "counts", counts)
 
     @classmethod
     def single(cls, shape: Sequence[int]) -> Grid:
@@ -80,14 +90,6 @@ class Grid:
             regular = all(n == first for n in parts[:-1]) and (not parts or 0 < parts[-1] <= first)
             axes.append(first if regular and first > 0 else tuple(n for n in parts if n > 0))
         return cls(shape, tuple(1 if axis == () else axis for axis in axes))
-
-    @property
-    def counts(self) -> tuple[int, ...]:
-        """Number of chunks along each axis."""
-        return tuple(
-            -(-n // axis) if isinstance(axis, int) else len(axis)
-            for n, axis in zip(self.shape, self.axes, strict=True)
-        )
 
     @property
     def size(self) -> int:

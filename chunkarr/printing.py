@@ -26,15 +26,17 @@ def array_text(array: Array, *, summary: bool) -> str:
         return repr(whole) if summary else str(whole)
     edge = options["edgeitems"]
     corner = _corners(array, edge)
-    text = np.array2string(
-        corner, threshold=0, edgeitems=edge, separator=", " if summary else " ", prefix="array("
-        if summary else "",
-    )
-    if not summary:
-        return text
-    plain = array.dtype in (np.dtype(float), np.dtype(int), np.dtype(bool), np.dtype(complex))
-    tail = f", shape={array.shape}" + ("" if plain else f", dtype={array.dtype}")
-    return f"array({text}{tail})"
+    with np.printoptions(threshold=0):
+        if not summary:
+            return str(corner)
+        text = repr(corner)
+    # NumPy ends with the shape, here the corners', and the dtype where it is not implied.
+    at = text.rindex("shape=")
+    body, tail = text[:at].rstrip(), text[at:]
+    tail = tail.replace(f"shape={corner.shape}", f"shape={array.shape}", 1)
+    line = len(body) - (body.rfind("\n") + 1)
+    space = " " if line + len(tail) + 1 <= options["linewidth"] else "\n" + " " * len("array(")
+    return body + space + tail
 
 
 def _corners(array: Array, edge: int) -> NDArray:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -52,12 +52,20 @@ class StoreLeaf:
 
     store: Store
     affine: Affine
+    plain: bool = field(init=False, repr=False, compare=False)
+    """Whether the box that is wanted is the box that is read."""
+
+    def __post_init__(self) -> None:
+        same = self.affine.is_identity and self.affine.shape == self.store.shape
+        object.__setattr__(self, "plain", same)
 
     @property
     def dtype(self) -> Dtype:  # noqa: D102
         return self.store.dtype
 
-    def load(self, region: Region, earlier: Sequence[NDArray]) -> NDArray:  # noqa: D102
+    def load(self, region: Region, earlier: Sequence[NDArray]) -> NDArray:  # noqa: ARG002, D102
+        if self.plain:
+            return self.store.read(region)
         box = self.affine.bounding(region)
         return self.affine.localized(region, box).apply(self.store.read(box))
 

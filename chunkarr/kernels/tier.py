@@ -66,6 +66,13 @@ _compiling = False
 _closed = False
 
 
+_allowed = True
+
+BYTES_FIRST_KERNEL = 112 << 20
+"""Measured: 50 MiB for Numba, LLVM and the first kernel, and 10 to 15 MiB for each of a few more."""
+BYTES_MORE_KERNELS = 32 << 20
+
+
 def mode() -> str:
     """Say which tiers run: "auto", "numpy" or "compiled"."""
     return _mode
@@ -104,6 +111,19 @@ def _cost(spec: Spec) -> float:
     return SECONDS_PER_ELEMENT * sum(widths) / 8
 
 
+def set_compiling(*, allowed: bool) -> None:
+    """Allow loading and compiling new kernels, or not, where memory leaves no room for LLVM."""
+    global _allowed  # noqa: PLW0603 - set before each run
+    _allowed = allowed
+
+
+def bytes_to_come() -> int:
+    """Bytes that LLVM, Numba and a handful of new kernels may still take in this process."""
+    if _mode == "numpy":
+        return 0
+    return BYTES_MORE_KERNELS if "numba" in sys.modules else BYTES_FIRST_KERNEL
+
+
 def request(program: Program, elements_total: int) -> None:
     """Announce work, so that a kernel worth compiling is started by the first piece."""
     with _lock:
@@ -126,6 +146,8 @@ def kernel_for(entry: Entry, elements: int) -> Kernel | None:
             raise RuntimeError(message)
         return entry.kernel
     entry.seconds += elements * entry.cost
+    if not _allowed:
+        return None
     if not entry.looked_up:
         loaded = "chunkarr.kernels.machine" in sys.modules
         if entry.seconds >= (LOAD_SECONDS if loaded else FIRST_LOAD_SECONDS):

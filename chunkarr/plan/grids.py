@@ -118,7 +118,7 @@ def _grow(
 
 
 def shrink(cell: Sequence[int], unit: Sequence[int]) -> tuple[int, ...] | None:
-    """Halve the first axis of a cell that is over its unit, in multiples of it; None at the unit."""
+    """Halve the first axis of a cell that is over its unit; None where all are at their units."""
     for axis, (n, u) in enumerate(zip(cell, unit, strict=True)):
         if n > u:
             half = max(u, n // 2 // u * u)

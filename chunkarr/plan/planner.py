@@ -9,7 +9,7 @@ before anything runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -213,10 +213,15 @@ class Planner:
         for job in jobs:
             for need in job.needs:
                 self.last[need] = max(self.last.get(need, -1), spot[id(job.node)])
+        if not stored:
+            # What finishes the plan reads these, after all groups.
+            self.last |= dict.fromkeys(_reached(self.wanted, spot), len(groups))
         for self.number, group in enumerate(groups):
             self._emit(group)
             self._free()
         finish()
+        self.number = len(groups)
+        self._free()
         if shared and self.plan.steps:
             first = self.plan.steps[0]
             self.plan.steps[0] = replace(first, creates=(*shared, *first.creates))
@@ -330,6 +335,21 @@ def _corner_regions(grid: Grid) -> list[tuple[slice, ...]]:
 def make_plan(targets: Sequence[Target], keep: Sequence[Expr], limits: Limits) -> Plan:
     """Plan how to compute the targets; values of the nodes in `keep` are held where they fit."""
     return Planner(targets, keep, limits).build()
+
+
+def _reached(roots: Sequence[Expr], jobs: Mapping[int, int]) -> list[int]:
+    """List the jobs whose values the roots read directly."""
+    found, stack, seen = [], list(roots), set[int]()
+    while stack:
+        node = stack.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if id(node) in jobs:
+            found.append(id(node))
+        else:
+            stack.extend(node.operands)
+    return found
 
 
 def count_plan(mask: Expr, bands: Grid, limits: Limits) -> tuple[Plan, Store]:

@@ -1,0 +1,96 @@
+"""`x.mean(0), x.std(1), x.var()` together, 800 MB float64 in memory: >= 3x NumPy, one scan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numba
+import numpy as np
+
+import chunkarr
+from tests.bench.harness import (
+    WORKERS,
+    Claim,
+    against,
+    at_least,
+    dask_threads,
+    installed,
+    main,
+    race,
+)
+
+
+@numba.njit(nogil=True, fastmath=True)  # type: ignore[untyped-decorator]
+def _loop(x: Any, columns: Any, sums: Any, squares: Any) -> None:
+    # Shifted by 0.0, which does for values around zero: a lower bound of the work there is.
+    for i in range(x.shape[0]):
+        total = square = 0.0
+        for j in range(x.shape[1]):
+            v = x[i, j]
+            columns[j] += v
+            total += v
+            square += v * v
+        sums[i], squares[i] = total, square
+
+
+def _by_hand(x: Any, pool: ThreadPoolExecutor) -> tuple[Any, Any, Any]:
+    n, m = x.shape
+    half = -(-n // WORKERS)
+    sums, squares = np.empty(n), np.empty(n)
+    columns = np.zeros((WORKERS, m))
+    spans = [slice(i * half, (i + 1) * half) for i in range(WORKERS)]
+    list(pool.map(lambda i: _loop(x[spans[i]], columns[i], sums[spans[i]], squares[spans[i]]),
+                  range(WORKERS)))
+    mean = sums / m
+    var = squares.sum() / x.size - (sums.sum() / x.size) ** 2
+    return columns.sum(0) / n, np.sqrt(squares / m - mean**2), var
+
+
+def contenders(x: Any, pool: ThreadPoolExecutor) -> dict[str, Callable[[], Any]]:
+    """Give everybody's way to do it."""
+
+    def ours() -> tuple[Any, ...]:
+        y = chunkarr.from_array(x)
+        return chunkarr.compute(y.mean(0), y.std(1), y.var())
+
+    made: dict[str, Callable[[], Any]] = {
+        "numpy": lambda: (x.mean(0), x.std(1), x.var()),
+        "chunkarr": ours,
+        "hand-written loop": lambda: _by_hand(x, pool),
+    }
+    for module in ("dask.array", "dask_array"):
+        if installed(module):
+            import dask  # noqa: PLC0415
+
+            da = __import__(module, fromlist=["from_array"])
+            y = da.from_array(x, chunks="64MiB")
+            made[module] = lambda y=y: dask.compute(y.mean(0), y.std(1), y.var())
+    return made
+
+
+def measure(quick: bool) -> Claim:
+    """Race three reductions of one array."""
+    n = 1000 if quick else 10_000
+    x = np.random.default_rng(0).normal(size=(n, n))
+    with (
+        dask_threads(),
+        ThreadPoolExecutor(WORKERS) as pool,
+        chunkarr.config(workers=WORKERS, executor="threads"),
+    ):
+        seconds = race(contenders(x, pool), rtol=1e-6)
+        y = chunkarr.from_array(x)
+        plan = chunkarr.explain([y.mean(0), y.std(1), y.var()])
+    scans = sum(1 for line in plan.splitlines()[1:] if "merge" not in line and "MiB  " in line[:60])
+    return Claim(
+        work=f"`x.mean(0), x.std(1), x.var()` together, {x.nbytes / 1e6:.0f} MB float64 in memory",
+        bar=">= 3x NumPy, one scan",
+        holds=at_least(seconds, numpy=3),
+        measured=against(seconds, "numpy", "dask.array", "dask_array", "hand-written loop"),
+        seconds=seconds,
+    )
+
+
+if __name__ == "__main__":
+    main(measure)
