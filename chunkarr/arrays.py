@@ -307,7 +307,9 @@ class Array:
     def __setitem__(self, key: Any, value: Any) -> None:
         self.check_writable()
         item = read_key(_plain_key(key), self.shape)
-        held = self.writable_ndarray(value)
+        if self.on_file:
+            settle(key, value)
+        held = self.writable_ndarray()
         if held is not None and _assign_now(held, item, key, value, self.on_file):
             return
         if isinstance(item, Masked):
@@ -334,20 +336,17 @@ class Array:
             cell.store.mode == "r+"
         )
 
-    def writable_ndarray(self, value: Any = None) -> NDArray | None:
-        """Give the buffer to write into at once; None where somebody still reads the old value.
-
-        `value` is what will be written: it may read the old value, because it is computed first.
-        """
+    def writable_ndarray(self) -> NDArray | None:
+        """Give the buffer to write into at once; None where somebody still reads the old value."""
         if self._base is not None:
-            held = self._base.writable_ndarray(value)
+            held = self._base.writable_ndarray()
             if held is None:
                 return None
             assert self._lens is not None
             seen = look(self._lens, held)
             return seen if np.may_share_memory(seen, held) or seen.size == 0 else None
         if self.in_memory is None or not isinstance(self._cell, Source):
-            return self._writable_map(value) if isinstance(self._cell, Source) else None
+            return self._writable_map() if isinstance(self._cell, Source) else None
         store = self._cell.store
         if not isinstance(store, MemoryStore) or store.array is None:
             return None
@@ -365,7 +364,7 @@ class Array:
             return fresh.array
         return store.array
 
-    def _writable_map(self, value: Any) -> NDArray | None:
+    def _writable_map(self) -> NDArray | None:
         """Give the map of a file opened for writing, as `np.memmap` does."""
         cell = self._cell
         if not isinstance(cell, Source) or not isinstance(cell.store, MappedStore):
@@ -373,7 +372,7 @@ class Array:
         if cell.store.mode == "r":
             return None
         # The holder's reference, this function's and the call's own; any other may be a reader's.
-        if sys.getrefcount(cell) > 3 and self._readers(cell, value):  # noqa: PLR2004
+        if sys.getrefcount(cell) > 3 and self._has_reader(cell):  # noqa: PLR2004
             if cell.store.mode != "r+":
                 return None
             message = (
@@ -381,6 +380,8 @@ class Array:
                 "would change the expression's value; compute or persist() the expression first"
             )
             raise ValueError(message)
+        # What views computed from the old content, they compute again from the new name.
+        self._cell = Source(shape=cell.shape, dtype=cell.dtype, store=cell.store)
         return cell.store.read(region_of(cell.shape))
 
     def map_of_file(self) -> NDArray | None:
@@ -394,10 +395,10 @@ class Array:
             return cell.store.read(region_of(cell.shape))
         return None
 
-    def _readers(self, cell: Expr, value: Any) -> bool:
-        """Whether a name other than that of `value` has yet to be computed from a cell."""
+    def _has_reader(self, cell: Expr) -> bool:
+        """Whether another name has yet to be computed from a cell."""
         for other in list(engine.live.values()):
-            if other is self or other is value:
+            if other is self:
                 continue
             pending = other.selection
             roots = (other.expr_or_none,) if pending is None else (pending.operand, pending.mask)
@@ -606,6 +607,17 @@ def _plain_key(key: Any) -> Any:
         for item in items
     )
     return plain if isinstance(key, tuple) else plain[0]
+
+
+def settle(*values: Any) -> None:
+    """Compute what is lazy in values, before a file that they may read is written to."""
+    for value in values:
+        if isinstance(value, tuple):
+            settle(*value)
+        elif isinstance(value, Array):
+            root = value if value.base is None else value.base
+            if not isinstance(root.to_expr(), Source):
+                root.persist()
 
 
 def _assign_now(held: NDArray, item: Any, key: Any, value: Any, on_file: bool) -> bool:

@@ -276,7 +276,7 @@ def lift_sequence(function: Function, numpy_function: Function) -> Function:
 def store_out(result: Array, out: Any) -> Any:
     """Write a result into `out=` as NumPy does."""
     target = out[0] if isinstance(out, tuple) else out
-    if not isinstance(target, Array):
+    if not isinstance(target, Array | np.ndarray):
         message = "return arrays must be of ArrayType"
         raise TypeError(message)
     if target.shape != result.shape:
@@ -291,7 +291,7 @@ def store_out(result: Array, out: Any) -> Any:
             "'same_kind'"
         )
         raise TypeError(message)
-    target[...] = result
+    target[...] = result if isinstance(target, Array) else result.compute()
     return target
 
 

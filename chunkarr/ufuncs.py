@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from chunkarr.arrays import Array, wrap
+from chunkarr.arrays import Array, settle, wrap
 from chunkarr.dispatch import (
     arrays_in,
     at_hand,
@@ -82,6 +82,8 @@ class UFunc:
                 message = "The 'out' tuple must have exactly one entry per ufunc output"
                 raise ValueError(message)
             outs += (None,) * (ufunc.nout - len(outs))
+        if any(isinstance(o, Array) and o.on_file for o in outs):
+            settle(*inputs, where)
         if ufunc.nout == 1 and len(outs) == 1 and where is True and not kwargs:
             done = self._into(inputs, outs[0])
             if done is not None:
@@ -246,7 +248,7 @@ def _dtype_for(dtype: Any, out: Any) -> Any:
 
 def _write(ufunc: np.ufunc, result: Any, out: Any, where: Any, casting: str) -> Any:
     """Put a result into `out=`, only where the mask is true."""
-    if not isinstance(out, Array):
+    if not isinstance(out, Array | np.ndarray):
         message = "return arrays must be of ArrayType"
         raise TypeError(message)
     shape = broadcast_shapes(result.shape, out.shape)
@@ -260,6 +262,9 @@ def _write(ufunc: np.ufunc, result: Any, out: Any, where: Any, casting: str) -> 
         raise np._core._exceptions._UFuncOutputCastingError(  # type: ignore[attr-defined]  # noqa: SLF001
             ufunc, casting, result.dtype, out.dtype, 0
         )
+    if isinstance(out, np.ndarray):
+        np.copyto(out, result.compute(), casting="unsafe", where=_plain_mask(where))
+        return out
     if where is True:
         out[...] = result
         return out
@@ -270,6 +275,10 @@ def _write(ufunc: np.ufunc, result: Any, out: Any, where: Any, casting: str) -> 
     chosen = where_(mask, cast_lazily(result.to_expr(), out.dtype), out.to_expr())
     out[...] = wrap(chosen)
     return out
+
+
+def _plain_mask(where: Any) -> Any:
+    return where.compute() if isinstance(where, Array) else where
 
 
 class MatmulUFunc(UFunc):

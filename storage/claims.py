@@ -19,93 +19,176 @@ import re
 import shutil
 import stat
 import time
+import weakref
 import zlib
+from dataclasses import dataclass, field
+
+from chunkarr.storage.ending import forget, hold
+from chunkarr.storage.files import exchange
 
 LOCK_NAME = ".lock"
 """The locked file inside a claimed directory; a claimed file is its own lock."""
 UNBORN_SECONDS_MAX = 3600
 """Age at which a claim that never got its lock is taken for dead."""
 
-_UNBORN = ".new"
+_UNBORN, _ASIDE, _GONE = ".new", ".old", ".gone"
+"""How names end of what is not locked yet, was set aside by a publication, or is being removed."""
 
 
 class Claim:
-    """A scratch file or directory held by this process.
+    """A scratch file or directory of this process; nothing is on disk before `make`.
 
-    `fd` is the locked file: the claimed file itself, or the lock inside the claimed directory.
+    The claim exists before its file does, so that whoever is interrupted while making it has
+    something to drop. A claim that is dropped by nobody goes when it is collected, or at exit.
     """
 
-    def __init__(self, path: str, fd: int) -> None:
-        self.path, self.fd = path, fd
-        self._pid = os.getpid()
+    def __init__(
+        self, directory: str, stem: str, suffix: str, mode: int, *, folder: bool = False
+    ) -> None:
+        self.path, unborn = _names(directory, stem, suffix)
+        self._mode, self._folder = mode, folder
+        self._place = _Place(self.path, unborn)
+        self._collected = weakref.finalize(self, self._place.clear)
+        self._collected.atexit = False  # the list of scratch sees to that
+
+    @property
+    def fd(self) -> int:
+        """The locked file: the claimed file itself, or the lock inside the claimed directory."""
+        return self._place.fd
+
+    def make(self) -> None:
+        """Make the file or directory and lock it; on failure nothing is left."""
+        place, made = self._place, self._place.unborn
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        hold(place)
+        try:
+            if self._folder:
+                os.mkdir(made, self._mode)
+                place.fd = os.open(os.path.join(made, LOCK_NAME), flags, 0o600)
+            else:
+                place.fd = os.open(made, flags, self._mode)
+            # Where the file system has no locks nobody can take them either: it is never swept.
+            with contextlib.suppress(OSError):
+                fcntl.flock(place.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.rename(made, self.path)
+        except BaseException:
+            place.clear()
+            raise
+
+    def publish(self, path: str) -> None:
+        """Put the claimed directory under a path, in one step with what is there now.
+
+        What was there goes. Should this be cut short, `drop` finishes or undoes it.
+        """
+        place = self._place
+        place.published = path
+        if not os.path.lexists(path):
+            os.rename(self.path, path)
+        elif not exchange(self.path, path):
+            # Without an exchange the path has nothing for an instant; a failure undoes it.
+            try:
+                os.rename(path, self.path + _ASIDE)
+                os.rename(self.path, path)
+            except BaseException:
+                place.put_back()
+                raise
 
     def keep(self) -> None:
-        """Let go of the lock, because the claim was renamed to what users see."""
-        self._close()
+        """Let go of the lock, because the file was renamed to what users see."""
+        self._collected.detach()
+        self._place.let_go()
+        forget(self._place)
 
     def drop(self) -> None:
         """Remove the claim; in a forked child, which shares it, nothing happens."""
-        if self._pid == os.getpid():
-            remove(self.path)
-            self._close()
-
-    def _close(self) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
-        self.fd = -1
+        self._place.clear()
 
 
-def claim_file(directory: str, stem: str, suffix: str, mode: int = 0o600) -> Claim:
-    """Make and lock a new empty file."""
-    path, unborn = _names(directory, stem, suffix)
-    fd = os.open(unborn, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
-    return _born(unborn, path, fd)
+@dataclass(slots=True, eq=False)
+class _Place:
+    """What a claim has on disk."""
 
+    path: str
+    unborn: str
+    fd: int = -1
+    published: str | None = None
+    pid: int = field(default_factory=os.getpid)
 
-def claim_directory(directory: str, stem: str, suffix: str, mode: int = 0o700) -> Claim:
-    """Make and lock a new empty directory."""
-    path, unborn = _names(directory, stem, suffix)
-    os.mkdir(unborn, mode)
-    try:
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        fd = os.open(os.path.join(unborn, LOCK_NAME), flags, 0o600)
-    except BaseException:
-        remove(unborn)
-        raise
-    return _born(unborn, path, fd)
+    def clear(self) -> None:
+        """Remove all of it, the lock last."""
+        if self.pid != os.getpid():
+            return
+        self.put_back()
+        for path in (self.unborn, self.path):
+            remove(path)
+        self.let_go()
+        forget(self)
+
+    def put_back(self) -> None:
+        """Bring what a publication has set aside to its path again, or remove it and the lock."""
+        if self.published is None:
+            return
+        aside, lock = self.path + _ASIDE, os.path.join(self.published, LOCK_NAME)
+        if os.path.lexists(aside) and not os.path.lexists(self.published):
+            os.rename(aside, self.published)
+        remove(aside)
+        with contextlib.suppress(OSError):
+            if self.fd >= 0 and os.path.samestat(os.lstat(lock), os.fstat(self.fd)):
+                os.unlink(lock)
+
+    def let_go(self) -> None:
+        """Close the lock."""
+        # In this order an interrupt loses a descriptor; in the other it closes someone else's.
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
 
 
 def sweep(directory: str, stem: str, suffix: str) -> list[str]:
     """Remove this user's claims on this host whose owner is dead; give their paths."""
+    ends = "|".join(map(re.escape, (_UNBORN, _ASIDE, _GONE)))
     pattern = re.compile(
-        rf"{re.escape(stem)}\d+-[0-9a-f]+-{_host()}({re.escape(suffix)}|{re.escape(_UNBORN)})"
+        rf"{re.escape(stem)}\d+-[0-9a-f]+-{_host()}(?:{re.escape(suffix)})?({ends})?"
     )
     removed = []
     with contextlib.suppress(OSError), os.scandir(directory) as entries:
         for entry in entries:
             found = pattern.fullmatch(entry.name)
-            if found and _dead(entry.path, unborn=found[1] == _UNBORN and suffix != _UNBORN):
+            if found and _dead(entry.path, found[1] or ""):
                 removed.append(entry.path)
     return removed
 
 
 def remove(path: str) -> None:
-    """Remove a file or a tree without following links; harmless where it is gone."""
+    """Remove a file or a tree without following links; harmless where it is gone.
+
+    A tree gets another name first: a task that was left behind and still writes there by name then
+    fails, where it would have kept the tree from getting empty. A removal that was cut short is
+    finished by the next call.
+    """
+    gone = path + _GONE
     try:
         os.unlink(path)
     except (IsADirectoryError, PermissionError):
+        with contextlib.suppress(OSError):
+            os.rename(path, gone)
         shutil.rmtree(path, ignore_errors=True)
     except OSError:
         pass
+    if os.path.lexists(gone):
+        shutil.rmtree(gone, ignore_errors=True)
 
 
-def _dead(path: str, *, unborn: bool) -> bool:
+def _dead(path: str, end: str) -> bool:
     """Remove a claim if its owner is dead, and tell whether that was so."""
     try:
         info = os.lstat(path)
         if info.st_uid != os.getuid() or stat.S_ISLNK(info.st_mode):
             return False
-        if unborn:
+        if end == _GONE:
+            remove(path)  # half removed when its owner died, or just now by its owner
+            return True
+        if end == _UNBORN:
             if time.time() - info.st_mtime < UNBORN_SECONDS_MAX:
                 return False
             remove(path)
@@ -128,20 +211,6 @@ def _dead(path: str, *, unborn: bool) -> bool:
         return True
     finally:
         os.close(fd)
-
-
-def _born(unborn: str, path: str, fd: int) -> Claim:
-    """Lock a new claim, then give it its name."""
-    try:
-        # Where the file system has no locks nobody can take them either: the claim is never swept.
-        with contextlib.suppress(OSError):
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.rename(unborn, path)
-    except BaseException:
-        os.close(fd)
-        remove(unborn)
-        raise
-    return Claim(path, fd)
 
 
 def _names(directory: str, stem: str, suffix: str) -> tuple[str, str]:

@@ -97,7 +97,8 @@ class Affine:
         if 0 in self.shape:
             start = array.reshape(-1)[:0] if array.size == 0 else array[(slice(0, 0),) * array.ndim]
         else:
-            start = array[tuple(slice(term.offset, None) for term in self.terms)]
+            # The Ellipsis keeps an array without axes from becoming a scalar, which is a copy.
+            start = array[(*(slice(term.offset, None) for term in self.terms), ...)]
         seen = as_strided(start, self.shape, strides)
         if not self.injective and self.shape:
             seen.flags.writeable = False

@@ -263,11 +263,11 @@ def _spread(shape: Shape, target: Shape, axes: Sequence[int]) -> Affine:
     return Affine(target, tuple(t._replace(axis=a) for t, a in zip(terms, kept, strict=True)))
 
 
-def normalize_axis(axis: SupportsIndex, ndim: int) -> int:
+def normalize_axis(axis: SupportsIndex, ndim: int, argument: str | None = None) -> int:
     """Give a non-negative axis, or raise NumPy's AxisError."""
     number = operator.index(axis)
     if not -ndim <= number < ndim:
-        raise np.exceptions.AxisError(number, ndim)
+        raise np.exceptions.AxisError(number, ndim, argument)
     return number % ndim
 
 

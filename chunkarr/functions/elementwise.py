@@ -12,9 +12,12 @@ from chunkarr.expr.node import Expr
 from chunkarr.functions.reductions import all as all_
 
 UFUNCS: tuple[str, ...] = tuple(
-    name
-    for name in dir(np)
-    if isinstance(getattr(np, name), np.ufunc) and getattr(np, name).signature is None
+    # What NumPy has loaded, not `dir(np)`: asking for every name would load all its sub-packages.
+    sorted(
+        name
+        for name, value in vars(np).items()
+        if isinstance(value, np.ufunc) and value.signature is None
+    )
 )
 """NumPy's elementwise ufuncs, aliases included."""
 

@@ -55,8 +55,8 @@ def read_key(key: object, shape: Shape) -> Basic | Masked | Fancy:
         plain = False
         break
     if not plain:
-        if len(items) == 1 and isinstance(items[0], bool | np.bool_):
-            count = int(items[0])
+        if len(items) == 1 and _is_boolean(items[0]) and np.ndim(items[0]) == 0:  # type: ignore[arg-type]
+            count = int(bool(items[0]))
             terms = tuple(Term(axis + 1, 0, 1) for axis in range(len(shape)))
             return Basic(Affine((count, *shape), terms), scalar=False, copies=True)
         items = tuple(_settle(item) for item in items)

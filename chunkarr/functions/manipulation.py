@@ -50,9 +50,9 @@ def _check_join(parts: Sequence[Expr], axis: int) -> int:
     for position, part in enumerate(parts):
         if part.ndim != ndim:
             message = (
-                "all the input array dimensions except for the concatenation axis must match "
-                f"exactly, but along dimension 0, the array at index 0 has {ndim} dimension(s) and "
-                f"the array at index {position} has {part.ndim} dimension(s)"
+                "all the input arrays must have same number of dimensions, but the array at "
+                f"index 0 has {ndim} dimension(s) and the array at index {position} has "
+                f"{part.ndim} dimension(s)"
             )
             raise ValueError(message)
         for i, (n, m) in enumerate(zip(parts[0].shape, part.shape, strict=True)):

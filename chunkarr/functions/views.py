@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from chunkarr.expr.affine import Affine, Term, broadcast, diagonal as diagonal_, permute
-from chunkarr.expr.build import normalize_axes, normalize_axis, normalize_shape
+from chunkarr.expr.build import normalize_axes, normalize_axis, normalize_shape, spell
 
 Shape = tuple[int, ...]
 
@@ -60,7 +60,10 @@ def swapaxes(shape: Shape, axis1: int, axis2: int) -> Affine:
 def moveaxis(shape: Shape, source: Any, destination: Any) -> Affine:
     """Move axes to other positions."""
     many = (source, destination) if isinstance(source, tuple | list) else ((source,), (destination,))
-    froms, tos = ([normalize_axis(a, len(shape)) for a in part] for part in many)
+    froms, tos = (
+        [normalize_axis(a, len(shape), word) for a in part]
+        for part, word in zip(many, ("source", "destination"), strict=True)
+    )
     if len(froms) != len(tos):
         message = "`source` and `destination` arguments must have the same number of elements"
         raise ValueError(message)
@@ -111,7 +114,7 @@ def broadcast_to(shape: Shape, target: object) -> Affine:
     if not fits:
         message = (
             "operands could not be broadcast together with remapped shapes "
-            f"[original->remapped]: {shape}  and requested shape {wanted}"
+            f"[original->remapped]: {spell(shape)}  and requested shape {spell(wanted)}"
         )
         raise ValueError(message)
     return broadcast(shape, wanted)

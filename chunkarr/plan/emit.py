@@ -303,7 +303,7 @@ def _settle_rereads(
 
 
 def _cut_anew(planner: Planner, node: Expr, leaf: StoreLeaf, grid: Grid) -> Store:
-    """Copy what a leaf sees of a source, in tiles that respect its chunks and the reader's cells."""
+    """Copy what a leaf sees of a source, in tiles that respect its chunks and the reader's."""
     source = leaf.store
     box = leaf.affine.bounding(region_of(grid.shape))
     chunks, tiles = [], []

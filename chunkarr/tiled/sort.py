@@ -13,6 +13,7 @@ An axis that fits a task together with others beside it is sorted lane by lane i
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,9 @@ from chunkarr.storage.store import Store
 from chunkarr.tiled.builder import Builder
 
 NDArray = npt.NDArray[Any]
+BOUNDARIES = 128
+"""Boundaries that are searched together: each run is searched once per round for all of them."""
+
 SECONDS_PER_ELEMENT = 60e-9
 """Sorting and merging one element, measured for float64 with `numpy.sort`."""
 
@@ -62,47 +66,84 @@ class Splitters:
     """One row per boundary, the outer two included; one column per run."""
 
     def run(self, task: int, context: Context) -> None:
-        """Find the places of one boundary."""
+        """Find the places of a batch of boundaries."""
         context.check()
         ends = [self.cut.bounds(0, i) for i in range(self.cut.counts[0])]
         runs = [self.runs.read((slice(start, stop),)) for start, stop in ends]
-        if task == self.chunks.counts[0]:
-            places = np.array([len(run) for run in runs])
-        else:
-            places = exact_split(runs, self.chunks.bounds(0, task)[0])
-        self.store.write((slice(task, task + 1), slice(0, len(runs))), places[None])
+        rows = self.store.shape[0]
+        batch = slice(task * BOUNDARIES, min(rows, (task + 1) * BOUNDARIES))
+        count = self.chunks.counts[0]
+        ranks = [
+            self.chunks.bounds(0, row)[0] if row < count else self.chunks.shape[0]
+            for row in range(batch.start, batch.stop)
+        ]
+        self.store.write((batch, slice(0, len(runs))), exact_splits(runs, np.array(ranks), context))
 
 
-def exact_split(runs: list[NDArray], rank: int) -> npt.NDArray[np.int64]:
-    """Give how many elements of each sorted run are among the `rank` smallest of all.
+def exact_splits(
+    runs: Sequence[NDArray], ranks: npt.NDArray[np.int64], context: Context | None = None
+) -> npt.NDArray[np.int64]:
+    """Give, for each rank, how many elements of each sorted run are among that many smallest.
 
-    Narrows an interval per run: the pivot is the weighted median of the intervals' middles, so a
-    quarter of what is left goes in each round. Ties are taken from earlier runs first.
+    Narrows an interval per rank and run: the pivot is the weighted median of the intervals'
+    middles, so a quarter of what is left goes in each round. Ties are taken from earlier runs
+    first. All ranks go together, so that each run is searched once per round.
 
-    >>> exact_split([np.array([1, 3, 3]), np.array([2, 3])], 3).tolist()
-    [2, 1]
+    >>> exact_splits([np.array([1, 3, 3]), np.array([2, 3])], np.array([0, 3, 5])).tolist()
+    [[0, 0], [2, 1], [3, 2]]
     """
-    low = np.zeros(len(runs), np.int64)
-    high = np.array([len(run) for run in runs], np.int64)
-    while True:
+    sizes = np.array([len(run) for run in runs], np.int64)
+    low = np.zeros((len(ranks), len(runs)), np.int64)
+    high = np.broadcast_to(sizes, low.shape).copy()
+    out = low.copy()
+    left = np.arange(len(ranks))
+    while left.size:
+        if context is not None:
+            context.check()
         width = high - low
-        if not width.any():
-            return low
-        some = np.flatnonzero(width)
-        middles = np.array([runs[i][(low[i] + high[i]) // 2] for i in some])
-        order = np.argsort(middles, kind="stable")
-        weight = np.cumsum(width[some][order])
-        pivot = middles[order[np.searchsorted(weight, weight[-1] / 2)]]
-        less = np.array([np.searchsorted(run, pivot, "left") for run in runs], np.int64)
-        more = np.array([np.searchsorted(run, pivot, "right") for run in runs], np.int64)
-        if less.sum() > rank:
-            high = np.minimum(high, less)
-        elif more.sum() < rank:
-            low = np.maximum(low, more)
-        else:
-            ties = np.concatenate(([0], np.cumsum(more - less)))
-            taken: npt.NDArray[np.int64] = np.clip(rank - less.sum() - ties[:-1], 0, more - less)
-            return less + taken
+        settled = ~width.any(axis=1)
+        out[left[settled]] = low[settled]
+        left, low, high, width = (part[~settled] for part in (left, low, high, width))
+        if not left.size:
+            break
+        pivots = _pivots(runs, (low + high) // 2, width)
+        less = np.stack([np.searchsorted(run, pivots, "left") for run in runs], axis=1)
+        more = np.stack([np.searchsorted(run, pivots, "right") for run in runs], axis=1)
+        rank = ranks[left][:, None]
+        before, through = (part.sum(axis=1, keepdims=True) for part in (less, more))
+        over, under = before > rank, through < rank
+        found = ~(over | under)[:, 0]
+        ties = more - less
+        earlier = np.cumsum(ties, axis=1) - ties
+        places = less + np.clip(rank - before - earlier, 0, ties)
+        out[left[found]] = places[found]
+        high = np.where(over, np.minimum(high, less), high)[~found]
+        low = np.where(under, np.maximum(low, more), low)[~found]
+        left = left[~found]
+    return out
+
+
+def _pivots(
+    runs: Sequence[NDArray], middles: npt.NDArray[np.int64], width: npt.NDArray[np.int64]
+) -> NDArray:
+    """Give, for each row, the median of its middle elements weighted with the interval widths."""
+    columns = [
+        run[np.minimum(middle, len(run) - 1)] if len(run) else np.zeros(len(middle), run.dtype)
+        for run, middle in zip(runs, middles.T, strict=True)
+    ]
+    values = np.stack(columns, axis=1)
+    order = np.argsort(values, axis=1, kind="stable")
+    weight = np.cumsum(np.take_along_axis(width, order, axis=1), axis=1)
+    place = (weight * 2 >= weight[:, -1:]).argmax(axis=1)
+    chosen = np.take_along_axis(order, place[:, None], axis=1)
+    found: NDArray = np.take_along_axis(values, chosen, axis=1)[:, 0]
+    return found
+
+
+def exact_split(runs: Sequence[NDArray], rank: int) -> npt.NDArray[np.int64]:
+    """Give how many elements of each sorted run are among the `rank` smallest of all."""
+    found: npt.NDArray[np.int64] = exact_splits(runs, np.array([rank]))[0]
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,20 +208,21 @@ def emit(planner: Builder, node: Expr) -> None:
     chunks = unit if unit is not None else run
     rows = chunks.counts[0] + 1
     table = (rows, run.counts[0])
-    places = planner.scratch(table, np.dtype(np.int64), Grid(table, (1, table[1])), "splitters")
+    cut = Grid(table, (BOUNDARIES, table[1]))
+    places = planner.scratch(table, np.dtype(np.int64), cut, "splitters")
     planner.add(
         Step(
             name="splitters",
             work=Splitters(runs, run, chunks, places),
-            tasks=rows,
-            bytes_task=64 * run.counts[0] + 4096,
+            tasks=cut.size,
+            bytes_task=160 * BOUNDARIES * run.counts[0] + 4096,
             where=node.where,
             creates=(places,),
             bytes_written=places.bytes_size,
-            weight=run.counts[0] * 2e-4,
+            weight=run.counts[0] * 1e-3,
         ),
         node,
-        rows * run.counts[0] * 2e-4,
+        cut.size * run.counts[0] * 1e-3,
     )
     store = planner.place(node, chunks)
     planner.add(

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from tests.bench.harness import Claim, markdown
 
-NAMES = sorted(path.stem.removeprefix("bench_") for path in Path(__file__).parent.glob("bench_*.py"))
+NAMES = sorted(
+    path.stem.removeprefix("bench_") for path in Path(__file__).parent.glob("bench_*.py")
+)
 
 
 def measure(name: str, *, quick: bool) -> Claim:

@@ -10,6 +10,8 @@ import numba
 import numpy as np
 
 import chunkarr
+from chunkarr.plan.plan import Limits, Target
+from chunkarr.plan.planner import make_plan
 from tests.bench.harness import (
     WORKERS,
     Claim,
@@ -20,6 +22,8 @@ from tests.bench.harness import (
     main,
     race,
 )
+
+xp: Any = chunkarr  # operators are attached when it runs, unseen by type checkers
 
 
 @numba.njit(nogil=True, fastmath=True)  # type: ignore[untyped-decorator]
@@ -41,8 +45,12 @@ def _by_hand(x: Any, pool: ThreadPoolExecutor) -> tuple[Any, Any, Any]:
     sums, squares = np.empty(n), np.empty(n)
     columns = np.zeros((WORKERS, m))
     spans = [slice(i * half, (i + 1) * half) for i in range(WORKERS)]
-    list(pool.map(lambda i: _loop(x[spans[i]], columns[i], sums[spans[i]], squares[spans[i]]),
-                  range(WORKERS)))
+    list(
+        pool.map(
+            lambda i: _loop(x[spans[i]], columns[i], sums[spans[i]], squares[spans[i]]),
+            range(WORKERS),
+        )
+    )
     mean = sums / m
     var = squares.sum() / x.size - (sums.sum() / x.size) ** 2
     return columns.sum(0) / n, np.sqrt(squares / m - mean**2), var
@@ -52,8 +60,8 @@ def contenders(x: Any, pool: ThreadPoolExecutor) -> dict[str, Callable[[], Any]]
     """Give everybody's way to do it."""
 
     def ours() -> tuple[Any, ...]:
-        y = chunkarr.from_array(x)
-        return chunkarr.compute(y.mean(0), y.std(1), y.var())
+        y = xp.from_array(x)
+        return xp.compute(y.mean(0), y.std(1), y.var())
 
     made: dict[str, Callable[[], Any]] = {
         "numpy": lambda: (x.mean(0), x.std(1), x.var()),
@@ -62,12 +70,20 @@ def contenders(x: Any, pool: ThreadPoolExecutor) -> dict[str, Callable[[], Any]]
     }
     for module in ("dask.array", "dask_array"):
         if installed(module):
-            import dask  # noqa: PLC0415
+            import dask
 
             da = __import__(module, fromlist=["from_array"])
             y = da.from_array(x, chunks="64MiB")
             made[module] = lambda y=y: dask.compute(y.mean(0), y.std(1), y.var())
     return made
+
+
+def _scans(x: Any) -> int:
+    """Count the steps of the plan that read at least as much as the source."""
+    y = xp.from_array(x)
+    targets = [Target(a.to_expr()) for a in (y.mean(0), y.std(1), y.var())]
+    plan = make_plan(targets, [], Limits(1 << 30, 1 << 30, 4 << 20, WORKERS))
+    return sum(step.bytes_read >= x.nbytes for step in plan.steps)
 
 
 def measure(quick: bool) -> Claim:
@@ -77,17 +93,16 @@ def measure(quick: bool) -> Claim:
     with (
         dask_threads(),
         ThreadPoolExecutor(WORKERS) as pool,
-        chunkarr.config(workers=WORKERS, executor="threads"),
+        xp.config(workers=WORKERS, executor="threads"),
     ):
         seconds = race(contenders(x, pool), rtol=1e-6)
-        y = chunkarr.from_array(x)
-        plan = chunkarr.explain([y.mean(0), y.std(1), y.var()])
-    scans = sum(1 for line in plan.splitlines()[1:] if "merge" not in line and "MiB  " in line[:60])
+        scans = _scans(x)
     return Claim(
         work=f"`x.mean(0), x.std(1), x.var()` together, {x.nbytes / 1e6:.0f} MB float64 in memory",
         bar=">= 3x NumPy, one scan",
-        holds=at_least(seconds, numpy=3),
-        measured=against(seconds, "numpy", "dask.array", "dask_array", "hand-written loop"),
+        holds=scans == 1 and at_least(seconds, numpy=3),
+        measured=against(seconds, "numpy", "dask.array", "dask_array", "hand-written loop")
+        + (", one scan" if scans == 1 else f", {scans} scans"),
         seconds=seconds,
     )
 

@@ -12,9 +12,10 @@ import numpy.typing as npt
 import pytest
 from distributed import Client, LocalCluster
 
-import chunkarr as xp
-from chunkarr import Array
+import chunkarr
 from tests.executors.work import CHUNK_BYTES, WORK, different, plain, results, sources
+
+xp: Any = chunkarr  # operators are attached when it runs, unseen by type checkers
 
 NDArray = npt.NDArray[Any]
 Reference = dict[str, NDArray]
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("default")
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Callable[[], Array]]:
+def opened(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Callable[[], Any]]:
     return sources(tmp_path_factory.mktemp("sources"))
 
 
@@ -92,7 +93,7 @@ def test_the_reference_agrees_with_numpy(reference: Reference) -> None:
 
 @pytest.mark.parametrize("name", WORK)
 def test_two_threads_give_the_bits_of_one(
-    name: str, reference: Reference, opened: dict[str, Callable[[], Array]], tmp_path: Path
+    name: str, reference: Reference, opened: dict[str, Callable[[], Any]], tmp_path: Path
 ) -> None:
     with settings_for("threads", 2, tmp_path):
         got = np.asarray(WORK[name](opened["memory"]()).compute())
@@ -106,7 +107,7 @@ def test_every_executor_gives_the_same_bits(
     executor: Any,
     source: str,
     reference: Reference,
-    opened: dict[str, Callable[[], Array]],
+    opened: dict[str, Callable[[], Any]],
     tmp_path: Path,
 ) -> None:
     with settings_for("threads", 2, tmp_path):
@@ -120,7 +121,7 @@ def test_every_executor_gives_the_same_bits(
 
 @pytest.mark.parametrize("executor", EXECUTORS, indirect=True)
 def test_every_executor_writes_files(
-    executor: Any, opened: dict[str, Callable[[], Array]], tmp_path: Path
+    executor: Any, opened: dict[str, Callable[[], Any]], tmp_path: Path
 ) -> None:
     spill, out = tmp_path / "spill", tmp_path / "out"
     spill.mkdir()
@@ -140,7 +141,7 @@ def test_every_executor_writes_files(
 
 @pytest.mark.parametrize("executor", EXECUTORS, indirect=True)
 def test_what_is_persisted_stays_readable(
-    executor: Any, opened: dict[str, Callable[[], Array]], tmp_path: Path
+    executor: Any, opened: dict[str, Callable[[], Any]], tmp_path: Path
 ) -> None:
     x = plain()
     with settings_for(executor, 2, tmp_path):
@@ -154,7 +155,7 @@ def test_what_is_persisted_stays_readable(
 
 @pytest.mark.parametrize("executor", EXECUTORS, indirect=True)
 def test_an_error_comes_home_and_the_next_run_works(
-    executor: Any, opened: dict[str, Callable[[], Array]], tmp_path: Path
+    executor: Any, opened: dict[str, Callable[[], Any]], tmp_path: Path
 ) -> None:
     with settings_for(executor, 2, tmp_path):
         x = opened["npy"]()
@@ -166,7 +167,7 @@ def test_an_error_comes_home_and_the_next_run_works(
 
 @pytest.mark.parametrize("executor", EXECUTORS, indirect=True)
 def test_memory_that_changes_hands_is_not_written_by_tasks(
-    executor: Any, opened: dict[str, Callable[[], Array]], tmp_path: Path
+    executor: Any, opened: dict[str, Callable[[], Any]], tmp_path: Path
 ) -> None:
     before = plain()
     mine = before.copy()

@@ -57,5 +57,7 @@ def measured(arguments: Sequence[str]) -> Measured:
         time.sleep(SECONDS_SAMPLE)
     output, _ = process.communicate()
     if process.returncode:
-        raise RuntimeError(f"{' '.join(arguments)} ended with {process.returncode}\n{output[-3000:]}")
+        raise RuntimeError(
+            f"{' '.join(arguments)} ended with {process.returncode}\n{output[-3000:]}"
+        )
     return Measured(peak, time.monotonic() - began, output)

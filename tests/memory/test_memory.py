@@ -36,7 +36,9 @@ def check(name: str, folder: Path, limit: int, executor: str, source: str = "x.z
     finally:
         for made in ("out.zarr", "out.npy"):
             path = folder / made
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(
+                missing_ok=True
+            )
     print(f"{name} on {executor}: {done.bytes_peak / MIB:.0f} of {limit} MiB, {done.seconds:.1f} s")
     assert done.bytes_peak <= limit * MIB, f"{name}: {done.bytes_peak / MIB:.0f} of {limit} MiB"
     files = [name for _, _, names in os.walk(folder) for name in names if "chunkarr-" in name]
@@ -78,7 +80,8 @@ def test_ten_times_the_limit(name: str, large: Path) -> None:
 @pytest.mark.memory
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    "name", ["elementwise", "standardise", "transpose", "cumsum down", "reshape", "save", "selection"]
+    "name",
+    ["elementwise", "standardise", "transpose", "cumsum down", "reshape", "save", "selection"],
 )
 def test_ten_times_the_limit_from_rows(name: str, large: Path) -> None:
     check(name, large, LIMIT, "threads", "rows.zarr")

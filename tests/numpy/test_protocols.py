@@ -203,10 +203,10 @@ def test_repr_of_a_large_lazy_array_computes_nothing_and_str_its_corners() -> No
         (lambda x: np.unique(x), "sort"),
         (lambda x: np.diff(x), r"x\[1:\]"),
         (lambda x: np.fft.fft(x), "compute"),
-        (lambda x: np.linalg.norm(x), ""),
+        (lambda x: np.linalg.norm(x), "numpy"),
         (lambda x: np.histogram(x), "sum"),
-        (lambda x: np.interp(x, x, x), ""),
-        (lambda x: np.put(x, [1], 2), ""),
+        (lambda x: np.interp(x, x, x), "numpy"),
+        (lambda x: np.put(x, [1], 2), "numpy"),
     ],
 )
 def test_a_numpy_function_that_is_missing_raises_and_names_an_alternative(
@@ -268,8 +268,7 @@ def test_a_missing_function_of_a_small_array_is_numpys() -> None:
         "x.transpose(0)",
         "np.moveaxis(x, 0, 9)",
         "np.squeeze(x, 0)",
-        "np.split(x, 3, axis=1)",
-        "np.add(x, 1, out=np.zeros((2, 2)))",
+        "np.split(x, 3)",
         "x.item()",
         "len(np.array(1))",
         "bool(x)",

@@ -6,11 +6,13 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chunkarr.expr.affine import Affine, Term
 from chunkarr.grid import Grid
 from chunkarr.kernels.program import Program
+from chunkarr.kernels.recipe import Recipe, StoreLeaf
 from chunkarr.plan.grids import (
     REDUCED_DEPTH,
     choose_cut,
@@ -20,7 +22,6 @@ from chunkarr.plan.grids import (
     shrink,
     write_unit,
 )
-from chunkarr.kernels.recipe import Recipe, StoreLeaf
 from chunkarr.plan.works import Sweep
 from chunkarr.storage.memory import MemoryStore
 from chunkarr.storage.store import Store
@@ -102,9 +103,7 @@ def test_a_wish_is_followed_where_it_fits() -> None:
 def test_the_wish_is_that_of_the_largest_source() -> None:
     small = FakeStore((100, 1), (7, 1))
     large = FakeStore((100, 200), (10, 50))
-    recipes = [
-        Recipe((100, 200), (_leaf(small, 0), _leaf(large, 0, 1)), Program((), (), (0,)))
-    ]
+    recipes = [Recipe((100, 200), (_leaf(small, 0), _leaf(large, 0, 1)), Program((), (), (0,)))]
     assert preferred_cut(recipes) == (10, 50)
 
 

@@ -8,16 +8,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 import chunkarr
-from chunkarr.arrays import Array, wrap
+from chunkarr.arrays import wrap
 from chunkarr.expr.affine import Affine, Progression, Term
 from chunkarr.expr.build import from_ndarray
 from chunkarr.expr.node import View
-from chunkarr.plan.lower import Lowering, _solve, preimage, store_leaves
 from chunkarr.kernels.recipe import ConstantLeaf, EarlierLeaf, OverlayLeaf, StoreLeaf
+from chunkarr.plan.lower import Lowering, _solve, preimage, store_leaves
 from tests.plan.support import CountingStore
+
+xp: Any = chunkarr  # operators are attached when it runs, unseen by type checkers
 
 NDArray = npt.NDArray[Any]
 
@@ -29,9 +32,7 @@ strides = st.integers(-4, 4).filter(bool)
 def test_solve_agrees_with_trying_all_pairs(
     gap: int, stride: int, step: int, length: int, count: int
 ) -> None:
-    pairs = [
-        (i, m) for i in range(length) for m in range(count) if gap + stride * i == step * m
-    ]
+    pairs = [(i, m) for i in range(length) for m in range(count) if gap + stride * i == step * m]
     solved = _solve(gap, stride, step, length, count)
     if solved is None:
         assert not pairs
@@ -65,8 +66,9 @@ def _seen(draw: st.DrawFn) -> tuple[Affine, tuple[Progression, ...]]:
 
 
 def _at(affine: Affine, index: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(t.offset + t.stride * index[t.axis] if t.axis >= 0 else t.offset
-                 for t in affine.terms)
+    return tuple(
+        t.offset + t.stride * index[t.axis] if t.axis >= 0 else t.offset for t in affine.terms
+    )
 
 
 @given(_seen())
@@ -155,10 +157,10 @@ def test_any_chain_of_movements_gives_numpy_s_array(
     plain = rng.integers(0, 100, tuple(rng.integers(1, 7, 2)))
     lazy: Any = CountingStore(plain, (2, 3)).as_array()
     expected: Any = plain
-    with chunkarr.config(chunk_bytes=64, eager_bytes=0):
+    with xp.config(chunk_bytes=64, eager_bytes=0):
         for kind, arguments in moves:
             expected = _move(np, expected, kind, arguments)
-            lazy = _move(chunkarr, lazy, kind, arguments)
+            lazy = _move(xp, lazy, kind, arguments)
         np.testing.assert_array_equal(lazy.compute(), expected)
 
 
@@ -166,7 +168,7 @@ def test_any_chain_of_movements_gives_numpy_s_array(
 def test_assignments_show_through_any_view(data: st.DataObject, seed: int) -> None:
     rng = np.random.default_rng(seed)
     expected = rng.integers(0, 100, (5, 6))
-    with chunkarr.config(chunk_bytes=64, eager_bytes=0):
+    with xp.config(chunk_bytes=64, eager_bytes=0):
         lazy = CountingStore(expected.copy(), (2, 3)).as_array() + 0
         for turn in range(data.draw(st.integers(1, 3))):
             key = tuple(_key(data.draw, n) for n in expected.shape)
@@ -179,7 +181,7 @@ def test_assignments_show_through_any_view(data: st.DataObject, seed: int) -> No
         moves = data.draw(_moves())
         shown, wanted = lazy, expected
         for kind, arguments in moves:
-            shown = _move(chunkarr, shown, kind, arguments)
+            shown = _move(xp, shown, kind, arguments)
             wanted = _move(np, wanted, kind, arguments)
         np.testing.assert_array_equal(shown.compute(), wanted)
         np.testing.assert_array_equal(lazy.compute(), expected)
@@ -189,11 +191,11 @@ def test_assignments_show_through_any_view(data: st.DataObject, seed: int) -> No
 
 
 @pytest.fixture
-def source() -> Array:
+def source() -> Any:
     return CountingStore(np.arange(24.0).reshape(4, 6), (2, 2)).as_array()
 
 
-def test_views_leave_no_operation(source: Array) -> None:
+def test_views_leave_no_operation(source: Any) -> None:
     shown = source.T[::-1, 1:3][None]
     recipe = Lowering(shown.shape, {}).recipe(shown.to_expr())
     assert recipe.trivial
@@ -202,34 +204,34 @@ def test_views_leave_no_operation(source: Array) -> None:
     assert leaf.affine.terms == (Term(2, 1, 1), Term(1, 5, -1))
 
 
-def test_shifted_readings_of_one_node_are_two_values(source: Array) -> None:
-    both = chunkarr.exp(source)
+def test_shifted_readings_of_one_node_are_two_values(source: Any) -> None:
+    both = xp.exp(source)
     change = both[1:] - both[:-1]
     recipe = Lowering(change.shape, {}).recipe(change.to_expr())
     assert len(recipe.leaves) == 2
     assert [op.name for op in recipe.program.ops] == ["exp", "exp", "subtract"]
 
 
-def test_a_node_reached_twice_in_the_same_way_is_computed_once(source: Array) -> None:
-    once = chunkarr.exp(source)
+def test_a_node_reached_twice_in_the_same_way_is_computed_once(source: Any) -> None:
+    once = xp.exp(source)
     recipe = Lowering(once.shape, {}).recipe((once * once + once).to_expr())
     assert len(recipe.leaves) == 1
     assert [op.name for op in recipe.program.ops] == ["exp", "multiply", "add"]
 
 
-def test_a_constant_is_a_leaf_however_wide(source: Array) -> None:
+def test_a_constant_is_a_leaf_however_wide(source: Any) -> None:
     recipe = Lowering(source.shape, {}).recipe((source + 1).to_expr())
     assert [type(leaf) for leaf in recipe.leaves] == [StoreLeaf, ConstantLeaf]
 
 
-def test_a_value_that_the_same_visit_made_is_not_read_back(source: Array) -> None:
+def test_a_value_that_the_same_visit_made_is_not_read_back(source: Any) -> None:
     inner = source * 2
     recipe = Lowering(source.shape, {}, {id(inner.to_expr()): 0}).recipe((inner + 1).to_expr())
     assert [type(leaf) for leaf in recipe.leaves] == [EarlierLeaf, ConstantLeaf]
 
 
-def test_patches_that_a_view_does_not_show_are_dropped(source: Array) -> None:
-    joined = chunkarr.concatenate([source, source * 2])
+def test_patches_that_a_view_does_not_show_are_dropped(source: Any) -> None:
+    joined = xp.concatenate([source, source * 2])
     part = joined[:3]
     recipe = Lowering(part.shape, {}).recipe(part.to_expr())
     (leaf,) = recipe.leaves
@@ -240,8 +242,8 @@ def test_patches_that_a_view_does_not_show_are_dropped(source: Array) -> None:
 
 def test_an_overlay_behind_a_broadcast_is_laid_out_once() -> None:
     row = wrap(from_ndarray(np.arange(5.0)))
-    pieces = chunkarr.concatenate([row + 1, row + 2])
-    wide = chunkarr.broadcast_to(pieces, (3, 10))
+    pieces = xp.concatenate([row + 1, row + 2])
+    wide = xp.broadcast_to(pieces, (3, 10))
     recipe = Lowering(wide.shape, {}).recipe(wide.to_expr())
     (leaf,) = recipe.leaves
     assert isinstance(leaf, OverlayLeaf)

@@ -12,11 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import zarr
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-import chunkarr as xp
+import chunkarr
 from chunkarr.errors import CorruptChunkError, OutputError
 from chunkarr.storage.zarr_target import ZarrTarget
+
+xp: Any = chunkarr  # operators are attached when it runs, unseen by type checkers
 
 NDArray = npt.NDArray[Any]
 SHAPE = (37, 29)
@@ -219,7 +222,6 @@ def test_writing_into_a_mapped_file_that_is_read_shows_the_new_values(
 # -- all or nothing --------------------------------------------------------------------------------
 
 
-
 def failing(path: Path, plain: NDArray) -> Any:
     """Give an expression whose source fails in its last chunk."""
     victims = [p for p in Path(path).rglob("*") if p.is_file() and p.name != "zarr.json"]
@@ -228,7 +230,9 @@ def failing(path: Path, plain: NDArray) -> Any:
     return xp.open(path) * 2
 
 
-def test_a_failed_write_leaves_the_old_content(stored: Path, plain: NDArray, tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_content(
+    stored: Path, plain: NDArray, tmp_path: Path
+) -> None:
     out = tmp_path / "out.zarr"
     xp.array(np.ones(SHAPE)).to_zarr(out, chunks=(10, 10))
     before = names(tmp_path)

@@ -9,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-import chunkarr as xp
+import chunkarr
 from chunkarr.grid import Grid
 from chunkarr.kernels.recipe import Recipe
 from chunkarr.scheduler.steps import OrderedWork
 from chunkarr.tiled.cholesky import CholeskyWork
+
+xp: Any = chunkarr  # operators are attached when it runs, unseen by type checkers
 
 NDArray = npt.NDArray[Any]
 
@@ -46,9 +48,14 @@ def test_agrees_with_lapack(dtype: str, side: int) -> None:
     with xp.config(chunk_bytes=tiles_of(side)):
         got = xp.linalg.cholesky(xp.from_array(plain)).compute()
     assert got.dtype == expected.dtype
-    np.testing.assert_allclose(got, expected, rtol=1e-3 if expected.dtype.itemsize < 16 and
-                               expected.dtype in (np.float32, np.complex64) else 1e-9, atol=1e-5
-                               if expected.dtype in (np.float32, np.complex64) else 1e-11)
+    np.testing.assert_allclose(
+        got,
+        expected,
+        rtol=1e-3
+        if expected.dtype.itemsize < 16 and expected.dtype in (np.float32, np.complex64)
+        else 1e-9,
+        atol=1e-5 if expected.dtype in (np.float32, np.complex64) else 1e-11,
+    )
     assert (np.triu(got, 1) == 0).all()
 
 

@@ -9,15 +9,35 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
-import chunkarr as xp
+import chunkarr
 from chunkarr.plan.plan import Limits, Target
 from chunkarr.plan.planner import make_plan
 from chunkarr.tiled.sort import exact_split
 
+xp: Any = chunkarr  # operators are attached when it runs, unseen by type checkers
+
 NDArray = npt.NDArray[Any]
-DTYPES = "? i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 c8 c16 M8[s] m8[us]".split()
+DTYPES = [
+    "?",
+    "i1",
+    "i2",
+    "i4",
+    "i8",
+    "u1",
+    "u2",
+    "u4",
+    "u8",
+    "f2",
+    "f4",
+    "f8",
+    "c8",
+    "c16",
+    "M8[s]",
+    "m8[us]",
+]
 N = 1000
 
 
@@ -52,9 +72,7 @@ def same(got: NDArray, expected: NDArray) -> bool:
     if got.dtype.kind in "fc":
         parts = [(a.real, b.real) for a, b in [(got, expected)]]
         parts += [(got.imag, expected.imag)] if got.dtype.kind == "c" else []
-        return all(
-            np.array_equal(a, b, equal_nan=True) for a, b in parts
-        )
+        return all(np.array_equal(a, b, equal_nan=True) for a, b in parts)
     return got.tobytes() == expected.tobytes()
 
 
@@ -103,9 +121,7 @@ def test_any_floats_in_any_cut(content: list[float], chunk_bytes: int) -> None:
     np.testing.assert_array_equal(got, np.sort(plain))
 
 
-@given(
-    st.lists(st.lists(st.integers(0, 9), max_size=12), min_size=1, max_size=6), st.data()
-)
+@given(st.lists(st.lists(st.integers(0, 9), max_size=12), min_size=1, max_size=6), st.data())
 def test_exact_split_agrees_with_merging(content: list[list[int]], data: st.DataObject) -> None:
     runs = [np.sort(np.array(run, int)) for run in content]
     total = sum(map(len, runs))
@@ -175,7 +191,7 @@ def test_in_place() -> None:
 
 
 def test_a_long_axis_that_does_not_fit_a_task_is_refused_or_sorted(tmp_path: Path) -> None:
-    from tests.plan.support import FakeStore  # noqa: PLC0415
+    from tests.plan.support import FakeStore
 
     wide = FakeStore((2, 10**9), (1, 10**6)).as_array()
     limits = Limits(256 << 20, 256 << 20, 1 << 20, 2)
@@ -184,7 +200,7 @@ def test_a_long_axis_that_does_not_fit_a_task_is_refused_or_sorted(tmp_path: Pat
 
 
 def test_runs_and_chunks_stay_within_the_share_of_a_task() -> None:
-    from tests.plan.support import FakeStore, FakeTarget  # noqa: PLC0415
+    from tests.plan.support import FakeStore, FakeTarget
 
     line = FakeStore((10**9,), (10**6,)).as_array()
     limits = Limits(256 << 20, 256 << 20, 4 << 20, 2)
