@@ -21,16 +21,85 @@ from chunkarr.settings import config
 
 __version__ = "0.1.0"
 
-_SHARED = (
-    "newaxis pi e inf nan euler_gamma dtype finfo iinfo generic number integer signedinteger "
-    "unsignedinteger inexact floating complexfloating bool bool_ int8 int16 int32 int64 uint8 "
-    "uint16 uint32 uint64 intp uintp int_ uint float16 float32 float64 longdouble complex64 "
-    "complex128 clongdouble datetime64 timedelta64 str_ bytes_ void object_ byte short intc long "
-    "longlong ubyte ushort uintc ulong ulonglong half single double csingle cdouble "
-    "promote_types min_scalar_type issubdtype isdtype isscalar "
-    "broadcast_shapes set_printoptions get_printoptions printoptions errstate seterr geterr "
-    "exceptions ndindex iterable s_ index_exp typename"
-).split()
+_SHARED = [
+    "newaxis",
+    "pi",
+    "e",
+    "inf",
+    "nan",
+    "euler_gamma",
+    "dtype",
+    "finfo",
+    "iinfo",
+    "generic",
+    "number",
+    "integer",
+    "signedinteger",
+    "unsignedinteger",
+    "inexact",
+    "floating",
+    "complexfloating",
+    "bool",
+    "bool_",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "intp",
+    "uintp",
+    "int_",
+    "uint",
+    "float16",
+    "float32",
+    "float64",
+    "longdouble",
+    "complex64",
+    "complex128",
+    "clongdouble",
+    "datetime64",
+    "timedelta64",
+    "str_",
+    "bytes_",
+    "void",
+    "object_",
+    "byte",
+    "short",
+    "intc",
+    "long",
+    "longlong",
+    "ubyte",
+    "ushort",
+    "uintc",
+    "ulong",
+    "ulonglong",
+    "half",
+    "single",
+    "double",
+    "csingle",
+    "cdouble",
+    "promote_types",
+    "min_scalar_type",
+    "issubdtype",
+    "isdtype",
+    "isscalar",
+    "broadcast_shapes",
+    "set_printoptions",
+    "get_printoptions",
+    "printoptions",
+    "errstate",
+    "seterr",
+    "geterr",
+    "exceptions",
+    "ndindex",
+    "iterable",
+    "s_",
+    "index_exp",
+    "typename",
+]
 """What NumPy already has for everybody: constants, types, dtype rules."""
 
 _IO = ("open", "from_zarr", "from_array", "load", "save", "memmap", "NpzFile", "to_zarr", "explain")
@@ -40,11 +109,23 @@ if TYPE_CHECKING:
     from chunkarr.arrays import Array as Array
     from chunkarr.io import (
         explain as explain,
+    )
+    from chunkarr.io import (
         from_array as from_array,
+    )
+    from chunkarr.io import (
         from_zarr as from_zarr,
+    )
+    from chunkarr.io import (
         load as load,
+    )
+    from chunkarr.io import (
         memmap as memmap,
-        open as open,  # noqa: A004
+    )
+    from chunkarr.io import (
+        open as open,
+    )
+    from chunkarr.io import (
         save as save,
     )
 
@@ -108,7 +189,16 @@ def _advice(name: str, namespace: Any) -> str:
 def __dir__() -> list[str]:
     namespace = _loaded()
     return sorted(
-        {"config", "errors", "Array", "ndarray", *_SHARED, *_IO, *namespace.TABLE, *_public(namespace)}
+        {
+            "config",
+            "errors",
+            "Array",
+            "ndarray",
+            *_SHARED,
+            *_IO,
+            *namespace.TABLE,
+            *_public(namespace),
+        }
     )
 
 

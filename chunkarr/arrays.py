@@ -20,17 +20,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chunkarr import engine
-from chunkarr.errors import NotYetError
+from chunkarr import engine, maps
 from chunkarr.expr.affine import Affine
 from chunkarr.expr.build import as_expr, caller, cast_lazily, stretch, view, where
 from chunkarr.expr.node import Expr, Source
-from chunkarr.functions.indexing import Basic, Fancy, Masked, read_key
+from chunkarr.functions.indexing import Basic, Fancy, Masked, not_fancy, read_key
 from chunkarr.functions.views import NewShape
 from chunkarr.grid import Grid, region_of
 from chunkarr.printing import array_text, summary_text
 from chunkarr.settings import settings
-from chunkarr.storage.mapped import MappedStore
 from chunkarr.storage.memory import MemoryStore
 from chunkarr.storage.reshaped import ReshapedStore
 from chunkarr.views import (
@@ -41,8 +39,9 @@ from chunkarr.views import (
     lay,
     look,
     look_strides,
+    ndarray_key,
+    plain_key,
     put,
-    reads,
     source_of,
     value_for,
 )
@@ -59,8 +58,16 @@ WRITES_MAX = 32
 class Array:
     """An array of any size: NumPy's `ndarray`, computed when its values are needed."""
 
-    __slots__ = ("__weakref__", "_base", "_cell", "_lens", "_seen", "_selection", "_writable",
-                 "is_scalar")
+    __slots__ = (
+        "__weakref__",
+        "_base",
+        "_cell",
+        "_lens",
+        "_seen",
+        "_selection",
+        "_writable",
+        "is_scalar",
+    )
     __array_priority__ = 1000.0
     __hash__ = None  # type: ignore[assignment]
 
@@ -166,7 +173,9 @@ class Array:
     def view_through(self, lens: Lens, *, writable: bool = True) -> Array:
         """Give a view of this array; a scalar is immutable, so of a copy of it."""
         if self.is_scalar:
-            return Array(self.to_expr(), writable=writable).view_through(lens) if lens.shape else self
+            return (
+                Array(self.to_expr(), writable=writable).view_through(lens) if lens.shape else self
+            )
         if self._base is not None and isinstance(lens, Affine) and isinstance(self._lens, Affine):
             return Array(
                 base=self._base,
@@ -285,30 +294,32 @@ class Array:
         selection = self.selection
         if selection is not None:
             self.to_expr()
-        item = read_key(_plain_key(key), self.shape)
+        item = read_key(plain_key(key), self.shape)
         if isinstance(item, Basic):
             if item.scalar:
                 held = self.in_memory
                 if held is not None:
-                    return Array.of(np.asarray(held[key if isinstance(key, tuple) else (key,)]), scalar=True)
+                    return Array.of(
+                        np.asarray(held[key if isinstance(key, tuple) else (key,)]), scalar=True
+                    )
                 return Array(view(self.to_expr(), item.affine), scalar=True)
             seen = self.view_through(item.affine)
             return seen.copy() if item.copies else seen
         held = self.in_memory
         if held is not None and held.nbytes <= settings().eager_bytes:
-            return Array.of(np.asarray(held[_ndarray_key(key)]))
+            return Array.of(np.asarray(held[ndarray_key(key)]))
         if isinstance(item, Masked):
             mask = item.mask.to_expr() if isinstance(item.mask, Array) else as_expr(item.mask)
             return Array(selection=Selection(self.to_expr(), mask))
         if held is not None:
-            return Array.of(np.asarray(held[_ndarray_key(key)]))
-        raise _not_fancy(item)
+            return Array.of(np.asarray(held[ndarray_key(key)]))
+        raise not_fancy()
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self.check_writable()
-        item = read_key(_plain_key(key), self.shape)
+        item = read_key(plain_key(key), self.shape)
         if self.on_file:
-            settle(key, value)
+            maps.settle(key, value)
         held = self.writable_ndarray()
         if held is not None and _assign_now(held, item, key, value, self.on_file):
             return
@@ -316,7 +327,7 @@ class Array:
             self._assign_masked(item.mask, value)
             return
         if isinstance(item, Fancy):
-            raise _not_fancy(item)
+            raise not_fancy()
         given = value.to_expr() if isinstance(value, Array) else value
         self._assign(item.affine, value_for(given, item.affine.shape, self.dtype))
         self._count_writes()
@@ -327,14 +338,15 @@ class Array:
             message = "assignment destination is read-only"
             raise ValueError(message)
 
+    def _root_cell(self) -> Expr | None:
+        root = self if self._base is None else self.base
+        return None if root is None else root._cell
+
     @property
     def on_file(self) -> bool:
         """Whether writes go through to a file that was opened for writing."""
-        root = self if self._base is None else self.base
-        cell = root._cell if root is not None else None
-        return isinstance(cell, Source) and isinstance(cell.store, MappedStore) and (
-            cell.store.mode == "r+"
-        )
+        store = maps.store_of(self._root_cell())
+        return store is not None and store.mode == "r+"
 
     def writable_ndarray(self) -> NDArray | None:
         """Give the buffer to write into at once; None where somebody still reads the old value."""
@@ -352,7 +364,7 @@ class Array:
             return None
         del store
         # Two references each: the holder's and the call's own. Any other is a lazy reader's.
-        read = sys.getrefcount(self._cell) > 2 or sys.getrefcount(self._cell.store) > 2  # noqa: PLR2004
+        read = sys.getrefcount(self._cell) > 2 or sys.getrefcount(self._cell.store) > 2
         store = self._cell.store
         assert isinstance(store, MemoryStore)
         assert store.array is not None
@@ -365,24 +377,14 @@ class Array:
         return store.array
 
     def _writable_map(self) -> NDArray | None:
-        """Give the map of a file opened for writing, as `np.memmap` does."""
+        """Give the map of a file opened for writing."""
         cell = self._cell
-        if not isinstance(cell, Source) or not isinstance(cell.store, MappedStore):
-            return None
-        if cell.store.mode == "r":
-            return None
+        assert isinstance(cell, Source)
         # The holder's reference, this function's and the call's own; any other may be a reader's.
-        if sys.getrefcount(cell) > 3 and self._has_reader(cell):  # noqa: PLR2004
-            if cell.store.mode != "r+":
-                return None
-            message = (
-                f"{cell.store.name}: a lazy expression still reads this file, and writing to it now "
-                "would change the expression's value; compute or persist() the expression first"
-            )
-            raise ValueError(message)
-        # What views computed from the old content, they compute again from the new name.
-        self._cell = Source(shape=cell.shape, dtype=cell.dtype, store=cell.store)
-        return cell.store.read(region_of(cell.shape))
+        held = maps.buffer_to_write(cell, self, shared=sys.getrefcount(cell) > 3)
+        if held is not None:
+            self._cell = maps.renamed(cell)
+        return held
 
     def map_of_file(self) -> NDArray | None:
         """Give the map of the file that the array looks into, or None."""
@@ -390,28 +392,11 @@ class Array:
             assert self._lens is not None
             below = self._base.map_of_file()
             return None if below is None else look(self._lens, below)
-        cell = self._cell
-        if isinstance(cell, Source) and isinstance(cell.store, MappedStore):
-            return cell.store.read(region_of(cell.shape))
-        return None
-
-    def _has_reader(self, cell: Expr) -> bool:
-        """Whether another name has yet to be computed from a cell."""
-        for other in list(engine.live.values()):
-            if other is self:
-                continue
-            pending = other.selection
-            roots = (other.expr_or_none,) if pending is None else (pending.operand, pending.mask)
-            if any(root is not None and reads(root, cell) for root in roots):
-                return True
-        return False
+        return maps.whole(self._cell)
 
     def flush(self) -> None:
         """Bring what was written through to a file to disk, as `np.memmap.flush` does."""
-        root = self if self._base is None else self.base
-        cell = root._cell if root is not None else None
-        if isinstance(cell, Source) and isinstance(cell.store, MappedStore):
-            cell.store.flush()
+        maps.flush(self._root_cell())
 
     def _assign(self, affine: Affine, value: Expr) -> None:
         """Replace what an affine view of this array shows."""
@@ -422,12 +407,12 @@ class Array:
 
     def _count_writes(self) -> None:
         """Bring an array into memory when writes pile up on it."""
-        root = self if self._base is None else self.base
-        assert root is not None
-        cell = root._cell
+        cell = self._root_cell()
         if cell is None or len(cell.operands) <= WRITES_MAX:
             return
         if cell.nbytes <= settings().memory // 8:
+            root = self if self._base is None else self.base
+            assert root is not None
             root.persist()
 
     def _assign_masked(self, mask: Any, value: Any) -> None:
@@ -442,7 +427,9 @@ class Array:
         expr = value.to_expr() if isinstance(value, Array) else as_expr(value)
         rest = here.shape[test.ndim :]
         if expr.ndim <= len(rest):
-            given_expr = cast_lazily(stretch(expr, rest) if expr.shape != rest else expr, here.dtype)
+            given_expr = cast_lazily(
+                stretch(expr, rest) if expr.shape != rest else expr, here.dtype
+            )
             self._rebind(where(spread, stretch(given_expr, here.shape), here))
             return
         # One value per selected element: the order decides, so the array has to be in memory.
@@ -478,10 +465,12 @@ class Array:
             expr = self.to_expr()
             (store,) = engine.persist(expr)
             if self._base is None:
-                self._rebind(Source(shape=expr.shape, dtype=expr.dtype, line=expr.line, store=store))
+                self._rebind(
+                    Source(shape=expr.shape, dtype=expr.dtype, line=expr.line, store=store)
+                )
         return self
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:  # noqa: FBT001
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
         held = self.in_memory
         if held is None:
             if copy is False:
@@ -582,7 +571,7 @@ class Array:
     def __deepcopy__(self, memo: Any) -> Array:
         return self.copy()
 
-    def copy(self, order: str = "C") -> Array:  # noqa: ARG002 - chunks have no order
+    def copy(self, order: str = "C") -> Array:
         """Give an array of its own with the same value."""
         held = self.in_memory
         if held is not None and held.nbytes <= settings().eager_bytes:
@@ -595,31 +584,6 @@ def wrap(expr: Expr, *, scalar: bool = False) -> Array:
     return Array(expr, scalar=scalar)
 
 
-def _plain_key(key: Any) -> Any:
-    """Read zero-dimensional integer arrays in a key as integers."""
-    items = key if isinstance(key, tuple) else (key,)
-    if not any(isinstance(item, Array) and item.shape == () for item in items if isinstance(item, Array)):
-        return key
-    plain = tuple(
-        (bool(item) if item.dtype == bool else int(item))
-        if isinstance(item, Array) and item.shape == ()
-        else item
-        for item in items
-    )
-    return plain if isinstance(key, tuple) else plain[0]
-
-
-def settle(*values: Any) -> None:
-    """Compute what is lazy in values, before a file that they may read is written to."""
-    for value in values:
-        if isinstance(value, tuple):
-            settle(*value)
-        elif isinstance(value, Array):
-            root = value if value.base is None else value.base
-            if not isinstance(root.to_expr(), Source):
-                root.persist()
-
-
 def _assign_now(held: NDArray, item: Any, key: Any, value: Any, on_file: bool) -> bool:
     """Assign to a buffer where the value is at hand, or has to be because a file is written."""
     given = value
@@ -629,24 +593,7 @@ def _assign_now(held: NDArray, item: Any, key: Any, value: Any, on_file: bool) -
             return False
         given = value.compute() if found is None else found
     if isinstance(item, Masked | Fancy):
-        held[_ndarray_key(key)] = given
+        held[ndarray_key(key)] = given
     else:
         item.affine.apply(held)[...] = given
     return True
-
-
-def _ndarray_key(key: Any) -> Any:
-    if isinstance(key, Array):
-        return key.compute()
-    if isinstance(key, tuple):
-        return tuple(_ndarray_key(item) for item in key)
-    return key
-
-
-def _not_fancy(item: object) -> NotYetError:
-    del item
-    message = (
-        "indexing with integer arrays runs on arrays in memory only; use slices or a boolean mask, "
-        "or x.persist() where x fits"
-    )
-    return NotYetError(message)

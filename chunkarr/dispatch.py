@@ -232,11 +232,18 @@ def _positional(function: Function) -> list[str]:
 
 
 def _by_name(
-    name: str, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, shared: int, order: list[str]
+    name: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    out: Any,
+    shared: int,
+    order: list[str],
 ) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
     """Name the arguments that NumPy has at other positions than the function of expressions."""
     if len(args) > len(order):
-        message = f"{name}() takes at most {len(order)} positional arguments, {len(args)} were given"
+        message = (
+            f"{name}() takes at most {len(order)} positional arguments, {len(args)} were given"
+        )
         raise TypeError(message)
     named = dict(zip(order[shared:], args[shared:], strict=False))
     twice = named.keys() & kwargs.keys()
@@ -266,7 +273,9 @@ def lift_sequence(function: Function, numpy_function: Function) -> Function:
     def public(arrays: Any, *args: Any, **kwargs: Any) -> Any:
         parts = list(arrays)
         if not all(isinstance(part, Array) for part in parts):
-            parts = [part if isinstance(part, Array) else Array.of(np.asarray(part)) for part in parts]
+            parts = [
+                part if isinstance(part, Array) else Array.of(np.asarray(part)) for part in parts
+            ]
         return lifted(parts, *args, **kwargs)
 
     public.__module__ = "chunkarr"

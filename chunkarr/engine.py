@@ -69,11 +69,8 @@ def current_limits() -> tuple[Limits, Executor]:
 
 def plan_for(targets: Sequence[Target], limits: Limits) -> Plan:
     """Plan targets, keeping the values of nodes that other live names hold."""
-    keep = [
-        array.expr_or_none
-        for array in list(live.values())
-        if array.expr_or_none is not None and array.expr_or_none.memo.store is None
-    ]
+    nodes = walk(tuple(target.expr for target in targets))
+    keep = [node for node in nodes if id(node) in live and node.memo.store is None]
     return make_plan(targets, keep, limits)
 
 

@@ -40,8 +40,8 @@ Function = Callable[..., Any]
 # -- creation ------------------------------------------------------------------------------------
 
 
-def array(  # noqa: PLR0913 - NumPy's signature
-    object: Any,  # noqa: A002 - NumPy's name
+def array(
+    object: Any,
     dtype: Any = None,
     *,
     copy: bool | None = True,
@@ -66,8 +66,9 @@ def array(  # noqa: PLR0913 - NumPy's signature
     return made
 
 
-def asarray(a: Any, dtype: Any = None, order: Any = None, *, copy: bool | None = None, chunks: Any = None
-            ) -> Array:
+def asarray(
+    a: Any, dtype: Any = None, order: Any = None, *, copy: bool | None = None, chunks: Any = None
+) -> Array:
     """Give an array for anything array-like; an ndarray is looked at, and copied when written."""
     made = array(a, dtype, copy=copy, order=order)
     return made if chunks is None else made.rechunk(chunks)  # type: ignore[attr-defined,no-any-return]
@@ -180,7 +181,7 @@ def where(condition: Any, x: Any = np._NoValue, y: Any = np._NoValue) -> Any:  #
 
 clip = lift(elementwise.clip, np.clip, scalar=True)
 around = lift(elementwise.around, np.around, scalar=True)
-round = around  # noqa: A001 - NumPy's name
+round = around
 isclose = lift(elementwise.isclose, np.isclose, convert_first=2, scalar=True)
 nan_to_num = lift(elementwise.nan_to_num, np.nan_to_num, scalar=True)
 angle = lift(elementwise.angle, np.angle, scalar=True)
@@ -194,13 +195,13 @@ def astype(x: Array, dtype: Any, /, *, copy: bool = True) -> Array:
 
 
 def allclose(
-    a: Any, b: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False  # noqa: FBT001, FBT002
+    a: Any, b: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
 ) -> bool:
     """Tell whether all elements are close."""
     return bool(isclose(a, b, rtol, atol, equal_nan).all())
 
 
-def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> bool:  # noqa: FBT001, FBT002
+def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> bool:
     """Tell whether two arrays have the same shape and elements."""
     left, right = asarray(a1), asarray(a2)
     if left.shape != right.shape:
@@ -211,16 +212,16 @@ def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> bool:  # noqa: FBT
     return bool(same.all())
 
 
-sum = lift(reductions.sum, np.sum, scalar=True)  # noqa: A001
+sum = lift(reductions.sum, np.sum, scalar=True)
 prod = lift(reductions.prod, np.prod, scalar=True)
 mean = lift(reductions.mean, np.mean, scalar=True)
 var = lift(reductions.var, np.var, scalar=True)
 std = lift(reductions.std, np.std, scalar=True)
-min = lift(reductions.min, np.min, scalar=True)  # noqa: A001
-max = lift(reductions.max, np.max, scalar=True)  # noqa: A001
+min = lift(reductions.min, np.min, scalar=True)
+max = lift(reductions.max, np.max, scalar=True)
 amin, amax = min, max
-any = lift(reductions.any, np.any, scalar=True)  # noqa: A001
-all = lift(reductions.all, np.all, scalar=True)  # noqa: A001
+any = lift(reductions.any, np.any, scalar=True)
+all = lift(reductions.all, np.all, scalar=True)
 argmin = lift(reductions.argmin, np.argmin, scalar=True)
 argmax = lift(reductions.argmax, np.argmax, scalar=True)
 ptp = lift(reductions.ptp, np.ptp, scalar=True)
@@ -324,15 +325,13 @@ flipud = _viewer(views.flipud)
 diagonal = _viewer(views.diagonal, writable=False)
 
 
-def broadcast_to(array: Any, shape: Any, subok: bool = False) -> Array:  # noqa: ARG001, FBT001, FBT002
+def broadcast_to(array: Any, shape: Any, subok: bool = False) -> Array:  # noqa: ARG001
     """Stretch to a shape: a read-only view."""
     whole = asarray(array)
     return whole.view_through(views.broadcast_to(whole.shape, shape), writable=False)
 
 
-def reshape(
-    a: Any, /, shape: Any, order: str = "C", *, copy: bool | None = None
-) -> Array:
+def reshape(a: Any, /, shape: Any, order: str = "C", *, copy: bool | None = None) -> Array:
     """Give the elements under another shape: a view where NumPy has one, else a copy."""
     whole = a if isinstance(a, Array) else asarray(a)
     if order == "F":
@@ -398,7 +397,7 @@ def _split(ary: Any, sections: Any, axis: int, *, even: bool) -> list[Array]:
     return out
 
 
-def copy(a: Any, order: str = "K", subok: bool = False) -> Array:  # noqa: ARG001, FBT001, FBT002
+def copy(a: Any, order: str = "K", subok: bool = False) -> Array:  # noqa: ARG001
     """Give an array of its own with the same value."""
     return array(a)
 
@@ -489,4 +488,3 @@ def find(function: Function) -> Function | None:
         return TABLE[name]
     own = globals().get(name)
     return own if callable(own) else None
-

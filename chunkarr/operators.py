@@ -42,10 +42,30 @@ COMPARE = {
 }
 UNARY = {"neg": "negative", "pos": "positive", "abs": "absolute", "invert": "invert"}
 
-METHODS = (
-    "sum prod mean var std min max any all argmin argmax cumsum cumprod clip ptp round dot "
-    "repeat take searchsorted nonzero trace"
-).split()
+METHODS = [
+    "sum",
+    "prod",
+    "mean",
+    "var",
+    "std",
+    "min",
+    "max",
+    "any",
+    "all",
+    "argmin",
+    "argmax",
+    "cumsum",
+    "cumprod",
+    "clip",
+    "ptp",
+    "round",
+    "dot",
+    "repeat",
+    "take",
+    "searchsorted",
+    "nonzero",
+    "trace",
+]
 """Functions whose first argument is the array and which are methods too."""
 
 VIEWS = ("swapaxes", "squeeze", "diagonal")
@@ -113,7 +133,11 @@ def _equality(name: str) -> Callable[[Array, Any], Any]:
 
 def _unary(name: str) -> Callable[[Array], Any]:
     ufunc = TABLE[name]
-    return lambda self: ufunc(self)
+
+    def method(self: Array) -> Any:
+        return ufunc(self)
+
+    return method
 
 
 def _pow(self: Array, other: Any) -> Any:
@@ -148,7 +172,11 @@ def _method(name: str) -> Callable[..., Any]:
 
 def _transpose(self: Array, *axes: Any) -> Array:
     """Reverse or permute the axes."""
-    order = axes[0] if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list)) else axes
+    order = (
+        axes[0]
+        if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list))
+        else axes
+    )
     return self.view_through(views.transpose(self.shape, order or None))
 
 
@@ -202,7 +230,7 @@ def _fill(self: Array, value: Any) -> None:
     self[...] = value
 
 
-def _part(imaginary: bool) -> property:  # noqa: FBT001
+def _part(imaginary: bool) -> property:
     def read(self: Array) -> Array:
         if self.dtype.kind != "c":
             if not imaginary:
@@ -256,7 +284,11 @@ def _visit_ufunc(self: Array, ufunc: np.ufunc, method: str, *inputs: Any, **kwar
 
 
 def _visit_function(
-    self: Array, func: Callable[..., Any], types: Any, args: Any, kwargs: Any  # noqa: ARG001
+    self: Array,
+    func: Callable[..., Any],
+    types: Any,
+    args: Any,
+    kwargs: Any,  # noqa: ARG001
 ) -> Any:
     own = namespace.find(func)
     if own is not None:
@@ -293,7 +325,7 @@ def _unhashed(self: Array) -> int:
     raise TypeError(message)
 
 
-def _mT(self: Array) -> Array:  # noqa: N802 - NumPy's name
+def _mT(self: Array) -> Array:
     return self.view_through(views.matrix_transpose(self.shape))
 
 
@@ -317,7 +349,7 @@ def attach() -> None:
         "__ipow__": _in_place("power"),
         "__array_ufunc__": _visit_ufunc,
         "__array_function__": _visit_function,
-        "T": property(lambda self: _transpose(self), doc="The axes in reverse order."),
+        "T": property(_transpose, doc="The axes in reverse order."),
         "mT": property(_mT, doc="The last two axes swapped."),
         "transpose": _transpose,
         "reshape": _reshape,
@@ -344,4 +376,3 @@ def attach() -> None:
 def _sort(self: Array, axis: int = -1, kind: str | None = None) -> None:
     """Sort in place."""
     self[...] = namespace.sort(self, axis, kind=kind)
-

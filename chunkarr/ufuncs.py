@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from chunkarr.arrays import Array, settle, wrap
+from chunkarr.arrays import Array, wrap
 from chunkarr.dispatch import (
     arrays_in,
     at_hand,
@@ -25,14 +25,17 @@ from chunkarr.expr.build import (
     cast_lazily,
     elementwise,
     view,
+)
+from chunkarr.expr.build import (
     where as where_,
 )
 from chunkarr.expr.node import Expr
 from chunkarr.functions import products
 from chunkarr.functions.elementwise import UFUNCS, power
-from chunkarr.functions.views import squeeze
 from chunkarr.functions.reductions import accumulate, extremum, fold, reduced_axes
+from chunkarr.functions.views import squeeze
 from chunkarr.kernels.reducers import ASSOCIATIVE
+from chunkarr.maps import settle
 from chunkarr.settings import settings
 from chunkarr.views import Selection
 
@@ -159,13 +162,13 @@ class UFunc:
         )
         return parts if self._numpy.nout > 1 else parts[0]
 
-    def reduce(  # noqa: PLR0913 - NumPy's arguments
+    def reduce(
         self,
         array: Any,
         axis: Any = 0,
         dtype: Any = None,
         out: Any = None,
-        keepdims: bool = False,  # noqa: FBT001, FBT002
+        keepdims: bool = False,
         initial: Any = np._NoValue,  # type: ignore[attr-defined]  # noqa: SLF001
         where: Any = True,
     ) -> Any:
@@ -191,12 +194,14 @@ class UFunc:
             axes = reduced_axes(axis, expr.ndim)
             reducer = REDUCE_NAMES.get(name, name)
             if self._numpy.identity is None:
-                from_cast = expr if kind == expr.dtype else elementwise("positive", expr, dtype=kind)[0]
+                from_cast = (
+                    expr if kind == expr.dtype else elementwise("positive", expr, dtype=kind)[0]
+                )
                 made = extremum(reducer, name, from_cast, axes, keepdims, start, mask)
             else:
                 made = fold(reducer, expr, axes, kind, keepdims, start, mask, name)
             result = wrap(made, scalar=made.ndim == 0)
-        return result if out is None else _write(self._numpy, result, _one(out), True, "same_kind")  # noqa: FBT003
+        return result if out is None else _write(self._numpy, result, _one(out), True, "same_kind")
 
     def _reduce_dtype(self, expr: Expr) -> np.dtype[Any]:
         probe = np.empty((1,), expr.dtype)
@@ -212,7 +217,7 @@ class UFunc:
             result = give(self._numpy.accumulate(ndarray_of(whole), axis, dtype))
         else:
             result = wrap(accumulate(self._numpy.__name__, whole.to_expr(), axis, dtype))
-        return result if out is None else _write(self._numpy, result, _one(out), True, "same_kind")  # noqa: FBT003
+        return result if out is None else _write(self._numpy, result, _one(out), True, "same_kind")
 
     def outer(self, a: Any, b: Any, **kwargs: Any) -> Any:
         """Apply to all pairs."""

@@ -89,8 +89,9 @@ def source_of(array: NDArray, parent: Source | None) -> Source:
     return Source(shape=array.shape, dtype=array.dtype, store=MemoryStore(array), parent=parent)
 
 
-def look_strides(lens: Lens, strides: tuple[int, ...], shape: tuple[int, ...], size: int
-                 ) -> tuple[int, ...] | None:
+def look_strides(
+    lens: Lens, strides: tuple[int, ...], shape: tuple[int, ...], size: int
+) -> tuple[int, ...] | None:
     """Give a view's strides from its base's, None where a reshape would copy."""
     if isinstance(lens, Part):
         return strides
@@ -180,3 +181,19 @@ def reads(value: Expr, source: Expr) -> bool:
         seen.add(id(node))
         stack.extend(node.operands)
     return False
+
+
+def plain_key(key: Any) -> Any:
+    """Read arrays without axes in a key as the numbers they stand for."""
+    if isinstance(key, tuple):
+        return tuple([plain_key(item) for item in key])
+    if hasattr(key, "to_expr") and key.shape == ():
+        return bool(key) if key.dtype == bool else int(key) if key.dtype.kind in "iu" else key
+    return key
+
+
+def ndarray_key(key: Any) -> Any:
+    """Give a key as NumPy takes it: arrays in it computed."""
+    if isinstance(key, tuple):
+        return tuple([ndarray_key(item) for item in key])
+    return key.compute() if hasattr(key, "to_expr") else key

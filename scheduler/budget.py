@@ -11,14 +11,14 @@ memory runs short.
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
-
-import psutil
+from typing import Any
 
 from chunkarr.errors import format_bytes
 
@@ -104,8 +104,8 @@ def memory_in_use(*, children: bool = True) -> int:
 class _Descendants:
     """The processes below this one.
 
-    Looking them up scans all processes of the machine, so it is done at most twice a second, and
-    more rarely where it takes long.
+    Looking them up scans all processes of the machine, so it is done only where there is a child,
+    at most twice a second, and more rarely where it takes long.
     """
 
     SECONDS_FRESH = 0.5
@@ -119,8 +119,7 @@ class _Descendants:
     def pids(self) -> Iterable[int]:
         now = time.monotonic()
         if now >= self._until or self._parent != os.getpid():
-            found = psutil.Process().children(recursive=True)
-            self._pids = tuple(child.pid for child in found)
+            self._pids = () if _is_childless() else _foreign().descendants()
             took = time.monotonic() - now
             self._until = now + max(self.SECONDS_FRESH, self.RARELY * took)
             self._parent = os.getpid()
@@ -147,7 +146,8 @@ def _bytes_of(entry: str, pid: int) -> int:
     try:
         status = Path(f"/proc/{entry}/status").read_bytes()
     except OSError:
-        return _bytes_of_foreign(pid)
+        # The process is gone, or this system has no `/proc`.
+        return int(_foreign().bytes_resident(pid))
     anonymous, shared = _field(status, b"RssAnon:"), _field(status, b"RssShmem:")
     if anonymous is None or shared is None:
         # A zombie has no memory fields; a kernel before 4.5 does not tell them apart.
@@ -160,9 +160,15 @@ def _field(status: bytes, name: bytes) -> int | None:
     return None if at < 0 else int(status[at + len(name) :].split(None, 1)[0])
 
 
-def _bytes_of_foreign(pid: int) -> int:
-    """Bytes of a process where there is no `/proc`: all that is resident."""
+def _is_childless() -> bool:
+    """Whether the kernel says that this process has no child; where it says nothing, False."""
     try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
-        return 0
+        threads = os.listdir("/proc/self/task")
+        return not any(Path(f"/proc/self/task/{t}/children").read_bytes() for t in threads)
+    except OSError:
+        return False
+
+
+def _foreign() -> Any:
+    # psutil takes as long to load as a short run does, and most runs have no use for it.
+    return importlib.import_module("chunkarr.scheduler.foreign")

@@ -29,15 +29,10 @@ import cloudpickle
 from distributed import Client, KilledWorker
 
 from chunkarr.errors import ConfigError, WorkerLostError
+from chunkarr.scheduler.ranges import enter_worker, leave_worker, run_range
 from chunkarr.scheduler.state import Event, TaskFailed, TaskRangeDone, WorkerJoined, WorkerLost
 from chunkarr.scheduler.steps import Cancelled, Step, Work
-from chunkarr.scheduler.worker import (
-    Surroundings,
-    enter_worker,
-    leave_worker,
-    pack_error,
-    run_range,
-)
+from chunkarr.scheduler.worker import Surroundings, pack_error
 
 SECONDS_SILENT = 15.0
 """A scheduler that does not answer for so long is lost."""

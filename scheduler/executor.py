@@ -21,9 +21,9 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
+from chunkarr.scheduler.ranges import enter_worker, run_range
 from chunkarr.scheduler.state import Event, TaskFailed, TaskRangeDone, WorkerJoined, WorkerLost
 from chunkarr.scheduler.steps import Cancelled, Step
-from chunkarr.scheduler.worker import enter_worker, run_range
 
 
 class Executor(Protocol):

@@ -15,7 +15,7 @@ from typing import Any
 
 from chunkarr.errors import ConfigError
 from chunkarr.scheduler.executor import Executor, ThreadExecutor
-from chunkarr.scheduler.worker import inside_worker
+from chunkarr.scheduler.ranges import inside_worker
 
 LOCAL = {
     "threads": ("chunkarr.scheduler.executor", "ThreadExecutor"),

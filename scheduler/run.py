@@ -9,14 +9,14 @@ The prompt returns, and what the task holds is freed when it ends.
 
 from __future__ import annotations
 
+import importlib
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from chunkarr.scheduler.blas import one_blas_thread
 from chunkarr.scheduler.budget import memory_in_use
 from chunkarr.scheduler.executor import Executor
 from chunkarr.scheduler.state import Abort, Finished, Instruction, Run, StepState
@@ -157,7 +157,7 @@ class _Loop:
         concurrency = state.concurrency
         # Always one, not only where several tasks run: a product's bits depend on BLAS's threads.
         limited = step.blas and self.executor.shares_memory
-        with one_blas_thread() if limited else nullcontext():
+        with _one_blas_thread() if limited else nullcontext():
             self._run_tasks(index, state, began)
         for store in step.releases:
             store.release()
@@ -212,6 +212,14 @@ class _Loop:
         self.bytes_peak = max(self.bytes_peak, memory_in_use())
         if self.observer is not None:
             self.observer.progress(state.tasks_done, state.step.tasks, now - began)
+
+
+def _one_blas_thread() -> AbstractContextManager[object]:
+    # Most steps do not call BLAS; what finds its libraries is loaded for the first that does.
+    limited: AbstractContextManager[object] = importlib.import_module(
+        "chunkarr.scheduler.blas"
+    ).one_blas_thread()
+    return limited
 
 
 def _give_up(steps: Sequence[Step], executor: Executor, error: BaseException) -> None:

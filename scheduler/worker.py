@@ -1,9 +1,8 @@
-"""What runs inside a worker: a range of tasks, wherever the worker is.
+"""What a worker process runs, and what travels between it and a run.
 
-`run_range` is shared by threads, processes and clusters. The rest of this file is the main loop of
-a worker process: it reads messages from its parent, unpickles each step once, and reports. Only the
-loop is here, so that starting a worker loads NumPy and little else; what a step needs is loaded by
-unpickling it.
+The main loop reads messages from its parent, unpickles each step once, runs ranges of tasks, and
+reports. Only the loop is here, so that starting a worker loads NumPy and little else; what a step
+needs is loaded by unpickling it.
 """
 
 from __future__ import annotations
@@ -27,48 +26,9 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from chunkarr.scheduler.ranges import enter_worker, run_range
 from chunkarr.scheduler.steps import Cancelled, Context, Work
 from chunkarr.settings import config
-
-_inside = threading.local()
-
-
-def enter_worker() -> None:
-    """Note that this thread runs tasks from now on."""
-    _inside.flag = True
-
-
-def leave_worker() -> None:
-    """Note that this thread is the user's own again."""
-    _inside.flag = False
-
-
-def inside_worker() -> bool:
-    """Whether the calling thread runs tasks: a run started here must not wait for the same pool."""
-    return getattr(_inside, "flag", False)
-
-
-def run_range(
-    work: Work, start: int, stop: int, context: Context
-) -> tuple[int, BaseException] | None:
-    """Run tasks one after another; give the one that failed and its error, or None."""
-    task = start
-    whole: Any = getattr(work, "run_range", None)
-    try:
-        if whole is not None:
-            context.check()
-            whole(start, stop, context)
-        else:
-            run, check = work.run, context.check
-            for task in range(start, stop):
-                check()
-                run(task, context)
-    except BaseException as error:  # noqa: BLE001 - whatever it is, the run raises it again
-        return task, error
-    return None
-
-
-# What travels between a run and workers in other processes
 
 
 @dataclass(frozen=True, slots=True)

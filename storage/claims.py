@@ -146,15 +146,12 @@ class _Place:
 
 def sweep(directory: str, stem: str, suffix: str) -> list[str]:
     """Remove this user's claims on this host whose owner is dead; give their paths."""
-    ends = "|".join(map(re.escape, (_UNBORN, _ASIDE, _GONE)))
-    pattern = re.compile(
-        rf"{re.escape(stem)}\d+-[0-9a-f]+-{_host()}(?:{re.escape(suffix)})?({ends})?"
-    )
+    ends = rf"(?:{re.escape(suffix)}(?:{re.escape(_ASIDE)})?|{re.escape(_UNBORN)})"
+    pattern = re.compile(rf"{re.escape(stem)}\d+-[0-9a-f]+-{_host()}{ends}(?:{re.escape(_GONE)})?")
     removed = []
     with contextlib.suppress(OSError), os.scandir(directory) as entries:
         for entry in entries:
-            found = pattern.fullmatch(entry.name)
-            if found and _dead(entry.path, found[1] or ""):
+            if pattern.fullmatch(entry.name) and _dead(entry.path):
                 removed.append(entry.path)
     return removed
 
@@ -179,25 +176,26 @@ def remove(path: str) -> None:
         shutil.rmtree(gone, ignore_errors=True)
 
 
-def _dead(path: str, end: str) -> bool:
+def _dead(path: str) -> bool:
     """Remove a claim if its owner is dead, and tell whether that was so."""
     try:
         info = os.lstat(path)
         if info.st_uid != os.getuid() or stat.S_ISLNK(info.st_mode):
             return False
-        if end == _GONE:
+        if path.endswith(_GONE):
             remove(path)  # half removed when its owner died, or just now by its owner
             return True
-        if end == _UNBORN:
+        if path.endswith(_UNBORN):
             if time.time() - info.st_mtime < UNBORN_SECONDS_MAX:
                 return False
             remove(path)
             return True
-        lock = os.path.join(path, LOCK_NAME) if stat.S_ISDIR(info.st_mode) else path
+        # What was set aside belongs to the claim that takes its place.
+        claim = path.removesuffix(_ASIDE)
+        lock = os.path.join(claim, LOCK_NAME) if stat.S_ISDIR(info.st_mode) else claim
         fd = os.open(lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
-        # No claim has its name without its lock. This is old content that a commit had swapped
-        # out, or a claim half removed, when the process died.
+        # No claim has its name without its lock. This is old content that was swapped out.
         remove(path)
         return True
     except OSError:

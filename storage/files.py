@@ -12,14 +12,19 @@ import mmap
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
 
+from chunkarr.errors import OutputError, format_bytes
 from chunkarr.grid import Region
 from chunkarr.storage.store import NDArray
 
+SYNC_THREADS = 16
+"""Syncs that wait together share one commit of the file system's journal."""
 HANDLES_MAX = 128
 """Files that one process keeps open at a time; others are reopened when asked for."""
 
@@ -90,6 +95,57 @@ def bytes_free(directory: str) -> int:
     except OSError:
         return 0
     return disk.f_bavail * disk.f_frsize
+
+
+def output_error(path: str, bytes_needed: int, error: OSError) -> OutputError:
+    """Give the error of an output, with what a full disk would have had to hold."""
+    reason = error.strerror or str(error)
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        directory = os.path.dirname(path)
+        reason += (
+            f" in {directory} (the array has {format_bytes(bytes_needed)} before compression, "
+            f"free {format_bytes(bytes_free(directory))})"
+        )
+    return OutputError(path, reason)
+
+
+def wait_for(calls: Iterable[Callable[[], None]]) -> None:
+    """Make calls that signals do not interrupt, as syncs are, and wait in a way that they do.
+
+    Ctrl-C must not wait for a slow disk. The calls under way are then left to end by themselves.
+    """
+    waiting: SimpleQueue[Callable[[], None]] = SimpleQueue()
+    outcomes: SimpleQueue[BaseException | None] = SimpleQueue()
+    count = 0
+    for count, call in enumerate(calls, 1):  # noqa: B007 - the number of calls
+        waiting.put(call)
+
+    def work() -> None:
+        with suppress(Empty):
+            while True:
+                call = waiting.get_nowait()
+                try:
+                    call()
+                except BaseException as error:  # noqa: BLE001 - raised by who waits
+                    outcomes.put(error)
+                else:
+                    outcomes.put(None)
+
+    threads = [
+        threading.Thread(target=work, name="chunkarr-sync", daemon=True)
+        for _ in range(min(count, SYNC_THREADS))
+    ]
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in range(count):
+            error = outcomes.get()
+            if error is not None:
+                raise error
+    finally:
+        with suppress(Empty):
+            while True:
+                waiting.get_nowait()
 
 
 def sync_path(path: str) -> None:

@@ -15,6 +15,7 @@ import stat
 import struct
 import tokenize
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,15 +24,17 @@ from numpy.lib import format as npy_format
 
 from chunkarr.errors import FormatError, OutputError
 from chunkarr.grid import Grid, Region, region_shape
-from chunkarr.storage.claims import Claim, claim_file, sweep
+from chunkarr.storage.claims import Claim, sweep
 from chunkarr.storage.files import (
     OpenFile,
     as_bytes,
     handles,
+    output_error,
     preallocate,
     refuse_objects,
     sync_path,
     view_of,
+    wait_for,
     write_at,
 )
 from chunkarr.storage.mapped import MappedStore, check_extent
@@ -178,21 +181,24 @@ class NpyTarget(Store):
         """Make the hidden file and reserve its disk."""
         directory, base = os.path.split(self.path)
         stem = partial_stem(base)
-        claim: Claim | None = None
         try:
             if os.path.isdir(self.path):
                 raise OutputError(self.path, "a directory is in the way")
             sweep(directory, stem, PARTIAL)
-            claim = claim_file(directory, stem, PARTIAL, 0o666)
-            preallocate(claim.fd, len(self._header) + self.bytes_size)
-            write_at(claim.fd, self._header, 0)
-        except OSError as error:
-            if claim is not None:
-                claim.drop()
-            if isinstance(error, OutputError):
-                raise
-            raise OutputError(self.path, error.strerror or str(error)) from error
-        self._claim, self._partial = claim, claim.path
+            self._claim = Claim(directory, stem, PARTIAL, 0o666)
+            self._claim.make()
+            preallocate(self._claim.fd, self._bytes_file)
+            write_at(self._claim.fd, self._header, 0)
+        except BaseException as error:
+            self.discard()
+            if isinstance(error, OSError) and not isinstance(error, OutputError):
+                raise output_error(self.path, self._bytes_file, error) from error
+            raise
+        self._partial = self._claim.path
+
+    @property
+    def _bytes_file(self) -> int:
+        return len(self._header) + self.bytes_size
 
     def write(self, region: Region, values: NDArray) -> None:
         """Write a box: a system call per contiguous run, or a map where runs are short."""
@@ -216,12 +222,12 @@ class NpyTarget(Store):
                 data = np.ascontiguousarray(piece, dtype=self.dtype)
                 write_at(file.fd, as_bytes(data), len(self._header) + origin + place)
         except OSError as error:
-            raise OutputError(self.path, error.strerror or str(error)) from error
+            raise output_error(self.path, self._bytes_file, error) from error
 
     def _store(self, file: OpenFile, shape: tuple[int, ...], region: Region, box: NDArray) -> None:
         # The disk was reserved when the file was made, so storing to the map cannot fail for room.
         if file.bytes is None:
-            file.bytes = mmap.mmap(file.fd, len(self._header) + self.bytes_size)
+            file.bytes = mmap.mmap(file.fd, self._bytes_file)
         array: NDArray = np.ndarray(shape, self.dtype, file.bytes, len(self._header))
         view_of(array, region)[...] = box
 
@@ -234,13 +240,13 @@ class NpyTarget(Store):
         """Make the file durable and give it its name in one step."""
         claim = self._owned()
         try:
-            os.fsync(claim.fd)
+            wait_for([partial(os.fsync, claim.fd)])
             if os.path.exists(self.path):
                 os.fchmod(claim.fd, stat.S_IMODE(os.stat(self.path).st_mode))
             os.replace(claim.path, self.path)
-            sync_path(os.path.dirname(self.path))
+            wait_for([partial(sync_path, os.path.dirname(self.path))])
         except OSError as error:
-            raise OutputError(self.path, error.strerror or str(error)) from error
+            raise output_error(self.path, self._bytes_file, error) from error
         handles.drop(claim.path)
         claim.keep()
         self._claim = self._partial = None
@@ -268,7 +274,7 @@ class NpyTarget(Store):
         try:
             return OpenFile(os.open(self._partial, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW))
         except OSError as error:
-            raise OutputError(self.path, error.strerror or str(error)) from error
+            raise output_error(self.path, self._bytes_file, error) from error
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_claim": None}

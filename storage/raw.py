@@ -28,14 +28,13 @@ class RawStore(MappedStore):
     is too short, and "w+" makes the file anew, at once and without a way back. Unlike there, the
     disk is reserved, so that a full one is an error here and not a signal at the first store.
 
-    >>> import tempfile, pathlib
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> path = pathlib.Path(folder.name, "raw")
-    >>> _ = path.write_bytes(bytes(range(6)))
-    >>> RawStore(path, "u1", "r", shape=(2, 3)).read((slice(0, 2), slice(1, 2)))
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile() as file:
+    ...     _ = file.write(bytes(range(6)))
+    ...     file.flush()
+    ...     RawStore(file.name, "u1", "r", shape=(2, 3)).read((slice(0, 2), slice(1, 2)))
     array([[1],
            [4]], dtype=uint8)
-    >>> folder.cleanup()
     """
 
     def __init__(

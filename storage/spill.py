@@ -15,7 +15,6 @@ is removed when the next one starts.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import itertools
 import math
@@ -35,7 +34,7 @@ import numpy.typing as npt
 from chunkarr.errors import CorruptChunkError, SpillError
 from chunkarr.grid import Cell, Grid, Region, intersect, region_shape, shift
 from chunkarr.settings import settings
-from chunkarr.storage.claims import claim_directory, sweep
+from chunkarr.storage.claims import Claim, sweep
 from chunkarr.storage.files import (
     OpenFile,
     as_bytes,
@@ -67,7 +66,8 @@ class Session:
         self._counter = itertools.count()
         stem = f"chunkarr-{os.getuid()}-"
         sweep(parent, stem, "")
-        self._claim = claim_directory(parent, stem, "")
+        self._claim = Claim(parent, stem, "", 0o700, folder=True)
+        self._claim.make()
 
     @property
     def path(self) -> str:
@@ -86,7 +86,7 @@ class Session:
 
     @classmethod
     def close_all(cls) -> None:
-        """Remove all sessions of this process; runs at exit."""
+        """Remove all sessions of this process, as its end does."""
         with cls._lock:
             sessions, cls._open = list(cls._open.values()), {}
         for session in sessions:
@@ -103,14 +103,11 @@ class Session:
 
     @classmethod
     def _after_fork(cls) -> None:
-        # The child shares the parent's locks and must neither hold nor remove its directories.
+        # The directories are the parent's.
         cls._lock = threading.Lock()
-        for session in cls._open.values():
-            session._claim.keep()  # noqa: SLF001 - lets go of the lock's descriptor, no more
         cls._open = {}
 
 
-atexit.register(Session.close_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=Session._after_fork)  # noqa: SLF001 - the hook is our own
 
@@ -136,6 +133,7 @@ class SpillStore(Store):
             raise ValueError(msg)
         self._path: str | None = None
         self._token = secrets.token_bytes(16)
+        self._pid = 0
         self._remover: weakref.finalize[Any, SpillStore] | None = None
         self._settle()
 
@@ -171,24 +169,26 @@ class SpillStore(Store):
         """Make the file and reserve its bytes; SpillError where the disk does not have them."""
         if self._path is not None:
             return
-        directory, path = settings().spill_dir, None
+        directory = settings().spill_dir
         try:
             session = Session.current()
-            directory, path = session.path, session.new_path(self.name)
+            directory = session.path
+            # The name is kept before there is a file: an interrupt may come right after that.
+            self._path, self._pid = session.new_path(self.name), os.getpid()
+            self._remover = weakref.finalize(self, _unlink, self._path, self._pid)
+            self._remover.atexit = False  # the session goes as a whole
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-            fd = os.open(path, flags, 0o600)
+            fd = os.open(self._path, flags, 0o600)
             try:
                 preallocate(fd, self.bytes_file)
                 write_at(fd, _HEADER.pack(_MAGIC, self._token), 0)
             finally:
                 os.close(fd)
-        except OSError as error:
-            if path is not None:
-                _unlink(path, os.getpid())
-            raise self._spill_error(directory, error) from error
-        self._path = path
-        self._remover = weakref.finalize(self, _unlink, path, os.getpid())
-        self._remover.atexit = False  # the session goes as a whole
+        except BaseException as error:
+            self.release()
+            if isinstance(error, OSError):
+                raise self._spill_error(directory, error) from error
+            raise
 
     def write(self, region: Region, values: NDArray) -> None:
         """Write a box of whole tiles, each tile before its entry in the table."""
@@ -321,8 +321,9 @@ class SpillStore(Store):
         """Close the file, and remove it where this process created it."""
         if self._path is not None:
             handles.drop(self._path)
-        if self._remover is not None:
-            self._remover()
+        if self._path is not None and self._remover is not None:
+            _unlink(self._path, self._pid)
+            self._remover.detach()
         self._path = self._remover = self._verified = None
 
     def _spill_error(self, directory: str, error: OSError) -> SpillError:
@@ -334,7 +335,7 @@ class SpillStore(Store):
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.shape, self.dtype, self.grid, self.name, self._path, self._token = state
-        self._remover = None
+        self._pid, self._remover = 0, None
         self._settle()
 
     def __repr__(self) -> str:

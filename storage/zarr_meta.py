@@ -13,11 +13,13 @@ import math
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import zarr
+import zarr.storage
+from zarr.core.buffer import default_buffer_prototype
 
 from chunkarr.errors import FormatError
 from chunkarr.grid import Cell
@@ -125,20 +127,22 @@ def read_layout(path: str) -> ZarrLayout:
             metadata = _read_json(file)
             if version == 3 and metadata.get("node_type") == "group":
                 break
-            return _layout(path, metadata, version)
+            layout = parse_layout(path, metadata, version)
+            return layout if layout.codec is not None else _with_array(layout, path, version)
     if is_zarr(path):
         raise FormatError(path, f"a zarr group, open one of its arrays: {_members(path)}")
     raise FormatError(path, "a directory without zarr.json or .zarray is not read")
 
 
-def _layout(path: str, metadata: Mapping[str, Any], version: int) -> ZarrLayout:
+def parse_layout(path: str, metadata: Mapping[str, Any], version: int) -> ZarrLayout:
+    """Check metadata of the array at a path and give what follows from it; `path` is not read."""
     try:
         shape, outer = _extents(path, metadata, version)
         _check_codecs(path, metadata)
         with warnings.catch_warnings():
             # Types that the specification does not list yet are read all the same.
             warnings.simplefilter("ignore")
-            array = zarr.open_array(path, mode="r", zarr_format=2 if version == 2 else 3)
+            array = _parsed(metadata, version)
             dtype, fill = np.dtype(array.dtype), array.fill_value
     except FormatError:
         raise
@@ -160,8 +164,28 @@ def _layout(path: str, metadata: Mapping[str, Any], version: int) -> ZarrLayout:
     mark = attributes.get(MARK) if version == 3 and isinstance(attributes, dict) else None
     complete = isinstance(mark, dict) and mark.get("complete") is True
     return ZarrLayout(
-        shape, dtype, outer, inner, codec, shard, prefix, separator, fill, complete, array
+        shape, dtype, outer, inner, codec, shard, prefix, separator, fill, complete, None
     )
+
+
+def _parsed(metadata: Mapping[str, Any], version: int) -> Any:
+    """Have zarr-python parse what was read, from memory: the file may change between two reads."""
+    name = "zarr.json" if version == 3 else ".zarray"
+    text = json.dumps(metadata).encode()
+    held: dict[str, Any] = {name: default_buffer_prototype().buffer.from_bytes(text)}
+    store = zarr.storage.MemoryStore(held)
+    return zarr.open_array(store, mode="r", zarr_format=2 if version == 2 else 3)
+
+
+def _with_array(layout: ZarrLayout, path: str, version: int) -> ZarrLayout:
+    """Have zarr-python open an array whose codecs are not run here."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            array = zarr.open_array(path, mode="r", zarr_format=2 if version == 2 else 3)
+    except (Exception, RecursionError) as error:
+        raise FormatError(path, f"invalid zarr metadata: {error}") from error
+    return replace(layout, array=array)
 
 
 def _extents(

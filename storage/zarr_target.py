@@ -12,41 +12,43 @@ small integers tighter, and is there for who asks.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import json
 import math
 import os
 import secrets
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import zarr
+import zarr.storage
 from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, ZstdCodec
 
 from chunkarr.errors import OutputError
 from chunkarr.grid import Grid, Region, region_of, region_shape, shift
-from chunkarr.storage.claims import LOCK_NAME, Claim, claim_directory, remove, sweep
+from chunkarr.storage.claims import LOCK_NAME, Claim, remove, sweep
 from chunkarr.storage.files import (
-    exchange,
+    output_error,
     refuse_objects,
     sync_disk,
     sync_path,
     view_of,
+    wait_for,
     write_at,
 )
 from chunkarr.storage.npy import PARTIAL, partial_stem
 from chunkarr.storage.store import NDArray, Store
-from chunkarr.storage.zarr_meta import MARK, ZarrLayout, is_group, is_zarr, read_layout
+from chunkarr.storage.zarr_meta import MARK, ZarrLayout, is_group, is_zarr, parse_layout
 from chunkarr.storage.zarr_store import ZarrStore
 
 METADATA = "zarr.json"
 SYNCED_SINGLY_MAX = 1000
 """Up to so many files each is synced; beyond, one call syncs all that the disk has waiting."""
-SYNC_THREADS = 16
-"""Syncs that wait together share one commit of the file system's journal."""
 BLOSC_BYTES_MAX = 2**31 - 32
 TEMPORARY = ".tmp"
 _ABSENT = 2**64 - 1
@@ -115,19 +117,18 @@ class ZarrTarget(Store):
         """Make the hidden directory; OutputError where anything but an array is in the way."""
         parent = os.path.dirname(self.path)
         stem = partial_stem(self.name)
-        claim: Claim | None = None
         try:
             self._refuse_foreign()
+            layout, metadata = self._make_metadata()
             sweep(parent, stem, PARTIAL)
-            claim = claim_directory(parent, stem, PARTIAL, 0o777)
-            self._layout, self._metadata = self._make_metadata(claim.path)
+            self._claim = Claim(parent, stem, PARTIAL, 0o777, folder=True)
+            self._claim.make()
         except BaseException as error:
-            if claim is not None:
-                claim.drop()
+            self.discard()
             if isinstance(error, OSError) and not isinstance(error, OutputError):
-                raise OutputError(self.path, error.strerror or str(error)) from error
+                raise output_error(self.path, self.bytes_size, error) from error
             raise
-        self._claim, self._partial = claim, claim.path
+        self._layout, self._metadata, self._partial = layout, metadata, self._claim.path
 
     def _refuse_foreign(self) -> None:
         """Refuse to replace a directory that is neither empty nor an array."""
@@ -138,14 +139,18 @@ class ZarrTarget(Store):
         if os.listdir(self.path) and (not is_zarr(self.path) or is_group(self.path)):
             raise OutputError(self.path, "a directory that is not a zarr array is in the way")
 
-    def _make_metadata(self, directory: str) -> tuple[ZarrLayout, bytes]:
-        """Have zarr-python write the metadata, and take it away until the commit."""
+    def _make_metadata(self) -> tuple[ZarrLayout, bytes]:
+        """Have zarr-python write the metadata to memory.
+
+        Not to disk: its threads would go on writing there after an interrupt.
+        """
+        held: dict[str, Any] = {}
         with warnings.catch_warnings():
             # Types that the specification does not list yet are written as zarr-python spells them.
             warnings.simplefilter("ignore")
             options: dict[str, Any] = self._options
             zarr.create_array(
-                os.path.join(directory, "meta"),
+                zarr.storage.MemoryStore(held),
                 shape=self.shape,
                 dtype=self.dtype,
                 chunks=self.chunks,
@@ -154,14 +159,11 @@ class ZarrTarget(Store):
                 zarr_format=3,
                 **options,
             )
-        made = os.path.join(directory, "meta")
-        layout = read_layout(made)
+        metadata: bytes = held[METADATA].to_bytes()
+        layout = parse_layout(self.path, json.loads(metadata), 3)
         if layout.codec is None:
             raise ValueError(f"{self.path}: chunks cannot be written with these codecs")
-        with open(os.path.join(made, METADATA), "rb") as stream:
-            metadata = stream.read()
-        remove(made)
-        return replace(layout, array=None), metadata
+        return layout, metadata
 
     def write(self, region: Region, values: NDArray) -> None:
         """Write a box of whole chunks, or whole shards."""
@@ -177,9 +179,9 @@ class ZarrTarget(Store):
             for cell, file in self._files.overlapping(region):
                 data = view_of(box, shift(file, origin))
                 path = os.path.join(self._partial, self._layout.key(cell))
-                _write_file(path, self._encode(self._layout, data))
+                _write_file(self._partial, path, self._encode(self._layout, data))
         except OSError as error:
-            raise OutputError(self.path, error.strerror or str(error)) from error
+            raise output_error(self.path, self.bytes_size, error) from error
 
     def _encode(self, layout: ZarrLayout, data: NDArray) -> list[Any]:
         """Give the bytes of one file: a chunk, or the chunks of a shard and their index."""
@@ -219,20 +221,19 @@ class ZarrTarget(Store):
         try:
             self._check_complete(self._layout, claim.path)
             if self._files.size > SYNCED_SINGLY_MAX:
-                sync_disk(claim.path)
+                wait_for([partial(sync_disk, claim.path)])
             else:
-                with ThreadPoolExecutor(SYNC_THREADS) as pool:
-                    list(pool.map(sync_path, _tree(claim.path)))
-            _write_file(os.path.join(claim.path, METADATA), [self._metadata], durable=True)
-            sync_path(claim.path)
-            self._swap(claim.path)
-            sync_path(os.path.dirname(self.path))
+                wait_for([partial(sync_path, path) for path in _tree(claim.path)])
+            metadata = os.path.join(claim.path, METADATA)
+            _write_file(claim.path, metadata, [self._metadata])
+            wait_for([partial(sync_path, path) for path in (metadata, claim.path)])
+            claim.publish(self.path)
+            wait_for([partial(sync_path, os.path.dirname(self.path))])
         except OSError as error:
             if isinstance(error, OutputError):
                 raise
-            raise OutputError(self.path, error.strerror or str(error)) from error
-        remove(os.path.join(self.path, LOCK_NAME))
-        claim.keep()
+            raise output_error(self.path, self.bytes_size, error) from error
+        claim.drop()  # the array that was there before, and the lock
         self._claim = self._partial = None
 
     def _check_complete(self, layout: ZarrLayout, directory: str) -> None:
@@ -255,24 +256,6 @@ class ZarrTarget(Store):
                 f"{self._files.size - count} of {self._files.size} chunks were not written, "
                 f"the first is {next(missing, None)}",
             )
-
-    def _swap(self, partial: str) -> None:
-        """Put the new directory in place of the old one, and remove that."""
-        if not os.path.lexists(self.path):
-            os.rename(partial, self.path)
-            return
-        if exchange(partial, self.path):
-            remove(partial)  # it is the old array now
-            return
-        # Without an exchange the path has nothing for an instant; a failure undoes it.
-        old = f"{partial[: -len(PARTIAL)]}0{PARTIAL}"
-        os.rename(self.path, old)
-        try:
-            os.rename(partial, self.path)
-        except BaseException:
-            os.rename(old, self.path)
-            raise
-        remove(old)
 
     def discard(self) -> None:
         """Remove the hidden directory; the old content of the path stands."""
@@ -322,25 +305,37 @@ def _tree(directory: str) -> Iterator[str]:
                 yield from _tree(entry.path)
 
 
-def _write_file(path: str, parts: Sequence[Any], *, durable: bool = False) -> None:
+def _write_file(root: str, path: str, parts: Sequence[Any]) -> None:
     """Write a file under another name and rename it, so that it is whole or absent."""
     temporary = f"{path}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         fd = os.open(temporary, flags, 0o666)
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        _make_folder(root, os.path.dirname(path))
         fd = os.open(temporary, flags, 0o666)
     try:
         place = 0
         for part in parts:
             write_at(fd, part, place)
             place += len(part)
-        if durable:
-            os.fsync(fd)
         os.rename(temporary, path)
     except BaseException:
         remove(temporary)
         raise
     finally:
         os.close(fd)
+
+
+def _make_folder(root: str, path: str) -> None:
+    """Make a folder below `root`; never the root, which is gone when the target was discarded."""
+    if path == root:
+        raise FileNotFoundError(errno.ENOENT, "the target was discarded", root)
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        _make_folder(root, os.path.dirname(path))
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path)

@@ -270,6 +270,43 @@ class Compress(Expr):
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True, kw_only=True)
+class Gather(Expr):
+    """Elements of the first operand at the places the second names, along one axis.
+
+    The second operand is one-dimensional, of dtype int64, its values within the axis.
+    """
+
+    axis: int
+
+    @property
+    def params(self) -> tuple[object, ...]:  # noqa: D102
+        return (self.axis,)
+
+    @classmethod
+    def _own_fields(cls) -> tuple[str, ...]:
+        return ("axis",)
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True, kw_only=True)
+class Scatter(Expr):
+    """The first operand with the third laid over the places the second names, along one axis.
+
+    Operands are the base, one-dimensional places as in `Gather`, and values whose axis is as long
+    as there are places. A place that is named again takes the last of its values.
+    """
+
+    axis: int
+
+    @property
+    def params(self) -> tuple[object, ...]:  # noqa: D102
+        return (self.axis,)
+
+    @classmethod
+    def _own_fields(cls) -> tuple[str, ...]:
+        return ("axis",)
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True, kw_only=True)
 class Contract(Expr):
     """`numpy.matmul` of two operands of at least two axes."""
 

@@ -175,7 +175,7 @@ def _ramps(first: Any, last: Any, step: Any, num: int, *, ends: bool) -> Expr:
     return assign(made, (Progression(num - 1, 1, 1), *whole), final)
 
 
-def eye(N: int, M: int | None = None, k: int = 0, dtype: object = float) -> Expr:  # noqa: N803
+def eye(N: int, M: int | None = None, k: int = 0, dtype: object = float) -> Expr:
     """Make ones on a diagonal."""
     shape = normalize_shape((N, N if M is None else M))
     return Generate(

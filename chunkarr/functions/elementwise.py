@@ -32,10 +32,10 @@ def power(base: object, exponent: object, *, shortcut: bool = False) -> Expr:
             name = POWERS.get(exponent)  # type: ignore[call-overload]
             if name and (shortcut or name == "square"):
                 return apply(name, base)
-        elif type(exponent) is int and exponent == 2:
-            # The operator squares booleans to int8; the ufunc promotes them to int64.
-            if base.dtype.kind in "iu" or (shortcut and base.dtype.kind == "b"):
-                return apply("square", base)
+        # The operator squares booleans to int8; the ufunc promotes them to int64.
+        squared = base.dtype.kind in ("biu" if shortcut else "iu")
+        if type(exponent) is int and exponent == 2 and squared:
+            return apply("square", base)
     return apply("power", base, exponent)
 
 
@@ -76,7 +76,7 @@ def isclose(
     b: object,
     rtol: float = 1e-05,
     atol: float = 1e-08,
-    equal_nan: bool = False,  # noqa: FBT001, FBT002
+    equal_nan: bool = False,
 ) -> Expr:
     """Tell where `|a - b| <= atol + rtol * |b|`, infinities equal where they have one sign."""
     x, y = as_expr(a), as_expr(b)
@@ -97,7 +97,7 @@ def allclose(
     b: object,
     rtol: float = 1e-05,
     atol: float = 1e-08,
-    equal_nan: bool = False,  # noqa: FBT001, FBT002
+    equal_nan: bool = False,
 ) -> Expr:
     """Tell whether all elements are close."""
     return all_(isclose(a, b, rtol, atol, equal_nan))
@@ -156,7 +156,7 @@ def isreal(x: Expr) -> Expr:
 
 def nan_to_num(
     x: Expr,
-    copy: bool = True,  # noqa: ARG001, FBT001, FBT002
+    copy: bool = True,  # noqa: ARG001
     nan: object = 0.0,
     posinf: object = None,
     neginf: object = None,
@@ -165,8 +165,9 @@ def nan_to_num(
     if x.dtype.kind not in "fc":
         return x
     if x.dtype.kind == "c":
-        parts = [nan_to_num(part, nan=nan, posinf=posinf, neginf=neginf)
-                 for part in (real(x), imag(x))]
+        parts = [
+            nan_to_num(part, nan=nan, posinf=posinf, neginf=neginf) for part in (real(x), imag(x))
+        ]
         return as_complex(*parts)
     info = np.finfo(x.dtype)
     high = info.max if posinf is None else posinf
@@ -176,7 +177,7 @@ def nan_to_num(
     return where(apply("equal", x, -np.inf), np.asarray(low, x.dtype), out)
 
 
-def angle(z: Expr, deg: bool = False) -> Expr:  # noqa: FBT001, FBT002
+def angle(z: Expr, deg: bool = False) -> Expr:
     """Give the angle of complex values."""
     turn = apply("arctan2", imag(z) if z.dtype.kind == "c" else 0, real(z))
     return apply("multiply", turn, 180 / np.pi) if deg else turn

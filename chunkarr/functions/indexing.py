@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from chunkarr.errors import NotYetError
 from chunkarr.expr.affine import Affine, Term
 from chunkarr.expr.node import Expr
 
@@ -60,8 +61,11 @@ def read_key(key: object, shape: Shape) -> Basic | Masked | Fancy:
             terms = tuple(Term(axis + 1, 0, 1) for axis in range(len(shape)))
             return Basic(Affine((count, *shape), terms), scalar=False, copies=True)
         items = tuple(_settle(item) for item in items)
-        special = [item for item in items if isinstance(item, np.ndarray | Expr)
-                   or hasattr(item, "__array__")]
+        special = [
+            item
+            for item in items
+            if isinstance(item, np.ndarray | Expr) or hasattr(item, "__array__")
+        ]
         if special:
             if len(items) == 1 and _is_boolean(items[0]) and np.ndim(items[0]) > 0:
                 _check_mask(items[0].shape, shape)
@@ -116,9 +120,7 @@ def _basic(items: tuple[Any, ...], shape: Shape) -> Basic:
         message = "an index can only have a single ellipsis ('...')"
         raise IndexError(message)
     if used > len(shape):
-        message = (
-            f"too many indices for array: array is {len(shape)}-dimensional, but {used} were indexed"
-        )
+        message = f"too many indices for array: array is {len(shape)}-dimensional, but {used} were indexed"
         raise IndexError(message)
     whole = (slice(None),) * (len(shape) - used)
     if not any(item is Ellipsis for item in items):
@@ -150,3 +152,12 @@ def _take_slice(part: slice, n: int, terms: list[Term], lengths: list[int]) -> N
     count = len(range(start, stop, step))
     terms.append(Term(len(lengths), start if count else 0, step if count > 1 else 1))
     lengths.append(count)
+
+
+def not_fancy() -> NotYetError:
+    """Make the error for integer arrays as indices of what is not in memory."""
+    message = (
+        "indexing with integer arrays runs on arrays in memory only; use slices or a boolean mask, "
+        "or x.persist() where x fits"
+    )
+    return NotYetError(message)

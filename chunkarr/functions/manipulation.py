@@ -22,13 +22,21 @@ from chunkarr.grid import Grid
 
 
 def concatenate(
-    arrays: Sequence[Expr], axis: int | None = 0, *, dtype: object = None, casting: str = "same_kind"
+    arrays: Sequence[Expr],
+    axis: int | None = 0,
+    *,
+    dtype: object = None,
+    casting: str = "same_kind",
 ) -> Expr:
     """Join arrays along an axis they have."""
     if not arrays:
         message = "need at least one array to concatenate"
         raise ValueError(message)
-    parts = [flatten(a) if a.ndim else insert_axes(a, (0,)) for a in arrays] if axis is None else list(arrays)
+    parts = (
+        [flatten(a) if a.ndim else insert_axes(a, (0,)) for a in arrays]
+        if axis is None
+        else list(arrays)
+    )
     number = 0 if axis is None else _check_join(parts, axis)
     wanted = np.result_type(*(p.dtype for p in parts)) if dtype is None else np.dtype(dtype)  # type: ignore[call-overload]
     for part in parts:
@@ -73,9 +81,7 @@ def join(parts: Sequence[Expr], axis: int, verb: str) -> Expr:
     places, start = [], 0
     for part in parts:
         places.append(
-            tuple(
-                Progression(start if i == axis else 0, 1, n) for i, n in enumerate(part.shape)
-            )
+            tuple(Progression(start if i == axis else 0, 1, n) for i, n in enumerate(part.shape))
         )
         start += part.shape[axis]
     shape = tuple(start if i == axis else n for i, n in enumerate(parts[0].shape))
@@ -117,7 +123,9 @@ def vstack(tup: Sequence[Expr], *, dtype: object = None, casting: str = "same_ki
 def hstack(tup: Sequence[Expr], *, dtype: object = None, casting: str = "same_kind") -> Expr:
     """Join arrays along the second axis, the first for one-dimensional ones."""
     parts = [_at_least(a, 1) for a in tup]
-    return concatenate(parts, 0 if parts and parts[0].ndim == 1 else 1, dtype=dtype, casting=casting)
+    return concatenate(
+        parts, 0 if parts and parts[0].ndim == 1 else 1, dtype=dtype, casting=casting
+    )
 
 
 def roll(a: Expr, shift: Any, axis: Any = None) -> Expr:

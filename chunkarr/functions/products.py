@@ -17,7 +17,9 @@ from chunkarr.expr.build import (
 )
 from chunkarr.expr.node import Algorithm, Contract, Expr
 from chunkarr.functions import views
-from chunkarr.functions.reductions import any as any_, flatten, sum as sum_
+from chunkarr.functions.reductions import any as any_
+from chunkarr.functions.reductions import flatten
+from chunkarr.functions.reductions import sum as sum_
 
 
 def matmul(x1: Expr, x2: Expr, *, dtype: object = None) -> Expr:
@@ -78,9 +80,7 @@ def vdot(a: Expr, b: Expr) -> Expr:
     """Multiply flattened arrays, the first conjugated, and add up."""
     left, right = flatten(a), flatten(b)
     if left.shape != right.shape:
-        message = "cannot reshape array of size {} into shape {}".format(
-            right.size, spell(left.shape)
-        )
+        message = f"cannot reshape array of size {right.size} into shape {spell(left.shape)}"
         raise ValueError(message)
     return inner(left, right)
 
@@ -93,7 +93,12 @@ def inner(a: Expr, b: Expr) -> Expr:
     return sum_(product, -1, product.dtype)
 
 
-def sort(a: Expr, axis: int | None = -1, *, kind: str | None = None, stable: bool | None = None,
+def sort(
+    a: Expr,
+    axis: int | None = -1,
+    *,
+    kind: str | None = None,
+    stable: bool | None = None,
     order: object = None,
 ) -> Expr:
     """Sort along an axis; one-dimensional arrays may be of any size."""
@@ -125,14 +130,14 @@ def sort(a: Expr, axis: int | None = -1, *, kind: str | None = None, stable: boo
 
 def cholesky(a: Expr, *, upper: bool = False) -> Expr:
     """Factorise a Hermitian positive-definite matrix, `a = L @ L^H`; gives L, or its L^H."""
-    if a.ndim < 2 or a.shape[-1] != a.shape[-2]:  # noqa: PLR2004
+    if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
         message = (
             f"{a.ndim}-dimensional array given. Array must be at least two-dimensional"
-            if a.ndim < 2  # noqa: PLR2004
+            if a.ndim < 2
             else "Last 2 dimensions of the array must be square"
         )
         raise np.linalg.LinAlgError(message)
-    if a.ndim > 2:  # noqa: PLR2004
+    if a.ndim > 2:
         message = "cholesky of a stack runs on small arrays only; loop over the matrices"
         raise NotYetError(message)
     dtype = np.linalg.cholesky(np.eye(1, dtype=a.dtype)).dtype

@@ -22,6 +22,8 @@ from chunkarr.expr.build import (
     normalize_axis,
     reduce,
     stretch,
+)
+from chunkarr.expr.build import (
     where as where_,
 )
 from chunkarr.expr.node import Dtype, Expr, Reshape, Scan
@@ -29,7 +31,7 @@ from chunkarr.expr.node import Dtype, Expr, Reshape, Scan
 Axis = Any
 
 
-def _kept(result: Expr, axes: tuple[int, ...], keepdims: bool) -> Expr:  # noqa: FBT001
+def _kept(result: Expr, axes: tuple[int, ...], keepdims: bool) -> Expr:
     return insert_axes(result, axes) if keepdims and axes else result
 
 
@@ -58,12 +60,12 @@ def reduced_axes(axis: object, ndim: int) -> tuple[int, ...]:
     return normalize_axes(axis, ndim)
 
 
-def fold(  # noqa: PLR0913 - NumPy's arguments
+def fold(
     name: str,
     a: Expr,
     axis: Axis,
     dtype: Dtype,
-    keepdims: bool,  # noqa: FBT001
+    keepdims: bool,
     initial: object,
     where: object,
     ufunc: str,
@@ -91,7 +93,7 @@ def fold(  # noqa: PLR0913 - NumPy's arguments
     return _kept(out, axes, keepdims)
 
 
-def sum(  # noqa: A001, PLR0913 - NumPy's name and arguments
+def sum(
     a: Expr,
     axis: Axis = None,
     dtype: object = None,
@@ -104,7 +106,7 @@ def sum(  # noqa: A001, PLR0913 - NumPy's name and arguments
     return fold("sum", a, axis, _sum_dtype(a, dtype), keepdims, initial, where, "add")
 
 
-def prod(  # noqa: PLR0913 - NumPy's arguments
+def prod(
     a: Expr,
     axis: Axis = None,
     dtype: object = None,
@@ -117,27 +119,23 @@ def prod(  # noqa: PLR0913 - NumPy's arguments
     return fold("prod", a, axis, _sum_dtype(a, dtype), keepdims, initial, where, "multiply")
 
 
-def any(  # noqa: A001
-    a: Expr, axis: Axis = None, *, keepdims: bool = False, where: object = None
-) -> Expr:
+def any(a: Expr, axis: Axis = None, *, keepdims: bool = False, where: object = None) -> Expr:
     """Tell whether any element is true."""
-    return _truth("any", a, axis, keepdims, where, False)  # noqa: FBT003
+    return _truth("any", a, axis, keepdims, where, False)
 
 
-def all(  # noqa: A001
-    a: Expr, axis: Axis = None, *, keepdims: bool = False, where: object = None
-) -> Expr:
+def all(a: Expr, axis: Axis = None, *, keepdims: bool = False, where: object = None) -> Expr:
     """Tell whether all elements are true."""
-    return _truth("all", a, axis, keepdims, where, True)  # noqa: FBT003
+    return _truth("all", a, axis, keepdims, where, True)
 
 
-def _truth(  # noqa: PLR0913
+def _truth(
     name: str,
     a: Expr,
     axis: Axis,
-    keepdims: bool,  # noqa: FBT001
+    keepdims: bool,
     where: object,
-    identity: bool,  # noqa: FBT001
+    identity: bool,
 ) -> Expr:
     axes = reduced_axes(axis, a.ndim)
     values = _masked(cast_lazily(a, np.dtype(bool)), where, identity)
@@ -147,7 +145,7 @@ def _truth(  # noqa: PLR0913
     return _kept(out, axes, keepdims)
 
 
-def min(  # noqa: A001, PLR0913
+def min(
     a: Expr,
     axis: Axis = None,
     *,
@@ -159,7 +157,7 @@ def min(  # noqa: A001, PLR0913
     return extremum("min", "minimum", a, axis, keepdims, initial, where)
 
 
-def max(  # noqa: A001, PLR0913
+def max(
     a: Expr,
     axis: Axis = None,
     *,
@@ -174,12 +172,12 @@ def max(  # noqa: A001, PLR0913
 amin, amax = min, max
 
 
-def extremum(  # noqa: PLR0913
+def extremum(
     name: str,
     ufunc: str,
     a: Expr,
     axis: Axis,
-    keepdims: bool,  # noqa: FBT001
+    keepdims: bool,
     initial: object,
     where: object,
 ) -> Expr:
@@ -230,9 +228,9 @@ def mean(
     where: object = None,
 ) -> Expr:
     """Give the arithmetic mean over axes."""
-    axes = reduced_axes(axis, a.ndim)
+    axes = normalize_axes(axis, a.ndim)
     wanted, inner = _mean_dtypes(a, dtype)
-    total = fold("sum", a, axes, inner, False, None, where, "add")  # noqa: FBT003
+    total = fold("sum", a, axes, inner, False, None, where, "add")
     out = _divide(total, _count(a, axes, where))
     return _kept(cast_lazily(out, wanted), axes, keepdims)
 
@@ -258,7 +256,7 @@ def _divide(total: Expr, count: Expr | int) -> Expr:
     return cast_lazily(divided, total.dtype) if total.dtype.kind in "fc" else divided
 
 
-def var(  # noqa: PLR0913 - NumPy's arguments
+def var(
     a: Expr,
     axis: Axis = None,
     dtype: object = None,
@@ -274,7 +272,7 @@ def var(  # noqa: PLR0913 - NumPy's arguments
             message = "ddof and correction can't be provided simultaneously."
             raise ValueError(message)
         ddof = correction
-    axes = reduced_axes(axis, a.ndim)
+    axes = normalize_axes(axis, a.ndim)
     wanted, inner = _mean_dtypes(a, dtype)
     values = cast_lazily(a, inner)
     real = np.dtype(inner.char.lower()) if inner.kind == "c" else inner
@@ -288,13 +286,13 @@ def var(  # noqa: PLR0913 - NumPy's arguments
     else:
         center = mean(values, axes, keepdims=True, where=where)
         away = apply("absolute", apply("subtract", values, center))
-        squares = fold("sum", apply("square", away), axes, real, False, None, where, "add")  # noqa: FBT003
+        squares = fold("sum", apply("square", away), axes, real, False, None, where, "add")
         left = apply("maximum", apply("subtract", _count(a, axes, where), ddof), 0)
         out = cast_lazily(apply("true_divide", squares, left), real)
     return _kept(cast_lazily(out, result), axes, keepdims)
 
 
-def std(  # noqa: PLR0913 - NumPy's arguments
+def std(
     a: Expr,
     axis: Axis = None,
     dtype: object = None,
@@ -319,7 +317,7 @@ def argmax(a: Expr, axis: Axis = None, *, keepdims: bool = False) -> Expr:
     return _arg("argmax", a, axis, keepdims)
 
 
-def _arg(name: str, a: Expr, axis: Axis, keepdims: bool) -> Expr:  # noqa: FBT001
+def _arg(name: str, a: Expr, axis: Axis, keepdims: bool) -> Expr:
     axes = tuple(range(a.ndim)) if axis is None else reduced_axes(axis, a.ndim)
     if 0 in [a.shape[i] for i in axes]:
         message = f"attempt to get {name} of an empty sequence"

@@ -6,6 +6,7 @@ either into reading and writing through.
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 from collections.abc import Sequence
@@ -14,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from chunkarr.expr.affine import Affine, Term, broadcast, diagonal as diagonal_, permute
+from chunkarr.expr.affine import Affine, Term, broadcast, permute
+from chunkarr.expr.affine import diagonal as diagonal_
 from chunkarr.expr.build import normalize_axes, normalize_axis, normalize_shape, spell
 
 Shape = tuple[int, ...]
@@ -43,7 +45,7 @@ def transpose(shape: Shape, axes: Sequence[int] | None = None) -> Affine:
 
 def matrix_transpose(shape: Shape) -> Affine:
     """Swap the last two axes."""
-    if len(shape) < 2:  # noqa: PLR2004
+    if len(shape) < 2:
         message = f"Input array must be at least 2-dimensional, but it is {len(shape)}"
         raise ValueError(message)
     return swapaxes(shape, -1, -2)
@@ -59,7 +61,9 @@ def swapaxes(shape: Shape, axis1: int, axis2: int) -> Affine:
 
 def moveaxis(shape: Shape, source: Any, destination: Any) -> Affine:
     """Move axes to other positions."""
-    many = (source, destination) if isinstance(source, tuple | list) else ((source,), (destination,))
+    many = (
+        (source, destination) if isinstance(source, tuple | list) else ((source,), (destination,))
+    )
     froms, tos = (
         [normalize_axis(a, len(shape), word) for a in part]
         for part, word in zip(many, ("source", "destination"), strict=True)
@@ -131,7 +135,7 @@ def flip(shape: Shape, axis: Any = None) -> Affine:
 
 def fliplr(shape: Shape) -> Affine:
     """Reverse the second axis."""
-    if len(shape) < 2:  # noqa: PLR2004
+    if len(shape) < 2:
         message = "Input must be >= 2-d."
         raise ValueError(message)
     return flip(shape, 1)
@@ -147,7 +151,7 @@ def flipud(shape: Shape) -> Affine:
 
 def diagonal(shape: Shape, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Affine:
     """Look at a diagonal; the view is read-only, as in NumPy."""
-    if len(shape) < 2:  # noqa: PLR2004
+    if len(shape) < 2:
         message = "diag requires an array of at least two dimensions"
         raise ValueError(message)
     a, b = normalize_axis(axis1, len(shape)), normalize_axis(axis2, len(shape))
@@ -198,4 +202,4 @@ def split_points(length: int, sections: Any, *, even: bool) -> list[tuple[int, i
         raise ValueError(message)
     each, extra = divmod(length, count)
     ends = [each * i + min(i, extra) for i in range(count + 1)]
-    return list(zip(ends, ends[1:], strict=False))
+    return list(itertools.pairwise(ends))

@@ -23,11 +23,11 @@ from chunkarr.kernels.axes import (
     collapse_reduction,
     fast_axes,
 )
-from chunkarr.kernels.codegen import OPERANDS, SCRATCH, STATES, Spec
 from chunkarr.kernels.folds import reduces
 from chunkarr.kernels.forms import compiles
 from chunkarr.kernels.program import Program
 from chunkarr.kernels.reducers import PANEL_ROWS, Reducer, State
+from chunkarr.kernels.spec import OPERANDS, SCRATCH, STATES, Spec
 
 TILE = 64
 """Side of the squares in which operands of different axis orders are walked."""

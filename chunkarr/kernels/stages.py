@@ -27,7 +27,23 @@ def _join(re: Array, im: Array) -> Array:
     return out
 
 
-EXTRA: dict[str, Function] = {"real": np.real, "imag": np.imag, "complex": _join}
+def _place(index: Array, count: Array) -> Array:
+    """Count negative places from the end; IndexError for those that are out of bounds."""
+    bad = (index < -count) | (index >= count)
+    if bad.any():
+        first = np.broadcast_to(index, bad.shape)[bad][0]
+        message = f"index {first} is out of bounds for axis with size {int(count.flat[0])}"
+        raise IndexError(message)
+    placed: Array = np.where(index < 0, index + count, index)
+    return placed
+
+
+EXTRA: dict[str, Function] = {
+    "real": np.real,
+    "imag": np.imag,
+    "complex": _join,
+    "place": _place,
+}
 """Elementwise functions that are no ufuncs, by operation name: arrays in, one array out."""
 
 PIECE_BYTES = 128 * 1024

@@ -10,9 +10,7 @@ CHUNKARR_KERNELS=numpy turns compiled kernels off, =compiled compiles before run
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import logging
 import os
 import sys
 import threading
@@ -21,9 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from chunkarr.kernels import cache
-from chunkarr.kernels.codegen import Spec, source_of
 from chunkarr.kernels.program import Program
+from chunkarr.kernels.spec import Spec
 
 Kernel = Callable[..., None]
 
@@ -36,8 +33,6 @@ LOAD_SECONDS = 0.005
 FIRST_LOAD_SECONDS = 0.05
 """...and from which it pays to load LLVM for it."""
 EXPECTED_MAX = 1024
-
-_log = logging.getLogger("chunkarr.kernels")
 
 
 @dataclass(eq=False, slots=True)
@@ -140,7 +135,7 @@ def kernel_for(entry: Entry, elements: int) -> Kernel | None:
     if entry.kernel is not None or entry.failed:
         return entry.kernel
     if _mode == "compiled":
-        _build(entry)
+        _builder().build(entry)
         if entry.failed:
             message = f"no kernel could be compiled for {entry.spec}"
             raise RuntimeError(message)
@@ -152,55 +147,15 @@ def kernel_for(entry: Entry, elements: int) -> Kernel | None:
         loaded = "chunkarr.kernels.machine" in sys.modules
         if entry.seconds >= (LOAD_SECONDS if loaded else FIRST_LOAD_SECONDS):
             entry.looked_up = True
-            _load(entry)
+            _builder().load(entry)
     if not entry.queued and entry.seconds >= COMPILE_SECONDS:
         _enqueue(entry)
     return entry.kernel
 
 
-def _key(entry: Entry) -> tuple[str, str]:
-    source = source_of(entry.spec)
-    if not entry.key:
-        entry.key = hashlib.sha256(source.encode()).hexdigest()[:40]
-    return source, entry.key
-
-
-def _machine() -> Any:
-    # LLVM is loaded with the first kernel, not with the package.
-    return importlib.import_module("chunkarr.kernels.machine")
-
-
-def _load(entry: Entry) -> None:
-    """Take a kernel from disk if it is there."""
-    _, key = _key(entry)
-    if not cache.contains(key):
-        return
-    try:
-        machine = _machine()
-        code = cache.read(key, machine.fingerprint())
-        if code is not None:
-            entry.kernel = machine.load_object(code)
-    except Exception:  # noqa: BLE001 - without a kernel the NumPy tier serves
-        _log.debug("could not load a cached kernel", exc_info=True)
-
-
-def _build(entry: Entry) -> None:
-    """Load or compile a kernel; a failure leaves the program to the NumPy tier."""
-    if not entry.looked_up:
-        entry.looked_up = True
-        _load(entry)
-    if entry.kernel is not None:
-        return
-    try:
-        machine = _machine()
-        compiler = importlib.import_module("chunkarr.kernels.compile")
-        source, key = _key(entry)
-        code = compiler.compile_kernel(source, key)
-        entry.kernel = machine.load_object(code)
-        cache.write(key, machine.fingerprint(), code)
-    except Exception:  # noqa: BLE001 - without a kernel the NumPy tier serves
-        entry.failed = True
-        _log.debug("could not compile a kernel", exc_info=True)
+def _builder() -> Any:
+    # What writes, compiles and keeps kernels is loaded with the first that is worth having.
+    return importlib.import_module("chunkarr.kernels.build")
 
 
 def _enqueue(entry: Entry) -> None:
@@ -226,7 +181,7 @@ def _work() -> None:
                 return
             entry = _queue.popleft()
             _compiling = True
-        _build(entry)
+        _builder().build(entry)
 
 
 def _after_fork() -> None:

@@ -16,6 +16,7 @@ from chunkarr.expr.node import (
     Compress,
     Contract,
     Expr,
+    Gather,
     Generate,
     Map,
     Overlay,
@@ -23,13 +24,14 @@ from chunkarr.expr.node import (
     Regrid,
     Reshape,
     Scan,
+    Scatter,
     Source,
     View,
 )
 
 NOTHING: frozenset[int] = frozenset()
 
-PLACED = (Reduce, Scan, Compress, Contract, Algorithm, Reshape)
+PLACED = (Reduce, Scan, Compress, Gather, Scatter, Contract, Algorithm, Reshape)
 """Kinds whose value stands in a store before anything reads it."""
 
 
@@ -55,7 +57,7 @@ class Job:
     @property
     def sweeps(self) -> bool:
         """Whether it can share its visit with other jobs."""
-        return not isinstance(self.node, Scan | Compress | Contract | Algorithm | Reshape)
+        return isinstance(self.node, Reduce) or not isinstance(self.node, PLACED)
 
 
 @dataclass(slots=True, eq=False)

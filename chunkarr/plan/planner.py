@@ -21,8 +21,10 @@ from chunkarr.expr.node import (
     Compress,
     Contract,
     Expr,
+    Gather,
     Reshape,
     Scan,
+    Scatter,
     Source,
     walk,
 )
@@ -37,6 +39,7 @@ from chunkarr.plan.emit import (
     emit_scan,
     emit_sweep,
 )
+from chunkarr.plan.gather import emit_gather, emit_scatter
 from chunkarr.plan.jobs import Group, find_jobs, group_jobs, read_whole
 from chunkarr.plan.lower import Lowering
 from chunkarr.plan.plan import Limits, Plan, Row, Target
@@ -56,6 +59,8 @@ EMITTERS: dict[type[Expr], Emitter] = {
     Compress: emit_compress,
     Contract: emit_contract,
     Reshape: emit_reshape,
+    Gather: emit_gather,
+    Scatter: emit_scatter,
 }
 """How each kind of node becomes steps; all other kinds share sweeps."""
 
@@ -287,6 +292,12 @@ class Planner:
         """Give the lowering over an index space, with what is placed so far."""
         shared = {} if interned is None else interned
         return Lowering(shape, self.placed, earlier or {}, self.swapped, self.recut, shared)
+
+    def plain_leaf(self, node: Expr) -> Store | None:
+        """Give the store whose content a node's value is, as it is; None for anything else."""
+        recipe = self.lowering(node.shape).recipe(node)
+        leaf = recipe.leaves[0] if recipe.trivial else None
+        return leaf.store if isinstance(leaf, StoreLeaf) and leaf.plain else None
 
     def add(
         self, step: Step, node: Expr, seconds: float, passes: int = 1, array: str | None = None

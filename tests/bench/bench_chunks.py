@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +21,7 @@ def contenders(x: Any, chunks: int) -> dict[str, Callable[[], Any]]:
     """Give everybody's way to do it, in the same chunks."""
     cut = x.size // chunks
     made: dict[str, Callable[[], Any]] = {
-        "numpy": lambda: (x + 1).sum(),
+        "numpy": lambda: (x + 1).sum(),  # noqa: PLW0108 - the sum is work
         "chunkarr": lambda: float((xp.from_array(x) + 1).sum()),
         "numpy in chunks": lambda: sum((x[i : i + cut] + 1).sum() for i in range(0, x.size, cut)),
     }
@@ -40,7 +41,7 @@ def measure(quick: bool) -> Claim:
         for module in ("dask.array", "dask_array"):
             if installed(module):
                 # A part of the chunks tells the cost of each; all would take half a minute.
-                da = __import__(module, fromlist=["from_array"])
+                da = importlib.import_module(module)
                 y = da.from_array(x[: x.size // chunks * few], chunks=x.size // chunks)
                 began = time.perf_counter()
                 (y + 1).sum().compute()

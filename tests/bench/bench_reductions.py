@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -56,10 +58,15 @@ def _by_hand(x: Any, pool: ThreadPoolExecutor) -> tuple[Any, Any, Any]:
     return columns.sum(0) / n, np.sqrt(squares / m - mean**2), var
 
 
+def _with_dask(module: Any, x: Any) -> Any:
+    y = module.from_array(x, chunks="64MiB")
+    return importlib.import_module("dask").compute(y.mean(0), y.std(1), y.var())
+
+
 def contenders(x: Any, pool: ThreadPoolExecutor) -> dict[str, Callable[[], Any]]:
     """Give everybody's way to do it."""
 
-    def ours() -> tuple[Any, ...]:
+    def ours() -> Any:
         y = xp.from_array(x)
         return xp.compute(y.mean(0), y.std(1), y.var())
 
@@ -70,11 +77,7 @@ def contenders(x: Any, pool: ThreadPoolExecutor) -> dict[str, Callable[[], Any]]
     }
     for module in ("dask.array", "dask_array"):
         if installed(module):
-            import dask
-
-            da = __import__(module, fromlist=["from_array"])
-            y = da.from_array(x, chunks="64MiB")
-            made[module] = lambda y=y: dask.compute(y.mean(0), y.std(1), y.var())
+            made[module] = functools.partial(_with_dask, importlib.import_module(module), x)
     return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from typing import Any
@@ -39,7 +40,7 @@ def run(name: str, folder: str, rows: str, columns: str, side: str) -> None:
 
         timed(ours)
         return
-    da = __import__(name, fromlist=["from_zarr"])
+    da = importlib.import_module(name)
 
     def theirs() -> None:
         x: Any = da.from_zarr(source)

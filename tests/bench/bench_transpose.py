@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from typing import Any
@@ -34,7 +35,7 @@ def run(name: str, folder: str, side_all: str, side: str) -> None:
         xp.config(memory=f"{LIMIT}MiB", workers=WORKERS, spill_dir=folder)
         timed(lambda: xp.open(source).T.to_zarr(out, chunks=(cut, cut)))
         return
-    da = __import__(name, fromlist=["from_zarr"])
+    da = importlib.import_module(name)
     with dask_threads():
         timed(lambda: da.store(da.from_zarr(source).T, new_zarr(out, (n, n), cut), lock=False))
 

@@ -34,7 +34,7 @@ def write_source(path: str, shape: tuple[int, int], side: int) -> None:
 
 @contextmanager
 def folder_with_source(shape: tuple[int, int], side: int) -> Iterator[str]:
-    """Give a folder with the source `x.zarr`, on the disk that CHUNKARR_SPILL_DIR or TMPDIR names."""
+    """Give a folder with the source `x.zarr`, where CHUNKARR_SPILL_DIR or TMPDIR says."""
     place = os.environ.get("CHUNKARR_SPILL_DIR")
     with tempfile.TemporaryDirectory(dir=place, prefix="bench-") as folder:
         write_source(str(Path(folder) / "x.zarr"), shape, side)

@@ -1,14 +1,15 @@
 """Fair races: the same work under chunkarr and its peers, interleaved, with a bar to hold.
 
-Contenders of a race take turns in one process after a few warm-ups each, so that a noisy minute hits
-all of them; each result is compared with the first contender's. What chunkarr's very first run took,
-before its kernel was compiled, is told beside it. Work whose memory counts runs in a
-process per turn. Everybody has two workers. A peer that is not installed is left out.
+Contenders of a race take turns in one process after a few warm-ups each, so that a noisy minute
+hits all of them; each result is compared with the first contender's. What chunkarr's very first run
+took, before its kernel was compiled, is told beside it. Work whose memory counts runs in a process
+per turn. Everybody has two workers. A peer that is not installed is left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import json
 import statistics
@@ -54,8 +55,7 @@ def installed(*modules: str) -> bool:
 @contextmanager
 def dask_threads() -> Iterator[None]:
     """Give dask's arrays two threads."""
-    import dask
-
+    dask = importlib.import_module("dask")
     with dask.config.set(scheduler="threads", num_workers=WORKERS):
         yield
 

@@ -220,7 +220,13 @@ def test_a_full_spill_disk_is_an_error_and_the_session_goes_on(small_disk: Path)
 def test_a_full_output_disk_keeps_the_old_content(kind: str, small_disk: Path) -> None:
     big = xp.from_array(np.random.default_rng(0).normal(size=(1000, 1000))) * 1
     path = small_disk / f"x.{kind}"
-    write = (lambda y: xp.save(path, y)) if kind == "npy" else (lambda y: y.to_zarr(path))
+
+    def write(y: Any) -> None:
+        if kind == "npy":
+            xp.save(path, y)
+        else:
+            y.to_zarr(path)
+
     write(xp.arange(1000.0))
     with pytest.raises((OutputError, OSError)):
         write(big)
@@ -247,8 +253,8 @@ def test_a_target_that_fails_at_its_creation_frees_the_scratch(tmp_path: Path) -
     x = xp.from_array(np.ones((1000, 1000)))
     spill = tmp_path / "spill"
     spill.mkdir()
+    target = ZarrTarget(tmp_path / "x.zarr", (1000, 1000), "f8", (100, 100))
     with xp.config(spill_dir=str(spill), eager_bytes=0), pytest.raises(OutputError):
-        target = ZarrTarget(tmp_path / "x.zarr", (1000, 1000), "f8", (100, 100))
         run_tightly(xp.cumsum(x, 0) + 1, target)
     files = [name for _, _, names in os.walk(spill) for name in names]
     assert not [name for name in files if not name.startswith(".lock")]

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chunkarr.kernels import codegen, tier
+from chunkarr.kernels import build, tier
 from chunkarr.kernels.evaluate import REDUCERS, map_into, reduce_region
 from chunkarr.kernels.program import Op, Program
+from chunkarr.kernels.spec import Spec
 from tests.kernels.support import F8, kernels, plain
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -32,7 +33,7 @@ def test_little_work_is_not_compiled() -> None:
     program, x = program_of(1), np.ones(1000)
     for _ in range(10):
         reduce_region(program, "sum", [x], x.shape, (0,))
-    spec = codegen.Spec(program, REDUCERS["sum"], "row", "u")
+    spec = Spec(program, REDUCERS["sum"], "row", "u")
     entry = tier.entry_for(spec)
     assert not entry.queued
     assert entry.kernel is None
@@ -43,7 +44,7 @@ def test_announced_work_is_compiled_meanwhile_with_the_same_bits() -> None:
     program, x = program_of(2), np.random.default_rng(0).standard_normal(100_000)
     tier.request(program, 10**10)
     totals = {reduce_region(program, "sum", [x], x.shape, (0,))[0].tobytes()}
-    entry = tier.entry_for(codegen.Spec(program, REDUCERS["sum"], "row", "u"))
+    entry = tier.entry_for(Spec(program, REDUCERS["sum"], "row", "u"))
     assert entry.queued
     deadline = time.monotonic() + 60
     while entry.kernel is None and time.monotonic() < deadline:
@@ -58,9 +59,9 @@ def test_a_kernel_that_fails_to_compile_leaves_the_work_to_numpy(
 ) -> None:
     tier.set_mode("auto")
     program, x = program_of(3), np.ones(100)
-    monkeypatch.setattr(tier, "source_of", lambda spec: "def kernel(p):\n    nonsense(p)\n")
+    monkeypatch.setattr(build, "source_of", lambda spec: "def kernel(p):\n    nonsense(p)\n")
     tier.request(program, 10**10)
-    spec = codegen.Spec(program, REDUCERS["sum"], "row", "u")
+    spec = Spec(program, REDUCERS["sum"], "row", "u")
     deadline = time.monotonic() + 60
     while not tier.entry_for(spec).failed and time.monotonic() < deadline:
         [total] = reduce_region(program, "sum", [x], x.shape, (0,))

@@ -22,8 +22,8 @@ NDArray = npt.NDArray[Any]
 DTYPES = ("?", "i1", "u1", "i4", "i8", "u8", "f2", "f4", "f8", "c8", "c16")
 REAL = ("?", "i1", "u1", "i4", "i8", "u8", "f2", "f4", "f8")
 NUMBERS = ("i1", "u1", "i8", "f2", "f4", "f8", "c16")
-INTEGERS = ("?", "i1", "u1", "i4", "i8", "u8")
-FLOATS = ("f2", "f4", "f8")
+
+
 FEW = ("i4", "f8")
 
 SHAPES = {
@@ -130,7 +130,7 @@ def evaluate(text: str, arrays: Mapping[str, Any], np_: Any) -> Any:
     """Run a case: one expression, or statements whose last line is an expression."""
     *lines, last = text.strip().split("\n")
     names: dict[str, Any] = {"np": np_, "numpy": np, **arrays}
-    exec("\n".join(lines), names)  # noqa: S102 - the cases are this folder's own
+    exec("\n".join(lines), names)
     return eval(last, names)
 
 

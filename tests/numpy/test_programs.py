@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 import chunkarr
 from chunkarr.arrays import Array
@@ -102,7 +103,11 @@ def look(machine: Machine) -> None:
     """A view."""
     pair = machine.pick()
     a, b = pair.plain, pair.chunked
-    kind = machine.draw(st.sampled_from("key T swap flip reshape ravel squeeze expand diagonal".split()))
+    kind = machine.draw(
+        st.sampled_from(
+            ["key", "T", "swap", "flip", "reshape", "ravel", "squeeze", "expand", "diagonal"]
+        )
+    )
     machine.log.append(f"view {kind} of {a.shape}")
     if kind == "key":
         key = key_for(machine, a.shape)
@@ -130,13 +135,17 @@ def compute(machine: Machine) -> None:
     """A new array from one or two others, which stays lazy where that is the mode."""
     one, two = machine.pick(), machine.pick()
     number = machine.number()
-    name = machine.draw(st.sampled_from("add multiply maximum less number where copy astype".split()))
+    name = machine.draw(
+        st.sampled_from(["add", "multiply", "maximum", "less", "number", "where", "copy", "astype"])
+    )
     machine.log.append(f"{name} {one.plain.shape} {two.plain.shape} {number}")
     if name == "number":
         machine.add(one.plain * 2 + number, one.chunked * 2 + number)
     elif name == "where":
-        machine.add(np.where(one.plain > number, one.plain, number),
-                    chunkarr.where(one.chunked > number, one.chunked, number))
+        machine.add(
+            np.where(one.plain > number, one.plain, number),
+            chunkarr.where(one.chunked > number, one.chunked, number),
+        )
     elif name == "copy":
         machine.add(one.plain.copy(), one.chunked.copy())
     elif name == "astype":
@@ -155,7 +164,7 @@ def reduce(machine: Machine) -> None:
     """A reduction, a running sum, or a selection."""
     pair = machine.pick()
     axis = machine.draw(st.sampled_from([None, 0, -1]))
-    name = machine.draw(st.sampled_from("sum max any cumsum count select".split()))
+    name = machine.draw(st.sampled_from(["sum", "max", "any", "cumsum", "count", "select"]))
     machine.log.append(f"{name} {pair.plain.shape} {axis}")
     if name == "select":
         mask, theirs = mask_for(machine, pair)
@@ -185,7 +194,7 @@ def write(machine: Machine) -> None:
     pair = machine.pick()
     a, b = pair.plain, pair.chunked
     number = machine.number()
-    kind = machine.draw(st.sampled_from("key other mask selected all".split()))
+    kind = machine.draw(st.sampled_from(["key", "other", "mask", "selected", "all"]))
     machine.log.append(f"write {kind} {a.shape} {number}")
     if kind == "key":
         key = key_for(machine, a.shape)
@@ -215,7 +224,9 @@ def in_place(machine: Machine) -> None:
     number = machine.number()
     name = machine.draw(st.sampled_from(["add", "multiply", "subtract", "maximum"]))
     with_number = machine.draw(st.booleans())
-    machine.log.append(f"{name} into {pair.plain.shape} {number if with_number else other.plain.shape}")
+    machine.log.append(
+        f"{name} into {pair.plain.shape} {number if with_number else other.plain.shape}"
+    )
     values = (number, number) if with_number else (other.plain, other.chunked)
     same_error(
         lambda: getattr(np, name)(pair.plain, values[0], out=pair.plain),
@@ -269,12 +280,19 @@ NESTED = st.recursive(
 )
 
 
-@given(NESTED, st.sampled_from(["i4", "f8", "?", "u1"]), st.sampled_from([0, 1 << 18]),
-       st.sampled_from([8, 64, 1 << 20]), st.sampled_from([usual, uneven]))
+@given(
+    NESTED,
+    st.sampled_from(["i4", "f8", "?", "u1"]),
+    st.sampled_from([0, 1 << 18]),
+    st.sampled_from([8, 64, 1 << 20]),
+    st.sampled_from([usual, uneven]),
+)
 def test_nested_expressions_give_numpys_values(
     text: str, dtype: str, eager_bytes: int, chunk_bytes: int, hold: Callable[[NDArray], Array]
 ) -> None:
-    finite = {name: np.nan_to_num(array, posinf=9, neginf=-9) if array.dtype.kind == "f" else array
-              for name, array in operands(dtype).items()}
+    finite = {
+        name: np.nan_to_num(array, posinf=9, neginf=-9) if array.dtype.kind == "f" else array
+        for name, array in operands(dtype).items()
+    }
     with chunkarr.config(eager_bytes=eager_bytes, chunk_bytes=chunk_bytes):
         assert not differences(text, finite, hold)

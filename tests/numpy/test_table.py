@@ -7,7 +7,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from tests.numpy.cases import DATES, ENTRIES, GROUPS, LATER, PAIRS, UFUNC_CALLS, texts
+
+import chunkarr
+from chunkarr.functions.elementwise import UFUNCS
+from tests.numpy import cases, function_cases, view_cases
+from tests.numpy.cases import texts
+from tests.numpy.function_cases import DATES, ENTRIES, LATER, PAIRS, UFUNC_CALLS
 from tests.numpy.support import (
     DTYPES,
     MODES,
@@ -22,8 +27,8 @@ from tests.numpy.support import (
     usual,
 )
 
-import chunkarr
-from chunkarr.functions.elementwise import UFUNCS
+
+TABLE = cases.GROUPS | view_cases.GROUPS | function_cases.GROUPS
 
 
 @pytest.fixture(params=[*MODES, "uneven"])
@@ -47,7 +52,7 @@ def failures(text: str, dtypes: tuple[str, ...], mode: str) -> list[str]:
     ("text", "dtypes"),
     [
         pytest.param(text, dtypes, id=f"{group}-{text}")
-        for group, (lines, dtypes) in GROUPS.items()
+        for group, (lines, dtypes) in TABLE.items()
         for text in lines
     ],
 )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chunkarr.arrays import wrap
+import chunkarr
 from chunkarr.expr.node import Expr, Source
 from chunkarr.grid import Grid, Region
 from chunkarr.plan.plan import Limits, Plan, Target
@@ -77,7 +77,7 @@ class CountingStore(Store):
 
     def as_array(self) -> Any:
         """Give the array that a user would hold."""
-        return wrap(self.as_expr())
+        return chunkarr.Array(self.as_expr())
 
     def as_expr(self) -> Expr:
         """Give the source node."""
@@ -104,7 +104,7 @@ class FakeStore(Store):
 
     def as_array(self) -> Any:
         """Give the array that a user would hold."""
-        return wrap(Source(shape=self.shape, dtype=self.dtype, store=self))
+        return chunkarr.Array(Source(shape=self.shape, dtype=self.dtype, store=self))
 
 
 class FakeTarget(FakeStore):

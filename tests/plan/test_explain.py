@@ -57,7 +57,8 @@ def changed(x: Any) -> Any:
     return y
 
 
-Case = Callable[[], "Array | list[Any] | tuple[Any, FakeTarget]"]
+Case = Callable[[], Any]
+"""Gives an array, a list of arrays to plan together, or an array and where it goes."""
 
 CASES: dict[str, Case] = {
     "x + 1, kept": lambda: squares() + 1,
@@ -72,7 +73,7 @@ CASES: dict[str, Case] = {
     "x.sum(1) of rows": lambda: rows().sum(1),
     "mean(0), std(1), var()": lambda: [(x := squares()).mean(0), x.std(1), x.var()],
     "argmin(1)": lambda: squares().argmin(1),
-    "(x > 0).any()": lambda: (squares() > 0).any(),
+    "(x > 0).any()": lambda: (squares() > 0).any(),  # noqa: PLW0108
     "x.max(0) - x.min(0)": lambda: xp.ptp(squares(), 0),
     "standardised to zarr": lambda: (
         ((x := squares()) - x.mean(0)) / x.std(0),
@@ -115,7 +116,7 @@ CASES: dict[str, Case] = {
     "sort": lambda: (xp.sort(line()), written((10**8,), (10**6,))),
     "sort along rows": lambda: (xp.sort(rows(), 1), written((N, N), (50, N))),
     "cholesky": lambda: (xp.linalg.cholesky(squares()), written((N, N), (1000, 1000))),
-    "arange and ones": lambda: (xp.arange(10**9) * 2 + xp.ones(10**9)).sum(),
+    "arange and ones": lambda: (xp.arange(10**9) * 2 + xp.ones(10**9)).sum(),  # noqa: PLW0108
     "eye": lambda: (xp.eye(N) * 3, written((N, N), (1000, 1000))),
     "empty": lambda: squares()[:, 5:5].sum(1),
     "casts": lambda: squares("i2").astype("f4").mean(0),

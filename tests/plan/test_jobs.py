@@ -12,7 +12,7 @@ import chunkarr
 from chunkarr.plan.works import MapOutput, ReduceOutput, Sweep
 from tests.plan.support import MIB, CountingStore, FakeStore, limits, names, plan_of
 
-np_: Any = chunkarr  # operators are attached when it runs, unseen by type checkers
+xp: Any = chunkarr  # operators are attached when it runs, unseen by type checkers
 
 SHAPE = (40, 60)
 
@@ -33,11 +33,11 @@ CASES: list[tuple[str, Callable[[Any], list[Any]], list[str]]] = [
     (
         "all reductions of one source are one visit",
         lambda x: [x.mean(0), x.std(1), x.var(), x.max(), x.argmin(0)],
-        ["sum, var, max, argmin", "true_divide", "sqrt"],
+        ["sum, var, max, argmin", "divide", "sqrt"],
     ),
     (
         "a reduction of what is made from a source joins them",
-        lambda x: [x.sum(0), np_.exp(x).sum(1), (x > 0).sum()],
+        lambda x: [x.sum(0), xp.exp(x).sum(1), (x > 0).sum()],
         ["sum"],
     ),
     (
@@ -65,7 +65,7 @@ CASES: list[tuple[str, Callable[[Any], list[Any]], list[str]]] = [
         lambda x: [x.sum(0), x[1:].sum(0)],
         ["sum", "sum"],
     ),
-    ("a scan stands alone", lambda x: [np_.cumsum(x, 0) + 1], ["add.accumulate", "add"]),
+    ("a scan stands alone", lambda x: [xp.cumsum(x, 0) + 1], ["add.accumulate", "add"]),
     ("a product stands alone", lambda x: [x.T @ x], ["matmul"]),
     (
         "the operands of a product are made tile by tile",
@@ -85,8 +85,8 @@ def test_grouping(
 
 def test_one_scan_reads_each_element_once(stored: CountingStore) -> None:
     x = stored.as_array()
-    with np_.config(chunk_bytes=1 << 12):
-        mean, std, var = np_.compute(x.mean(0), x.std(1), x.var())
+    with xp.config(chunk_bytes=1 << 12):
+        mean, std, var = xp.compute(x.mean(0), x.std(1), x.var())
     assert (stored.reads == 1).all()
     np.testing.assert_allclose(mean, stored.array.mean(0))
     np.testing.assert_allclose(std, stored.array.std(1))
@@ -95,7 +95,7 @@ def test_one_scan_reads_each_element_once(stored: CountingStore) -> None:
 
 def test_subtracting_a_mean_reads_each_element_twice(stored: CountingStore) -> None:
     x = stored.as_array()
-    with np_.config(chunk_bytes=1 << 12):
+    with xp.config(chunk_bytes=1 << 12):
         got = (x - x.mean(0)).compute()
     assert (stored.reads == 2).all()
     np.testing.assert_allclose(got, stored.array - stored.array.mean(0))
@@ -105,7 +105,7 @@ def test_a_value_that_a_live_name_holds_is_written_in_the_visit_that_needs_it(
     stored: CountingStore,
 ) -> None:
     x = stored.as_array()
-    y = np_.exp(x)
+    y = xp.exp(x)
     plan = plan_of(y.sum(), keep=[y])
     (sweep,) = [step.work for step in plan.steps if isinstance(step.work, Sweep)]
     assert [type(output) for output in sweep.outputs] == [MapOutput, ReduceOutput]
@@ -113,7 +113,7 @@ def test_a_value_that_a_live_name_holds_is_written_in_the_visit_that_needs_it(
 
 
 def test_a_value_is_not_kept_where_it_does_not_fit() -> None:
-    y = np_.exp(FakeStore((4000, 1000), (1000, 1000)).as_array())
+    y = xp.exp(FakeStore((4000, 1000), (1000, 1000)).as_array())
     small = limits(memory=256 * MIB, available=y.nbytes * 3)
     plan = plan_of(y.sum(), keep=[y], at=small)
     assert not plan.kept
@@ -129,7 +129,7 @@ def test_live_reductions_are_kept_too(stored: CountingStore) -> None:
 
 
 def test_what_a_live_name_holds_is_computed_once(stored: CountingStore) -> None:
-    y = np_.exp(stored.as_array())
+    y = xp.exp(stored.as_array())
     total = y.sum().compute()
     highest = y.max().compute()
     whole = y.compute()
@@ -141,8 +141,8 @@ def test_what_a_live_name_holds_is_computed_once(stored: CountingStore) -> None:
 
 def test_what_no_name_holds_is_let_go(stored: CountingStore) -> None:
     x = stored.as_array()
-    np_.exp(x).sum().compute()
-    np_.exp(x).sum().compute()
+    xp.exp(x).sum().compute()
+    xp.exp(x).sum().compute()
     assert (stored.reads == 2).all()
 
 
@@ -164,7 +164,7 @@ def test_persist_holds_a_value(stored: CountingStore) -> None:
 
 def test_computing_together_reads_once_what_apart_reads_twice(stored: CountingStore) -> None:
     x = stored.as_array()
-    one, two = np_.compute(x * 2, x + 1)
+    one, two = xp.compute(x * 2, x + 1)
     assert (stored.reads == 1).all()
     np.testing.assert_array_equal(one, stored.array * 2)
     np.testing.assert_array_equal(two, stored.array + 1)
@@ -190,8 +190,8 @@ def test_a_selection_counts_its_length_when_asked(stored: CountingStore) -> None
 
 def test_a_shape_never_computes_anything_else() -> None:
     x = FakeStore((10**6, 10**6), (1000, 1000)).as_array()
-    made = np_.concatenate([x.T[::2], x[5:500_005, ::-1]], axis=1)
-    shape = (made.reshape(-1, 2).sum(1, keepdims=True) @ np_.ones((1, 3))).shape
+    made = xp.concatenate([x.T[::2], x[5:500_005, ::-1]], axis=1)
+    shape = (made.reshape(-1, 2).sum(1, keepdims=True) @ xp.ones((1, 3))).shape
     assert shape == (500_000 * 10**6, 3)
 
 
@@ -219,7 +219,7 @@ def test_sizes_that_only_compare_equal_by_broadcasting_do_not_share_a_visit() ->
     column = CountingStore(np.arange(40.0).reshape(40, 1), (8, 1))
     row = CountingStore(np.arange(60.0).reshape(1, 60), (1, 10))
     outer = column.as_array() * row.as_array()
-    total, top, left = np_.compute(outer.sum(), outer.max(0), column.as_array().sum())
+    total, top, left = xp.compute(outer.sum(), outer.max(0), column.as_array().sum())
     plain = column.array * row.array
     np.testing.assert_allclose(total, plain.sum())
     np.testing.assert_array_equal(top, plain.max(0))

@@ -100,7 +100,7 @@ def test_preimage_agrees_with_looking_at_every_index(
     assert found == expected
 
 
-def _key(draw: st.DrawFn, n: int) -> Any:
+def _key(draw: Any, n: int) -> Any:
     kind = draw(st.sampled_from(["slice", "slice", "index", "all"]))
     if kind == "all" or n == 0:
         return slice(None)
@@ -241,7 +241,7 @@ def test_patches_that_a_view_does_not_show_are_dropped(source: Any) -> None:
 
 
 def test_an_overlay_behind_a_broadcast_is_laid_out_once() -> None:
-    row = wrap(from_ndarray(np.arange(5.0)))
+    row: Any = wrap(from_ndarray(np.arange(5.0)))
     pieces = xp.concatenate([row + 1, row + 2])
     wide = xp.broadcast_to(pieces, (3, 10))
     recipe = Lowering(wide.shape, {}).recipe(wide.to_expr())

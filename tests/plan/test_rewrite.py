@@ -27,7 +27,7 @@ from chunkarr.expr.node import (
 from chunkarr.plan.rewrite import RULES, rewrite
 from chunkarr.storage.memory import MemoryStore
 from chunkarr.storage.reshaped import ReshapedStore
-from tests.plan.support import CountingStore
+from tests.plan.support import CountingStore, NDArray
 
 xp: Any = chunkarr  # operators are attached when it runs, unseen by type checkers
 
@@ -111,8 +111,10 @@ CASES: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     ),
     "a slice goes before a product": (
         lambda s, h: (s.T @ s)[:2, 1:],
-        "matmul[2, 5](view<1:0:1 0:0:1>(CountingStore[4, 6]), view<0:0:1 1:1:1>"
-        "(CountingStore[4, 6]))",
+        (
+            "matmul[2, 5](view<1:0:1 0:0:1>(CountingStore[4, 6]), "
+            "view<0:0:1 1:1:1>(CountingStore[4, 6]))"
+        ),
     ),
     "a slice stays behind a scan": (
         lambda s, h: xp.cumsum(s, 0)[2:],
@@ -142,7 +144,7 @@ def test_the_value_stays(name: str, stored: Any, held: Any) -> None:
     np.testing.assert_array_equal(make(stored, held).compute(), expected)
 
 
-def eval_plain(name: str, plain: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def eval_plain(name: str, plain: NDArray) -> NDArray:
     """Give NumPy's answer for a case, with eager arrays of chunkarr as the plain ones."""
     with xp.config(eager_bytes=1 << 20):
         array = xp.array(plain)

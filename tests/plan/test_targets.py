@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -246,11 +247,12 @@ def test_a_failed_write_leaves_nothing_where_nothing_was(
     stored: Path, plain: NDArray, tmp_path: Path
 ) -> None:
     y = failing(stored, plain)
-    for write in (
+    writes: list[Callable[[], Any]] = [
         lambda: y.to_zarr(tmp_path / "out.zarr"),
         lambda: xp.save(tmp_path / "out.npy", y),
         lambda: xp.cumsum(y, 0).to_zarr(tmp_path / "out.zarr"),
-    ):
+    ]
+    for write in writes:
         with pytest.raises(CorruptChunkError):
             write()
         assert names(tmp_path) == ["x.zarr"]

@@ -14,9 +14,21 @@ import pytest
 
 from chunkarr.storage import files
 from chunkarr.storage.chunkcache import ChunkCache
-from chunkarr.storage.claims import claim_directory, claim_file, remove, sweep
+from chunkarr.storage.claims import Claim, remove, sweep
 from chunkarr.storage.files import Handles, OpenFile, exchange, preallocate, read_at, sync_disk
 from chunkarr.storage.store import NDArray
+
+
+def claim_file(folder: str) -> Claim:
+    claim = Claim(folder, ".x.", ".partial", 0o600)
+    claim.make()
+    return claim
+
+
+def claim_directory(folder: str) -> Claim:
+    claim = Claim(folder, ".x.", ".partial", 0o700, folder=True)
+    claim.make()
+    return claim
 
 
 def test_two_paths_are_swapped_at_once(tmp_path: Path) -> None:
@@ -85,8 +97,8 @@ def test_forgotten_files_stay_open_for_who_uses_them(tmp_path: Path) -> None:
 
 def test_living_claims_are_not_swept_and_dead_ones_are(tmp_path: Path) -> None:
     folder = str(tmp_path)
-    living = [claim_file(folder, ".x.", ".partial"), claim_directory(folder, ".x.", ".partial")]
-    dead = [claim_file(folder, ".x.", ".partial"), claim_directory(folder, ".x.", ".partial")]
+    living = [claim_file(folder), claim_directory(folder)]
+    dead = [claim_file(folder), claim_directory(folder)]
     for claim in dead:
         claim.keep()
     (Path(dead[1].path) / "chunk").write_text("data")
@@ -100,7 +112,7 @@ def test_living_claims_are_not_swept_and_dead_ones_are(tmp_path: Path) -> None:
 
 
 def test_old_content_whose_remover_died_is_swept(tmp_path: Path) -> None:
-    claim = claim_directory(str(tmp_path), ".x.", ".partial")
+    claim = claim_directory(str(tmp_path))
     os.unlink(os.path.join(claim.path, ".lock"))
     assert sweep(str(tmp_path), ".x.", ".partial") == [claim.path]
 
@@ -115,7 +127,7 @@ def test_claims_of_others_are_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_claim_being_made_is_left_alone_until_it_is_old(tmp_path: Path) -> None:
-    claim = claim_file(str(tmp_path), ".x.", ".partial")
+    claim = claim_file(str(tmp_path))
     unborn = claim.path.replace(".partial", ".new")
     os.rename(claim.path, unborn)
     claim.keep()
@@ -133,7 +145,7 @@ def test_a_claim_that_cannot_be_locked_leaves_nothing(
     monkeypatch.setattr(os, "rename", refuse)
     for make in (claim_file, claim_directory):
         with pytest.raises(OSError, match="broken"):
-            make(str(tmp_path), ".x.", ".partial")
+            make(str(tmp_path))
     assert os.listdir(tmp_path) == []
 
 

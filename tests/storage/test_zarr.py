@@ -21,7 +21,7 @@ from zarr.codecs import BloscCodec, GzipCodec, TransposeCodec, ZstdCodec
 
 from chunkarr.errors import CorruptChunkError, FormatError, OutputError
 from chunkarr.grid import Grid, region_of
-from chunkarr.storage import zarr_target
+from chunkarr.storage import claims, zarr_target
 from chunkarr.storage.chunkcache import chunk_cache
 from chunkarr.storage.store import NDArray, Store
 from chunkarr.storage.zarr import ZarrStore, ZarrTarget
@@ -99,7 +99,7 @@ class TestTargetWithoutExchange(TestTarget):
 
     @pytest.fixture(autouse=True)
     def _no_exchange(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(zarr_target, "exchange", lambda left, right: False)
+        monkeypatch.setattr(claims, "exchange", lambda left, right: False)
 
 
 class TestShardedTarget(TestTarget):

@@ -1,0 +1,58 @@
+"""What a kernel is made from, and where its parameters lie.
+
+This is what a call needs to know of a kernel, and all that is loaded of kernels until one is worth
+having: `codegen` writes its source and `build` makes or finds it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chunkarr.kernels.program import Program
+from chunkarr.kernels.reducers import PANEL_ROWS, Reducer
+
+POSITIONS, KEPT_AXES, LENGTH, RUN_AXES, RUNS, STATES, SCRATCH, OPERANDS = 0, 1, 2, 3, 4, 5, 9, 10
+"""Places in the header: STATES has four addresses, OPERANDS as many addresses and strides."""
+
+STRIP_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What a kernel is made from; equal specs share one kernel."""
+
+    program: Program
+    reducer: Reducer | None
+    mode: str
+    """ "map", "row" or "column"."""
+    classes: str
+    """One of "u", "s", "g" for each input, then for each output."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the program's first result."""
+        return self.program.dtype_of(self.program.results[0])
+
+    @property
+    def strip(self) -> int:
+        """Columns that a column kernel takes at a time.
+
+        Long strips read memory in order; what they accumulate must stay in the cache, and on the
+        stack in so far as the compiler should know that no input overlaps it.
+        """
+        if "g" in self.classes:
+            return 128
+        if self.reducer is None or self.reducer.kind == "var":
+            return 1024
+        if self.reducer.kind == "arg":
+            return 4096
+        return STRIP_BYTES // max(4, self.dtype.itemsize)
+
+    @property
+    def scratch_values(self) -> int:
+        """Values of a column kernel's scratch memory before the partial results."""
+        varies = self.reducer is not None and self.reducer.kind == "var"
+        return PANEL_ROWS * self.strip if varies else 0

@@ -1,0 +1,196 @@
+"""Fancy indexing along one axis: reading and writing at places that an array names.
+
+A task makes one box of the result. What it reads is named by data, so the operand has to be where
+any row costs the same: in memory or in a mapped file. A stored source is copied there first, each
+chunk once, unless so few places are named that reading their chunks is cheaper. Random access to
+encoded chunks would decode each of them for each task.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chunkarr.expr.node import Expr, Gather, Scatter
+from chunkarr.grid import Grid, Region, region_of, region_shape
+from chunkarr.kernels.recipe import Recipe, bytes_extra
+from chunkarr.plan.emit import (
+    SECONDS_PER_BYTE,
+    copy_sweep,
+    fit_cut,
+    wanted_elements,
+)
+from chunkarr.plan.grids import bytes_wanted, choose_cut, write_unit
+from chunkarr.scheduler.steps import Context, Step
+from chunkarr.storage.store import Store
+
+if TYPE_CHECKING:
+    from chunkarr.plan.jobs import Group
+    from chunkarr.plan.planner import Planner
+
+NDArray = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class GatherWork:
+    """Takes rows of a store at named places."""
+
+    source: Store
+    places: Recipe
+    axis: int
+    grid: Grid
+    store: Store
+
+    def run(self, task: int, context: Context) -> None:
+        """Make one box of the result."""
+        context.check()
+        region = self.grid.region(task)
+        index = self.places.evaluate((region[self.axis],))
+        before, after = region[: self.axis], region[self.axis + 1 :]
+        self.store.write(region, pick(self.source, index, before, after))
+
+
+def pick(source: Store, index: NDArray, before: Region, after: Region) -> NDArray:
+    """Read named places along the axis between two boxes of the other axes; each chunk once."""
+    axis = len(before)
+    if source.addressable:
+        whole = source.read((*before, slice(0, source.shape[axis]), *after))
+        return whole[(*(slice(None),) * axis, index)]
+    shape = (*region_shape(before), len(index), *region_shape(after))
+    out = np.empty(shape, source.dtype)
+    lead = (slice(None),) * axis
+    order = np.argsort(index, kind="stable")
+    ordered = index[order]
+    at = 0
+    while at < len(ordered):
+        (chunk,) = source.grid.span(axis, int(ordered[at]), int(ordered[at]) + 1)
+        start, stop = source.grid.bounds(axis, chunk)
+        end = int(np.searchsorted(ordered, stop))
+        # Within the chunk, only from the first to the last place that is named.
+        stop = min(stop, int(ordered[end - 1]) + 1)
+        start = max(start, int(ordered[at]))
+        part = source.read((*before, slice(start, stop), *after))
+        out[(*lead, order[at:end])] = part[(*lead, ordered[at:end] - start)]
+        at = end
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class ScatterWork:
+    """Lays values over named places, box by box of the result."""
+
+    base: Recipe
+    places: Store
+    values: Store
+    axis: int
+    grid: Grid
+    store: Store
+
+    def run(self, task: int, context: Context) -> None:
+        """Make one box of the result."""
+        context.check()
+        region = self.grid.region(task)
+        out = np.array(self.base.evaluate(region), self.store.dtype)
+        index = self.places.read(region_of(self.places.shape))
+        span = region[self.axis]
+        here = np.flatnonzero((index >= span.start) & (index < span.stop))
+        if here.size:
+            # Of places named more than once the last value stays, whatever NumPy's loop does.
+            spots, last = np.unique(index[here][::-1], return_index=True)
+            chosen = here[::-1][last]
+            before, after = region[: self.axis], region[self.axis + 1 :]
+            values = pick(self.values, chosen, before, after)
+            out[(*(slice(None),) * self.axis, spots - span.start)] = values
+        self.store.write(region, out)
+
+
+def emit_gather(planner: Planner, group: Group) -> None:
+    """Emit the reading of named places."""
+    (job,) = group.jobs
+    node = job.node
+    assert isinstance(node, Gather)
+    operand, places = node.operands
+    few = places.size * 4 <= operand.shape[node.axis] or places.size <= 1
+    source, scratch = _reachable(planner, operand, copy=not few)
+    recipe = planner.lowering(places.shape).recipe(places)
+    target = planner.target_of(node)
+    unit = write_unit(node.shape, [target] if target else [])
+    size = node.dtype.itemsize
+
+    def bytes_of(cell: tuple[int, ...]) -> int:
+        rows = cell[node.axis]
+        chunk = 0 if source.addressable else math.prod(source.grid.chunk_shape)
+        return 2 * math.prod(cell) * size + chunk * size + recipe.bytes_box((rows,)) + 40 * rows
+
+    if isinstance(unit, Grid):
+        grid = unit
+    else:
+        cell = choose_cut(node.shape, wanted_elements(planner, [], size), unit)
+        grid = Grid(node.shape, fit_cut(planner, cell, unit, bytes_of))
+    store = planner.place(node, grid)
+    seconds = node.size * 5e-9 + node.nbytes * SECONDS_PER_BYTE
+    step = Step(
+        name=node.label,
+        work=GatherWork(source, recipe, node.axis, grid, store),
+        tasks=grid.size,
+        bytes_task=bytes_of(grid.chunk_shape) + source.bytes_read_extra + bytes_extra([recipe]),
+        where=node.where,
+        creates=(store,),
+        bytes_read=node.nbytes + sum(bytes_wanted([recipe])),
+        bytes_written=store.bytes_size,
+        weight=seconds / max(1, grid.size),
+    )
+    planner.add(step, node, seconds / planner.limits.workers)
+    planner.release(scratch)
+
+
+def emit_scatter(planner: Planner, group: Group) -> None:
+    """Emit the writing of named places."""
+    (job,) = group.jobs
+    node = job.node
+    assert isinstance(node, Scatter)
+    base, places, values = node.operands
+    recipe = planner.lowering(node.shape).recipe(base)
+    index, first = _reachable(planner, places, copy=True)
+    source, second = _reachable(planner, values, copy=True)
+    target = planner.target_of(node)
+    unit = write_unit(node.shape, [target] if target else [])
+    size = node.dtype.itemsize
+
+    def bytes_of(cell: tuple[int, ...]) -> int:
+        return recipe.bytes_box(cell) + 3 * math.prod(cell) * size
+
+    if isinstance(unit, Grid):
+        grid = unit
+    else:
+        cell = choose_cut(node.shape, wanted_elements(planner, [recipe], size), unit)
+        grid = Grid(node.shape, fit_cut(planner, cell, unit, bytes_of))
+    store = planner.place(node, grid)
+    seconds = node.size * 3e-9 + grid.size * places.size * 1e-9
+    step = Step(
+        name=node.label,
+        work=ScatterWork(recipe, index, source, node.axis, grid, store),
+        tasks=grid.size,
+        bytes_task=bytes_of(grid.chunk_shape) + bytes_extra([recipe]) + 32 * places.size,
+        where=node.where,
+        creates=(store,),
+        bytes_read=node.nbytes + values.nbytes,
+        bytes_written=store.bytes_size,
+        weight=seconds / max(1, grid.size),
+    )
+    planner.add(step, node, seconds / planner.limits.workers)
+    planner.release((*first, *second))
+
+
+def _reachable(planner: Planner, node: Expr, *, copy: bool) -> tuple[Store, tuple[Store, ...]]:
+    """Give a store from which any row of a node's value can be read, and what to free after."""
+    leaf = planner.plain_leaf(node)
+    if leaf is not None and (leaf.addressable or not copy):
+        return leaf, ()
+    scratch = planner.contiguous(node.shape, node.dtype, node.label)
+    copy_sweep(planner, node, scratch)
+    return scratch, (scratch,)
