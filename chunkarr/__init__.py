@@ -14,7 +14,7 @@ import importlib
 import pkgutil
 from typing import TYPE_CHECKING, Any
 
-import numpy as _np
+import numpy as _np  # noqa: ICN001 - `np` would be a public name
 
 from chunkarr import errors
 from chunkarr.settings import config
@@ -103,7 +103,9 @@ _SHARED = [
 """What NumPy already has for everybody: constants, types, dtype rules."""
 
 _IO = ("open", "from_zarr", "from_array", "load", "save", "memmap", "NpzFile", "to_zarr", "explain")
-_HIDDEN = frozenset(("find", "not_yet", "attach", "lift", "give", "refuse", "small", "convert"))
+_HIDDEN = frozenset(
+    ("find", "missing", "not_yet", "attach", "lift", "give", "refuse", "small", "convert")
+)
 
 if TYPE_CHECKING:
     from chunkarr.arrays import Array as Array
@@ -152,7 +154,7 @@ def __getattr__(name: str) -> Any:
         value = getattr(_np, name)
     else:
         namespace = _loaded()
-        if name == "Array" or name == "ndarray":
+        if name in {"Array", "ndarray"}:
             value = importlib.import_module("chunkarr.arrays").Array
         elif name in _IO:
             value = getattr(importlib.import_module("chunkarr.io"), name)

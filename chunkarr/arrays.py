@@ -30,9 +30,9 @@ from chunkarr.grid import Grid, region_of
 from chunkarr.printing import array_text, summary_text
 from chunkarr.settings import settings
 from chunkarr.storage.memory import MemoryStore
-from chunkarr.storage.reshaped import ReshapedStore
 from chunkarr.views import (
     Lens,
+    Part,
     Selection,
     c_strides,
     get,
@@ -50,6 +50,9 @@ NDArray = npt.NDArray[Any]
 
 CHEAP_BYTES = 1 << 22
 """A `repr` computes the shown values of arrays up to this size, and summarises larger ones."""
+
+COPY_BYTES = 1 << 20
+"""A buffer that a lazy expression reads is copied before a write up to this size, else laid over."""
 
 WRITES_MAX = 32
 """After this many assignments to an array that is not in memory yet, it is brought there."""
@@ -81,6 +84,9 @@ class Array:
         scalar: bool = False,
         writable: bool = True,
     ) -> None:
+        if cell is not None and not isinstance(cell, Expr):
+            message = "Array holds an expression; make arrays by array(), empty() or zeros()"
+            raise TypeError(message)
         self._cell = cell
         self._base, self._lens = base, lens
         self._seen: weakref.ref[Expr] | None = None
@@ -148,14 +154,12 @@ class Array:
         store = cell.store if isinstance(cell, Source) else cell.memo.store
         if store is None:
             return None
-        if isinstance(store, MemoryStore):
-            if not isinstance(cell, Source) and store.array is not None:
-                # The value was computed on the way: from now on the name is the value.
-                self._cell = Source(shape=cell.shape, dtype=cell.dtype, line=cell.line, store=store)
-            return store.array
-        if isinstance(store, ReshapedStore) and store.in_memory:
-            return store.read(region_of(store.shape))
-        return None
+        if not store.in_memory or (isinstance(store, MemoryStore) and store.array is None):
+            return None
+        if not isinstance(cell, Source):
+            # The value was computed on the way: from now on the name is the value.
+            self._cell = Source(shape=cell.shape, dtype=cell.dtype, line=cell.line, store=store)
+        return store.array if isinstance(store, MemoryStore) else store.read(region_of(store.shape))
 
     def _rebind(self, new: Expr) -> None:
         """Name another value, through the lens for a view."""
@@ -173,9 +177,9 @@ class Array:
     def view_through(self, lens: Lens, *, writable: bool = True) -> Array:
         """Give a view of this array; a scalar is immutable, so of a copy of it."""
         if self.is_scalar:
-            return (
-                Array(self.to_expr(), writable=writable).view_through(lens) if lens.shape else self
-            )
+            if not isinstance(lens, Part) and not lens.shape:
+                return self
+            return Array(self.to_expr(), writable=writable).view_through(lens)
         if self._base is not None and isinstance(lens, Affine) and isinstance(self._lens, Affine):
             return Array(
                 base=self._base,
@@ -240,8 +244,8 @@ class Array:
     def base(self) -> Array | None:
         """The array that this one is a view of, or None."""
         root = self._base
-        while root is not None and root._base is not None:
-            root = root._base
+        while root is not None and root._base is not None:  # noqa: SLF001 - one class
+            root = root._base  # noqa: SLF001 - one class
         return root
 
     @property
@@ -257,7 +261,7 @@ class Array:
         if self._base is None:
             held = self.in_memory
             return held.strides if held is not None else c_strides(self.shape, self.itemsize)
-        below = self._base._strides()
+        below = self._base._strides()  # noqa: SLF001 - one class
         assert self._lens is not None
         if below is None:
             return None
@@ -340,7 +344,7 @@ class Array:
 
     def _root_cell(self) -> Expr | None:
         root = self if self._base is None else self.base
-        return None if root is None else root._cell
+        return None if root is None else root._cell  # noqa: SLF001 - one class
 
     @property
     def on_file(self) -> bool:
@@ -369,7 +373,7 @@ class Array:
         assert isinstance(store, MemoryStore)
         assert store.array is not None
         if read or not store.owned or not store.array.flags.writeable:
-            if store.array.nbytes > max(settings().eager_bytes, 1 << 20):
+            if store.array.nbytes > max(settings().eager_bytes, COPY_BYTES):
                 return None
             fresh = MemoryStore(store.array.copy(), owned=True)
             self._cell = Source(shape=self._cell.shape, dtype=self._cell.dtype, store=fresh)
@@ -544,7 +548,7 @@ class Array:
         return (self[i] for i in range(self.shape[0]))
 
     def __contains__(self, item: Any) -> bool:
-        return bool((self == item).any())  # type: ignore[attr-defined]
+        return bool((self == item).any())
 
     def __str__(self) -> str:
         return array_text(self, summary=False)
@@ -564,12 +568,6 @@ class Array:
 
     def __reduce__(self) -> Any:
         return Array.of, (self.compute(),)
-
-    def __copy__(self) -> Array:
-        return self.copy()
-
-    def __deepcopy__(self, memo: Any) -> Array:
-        return self.copy()
 
     def copy(self, order: str = "C") -> Array:
         """Give an array of its own with the same value."""

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from chunkarr.arrays import Array, wrap
 from chunkarr.errors import NotYetError
 from chunkarr.expr.build import as_expr
+from chunkarr.expr.build import plain as without_subclass
 from chunkarr.expr.node import Expr
 from chunkarr.functions.manipulation import stack
 from chunkarr.settings import settings
@@ -26,6 +27,8 @@ from chunkarr.views import Selection
 
 NDArray = npt.NDArray[Any]
 Function = Callable[..., Any]
+
+NO_VALUE: Any = np._NoValue  # noqa: SLF001 - how NumPy's own functions say "not given"
 
 BROADCAST_BYTES = 1 << 10
 """Arrays up to this size give a small result however they broadcast."""
@@ -93,13 +96,15 @@ def at_hand(values: Iterable[Any], *, broadcasts: bool = True) -> list[Any] | No
                 held = np.asarray(convert(value, ndarray_of)) if small(inner) else None
                 if held is None:
                     return None
-        plain.append(held)
         if isinstance(held, np.ndarray):
+            if type(held) is not np.ndarray:
+                held = without_subclass(held)
             bytes_most = max(bytes_most, held.nbytes)
             room -= held.nbytes
             if room < 0:
                 return None
             shapes.append(held.shape)
+        plain.append(held)
     if broadcasts and bytes_most > BROADCAST_BYTES and len(set(shapes)) > 1:
         try:
             shape = np.broadcast_shapes(*shapes)
@@ -169,7 +174,7 @@ def lift(
         if len(args) > shared:
             args, kwargs, out = _by_name(name, args, kwargs, out, shared, order)
         if kwargs:
-            kwargs = {k: v for k, v in kwargs.items() if v is not np._NoValue}  # type: ignore[attr-defined]  # noqa: SLF001
+            kwargs = {k: v for k, v in kwargs.items() if v is not NO_VALUE}
         if isinstance(out, Array) and name in TYPED_BY_OUT and kwargs.get("dtype") is None:
             args, kwargs = _typed(name, args, kwargs, out)
         arrays = arrays_in((*args, *kwargs.values()))

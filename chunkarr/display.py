@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
 
 from chunkarr.errors import format_bytes
 from chunkarr.plan.plan import Row
+from chunkarr.records import dataclass
 from chunkarr.scheduler.run import Observer, StepRecord, Trace
 from chunkarr.scheduler.steps import Step
 

@@ -17,10 +17,7 @@ from chunkarr.functions.manipulation import regrid
 from chunkarr.grid import Grid
 from chunkarr.plan.plan import Target
 from chunkarr.settings import parse_bytes, settings
-from chunkarr.storage.formats import new_zarr, open_store
-from chunkarr.storage.npy import NpyTarget
-from chunkarr.storage.npz import open_npz
-from chunkarr.storage.raw import RawStore
+from chunkarr.storage.formats import new_npy, new_zarr, open_npz, open_raw, open_store
 from chunkarr.storage.store import Store
 
 
@@ -114,7 +111,7 @@ def memmap(
     order: str = "C",
 ) -> Array:
     """Map a raw file, with the arguments of `np.memmap`; writes go to the file."""
-    return _from_store(RawStore(filename, dtype, mode, offset, shape, order))
+    return _from_store(open_raw(filename, dtype, mode, offset, shape, order))
 
 
 def save(file: str | os.PathLike[str], arr: Any, **_: Any) -> None:
@@ -123,7 +120,7 @@ def save(file: str | os.PathLike[str], arr: Any, **_: Any) -> None:
     if not path.endswith(".npy"):
         path += ".npy"
     whole = arr if isinstance(arr, Array) else Array.of(np.asarray(arr), owned=False)
-    engine.write(whole.to_expr(), NpyTarget(path, whole.shape, whole.dtype))
+    engine.write(whole.to_expr(), new_npy(path, whole.shape, whole.dtype))
 
 
 def to_zarr(

@@ -6,7 +6,6 @@ is nearest; nothing gathers an array silently.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 from chunkarr import engine
 from chunkarr.arrays import Array, wrap
 from chunkarr.dispatch import (
+    NO_VALUE,
     convert,
     give,
     holds_arrays,
@@ -27,8 +27,10 @@ from chunkarr.dispatch import (
     small,
 )
 from chunkarr.errors import NotYetError
+from chunkarr.expr import build
 from chunkarr.expr.affine import Affine
 from chunkarr.expr.build import constant
+from chunkarr.expr.build import plain as without_subclass
 from chunkarr.expr.node import Expr
 from chunkarr.functions import creation, elementwise, manipulation, products, reductions, views
 from chunkarr.functions.views import NewShape
@@ -54,11 +56,13 @@ def array(
     if isinstance(object, Array):
         made = object.copy() if copy else object
         if dtype is not None and np.dtype(dtype) != made.dtype:
-            made = made.astype(dtype)
+            made = made.astype(dtype)  # type: ignore[attr-defined]
     elif isinstance(object, list | tuple) and holds_arrays(object):
         parts = [array(item, dtype) for item in object]
         made = stack(parts)
     else:
+        if isinstance(object, np.ndarray) and type(object) is not np.ndarray:
+            object = without_subclass(object)
         owned = np.array(object, dtype, copy=copy, order=order)  # type: ignore[arg-type]
         made = Array.of(owned, owned=owned is not object)
     if made.ndim < ndmin:
@@ -71,7 +75,7 @@ def asarray(
 ) -> Array:
     """Give an array for anything array-like; an ndarray is looked at, and copied when written."""
     made = array(a, dtype, copy=copy, order=order)
-    return made if chunks is None else made.rechunk(chunks)  # type: ignore[attr-defined,no-any-return]
+    return made if chunks is None else made.rechunk(chunks)  # type: ignore[attr-defined]
 
 
 asanyarray = asarray
@@ -106,7 +110,7 @@ def _maker(function: Function, numpy_function: Function) -> Function:
 
 
 ARGUMENT_BYTES = 1 << 16
-"""Arrays up to this size are computed where they are arguments of creation, such as a fill value."""
+"""Arrays up to this size are computed where they are arguments of creation: a fill value."""
 
 
 def _python(value: Any) -> Any:
@@ -132,7 +136,7 @@ def _like(function: Function, numpy_function: Function) -> Function:
             made = Array.of(numpy_function(prototype, *plain, **named, subok=False))
             if made.in_memory is not None and not made.in_memory.flags.c_contiguous:
                 made = Array.of(np.ascontiguousarray(made.in_memory))
-        return made.rechunk(chunks) if chunks is not None else made  # type: ignore[attr-defined,no-any-return]
+        return made.rechunk(chunks) if chunks is not None else made  # type: ignore[attr-defined]
 
     public.__name__ = public.__qualname__ = numpy_function.__name__
     public.__doc__ = function.__doc__
@@ -163,15 +167,15 @@ def fromfunction(function: Function, shape: Any, *, dtype: Any = float, **kwargs
 
 # -- elementwise, reductions, joining --------------------------------------------------------------
 
-_where = lift(elementwise.where, np.where, convert_first=3, weak=True)
+_where = lift(build.where, np.where, convert_first=3, weak=True)
 
 
-def where(condition: Any, x: Any = np._NoValue, y: Any = np._NoValue) -> Any:  # type: ignore[attr-defined]  # noqa: SLF001
+def where(condition: Any, x: Any = NO_VALUE, y: Any = NO_VALUE) -> Any:
     """Choose elementwise between two arrays."""
-    if (x is np._NoValue) != (y is np._NoValue):  # type: ignore[attr-defined]  # noqa: SLF001
+    if (x is NO_VALUE) != (y is NO_VALUE):
         message = "either both or neither of x and y should be given"
         raise ValueError(message)
-    if x is np._NoValue:  # type: ignore[attr-defined]  # noqa: SLF001
+    if x is NO_VALUE:
         whole = asarray(condition)
         if not small([whole]):
             raise refuse("where(condition)", "give x and y, or use x[condition]")
@@ -247,9 +251,7 @@ masked_functions.update(
     std=reductions.std,
     any=reductions.any,
     all=reductions.all,
-    count_nonzero=lambda a, where: reductions.sum(
-        elementwise.cast(a, bool), dtype=np.int64, where=where
-    ),
+    count_nonzero=lambda a, where: reductions.sum(build.cast(a, bool), dtype=np.int64, where=where),
 )
 
 
@@ -336,7 +338,8 @@ def reshape(a: Any, /, shape: Any, order: str = "C", *, copy: bool | None = None
     whole = a if isinstance(a, Array) else asarray(a)
     if order == "F":
         turned = reshape(transpose(whole), views.reshape(whole.shape, shape).shape[::-1], copy=copy)
-        return transpose(turned)
+        flipped: Array = transpose(turned)
+        return flipped
     lens = views.reshape(whole.shape, shape)
     possible = Array(base=whole, lens=lens)._strides() is not None  # noqa: SLF001
     if not possible and copy is False:
@@ -390,7 +393,7 @@ def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Array
 
 def _split(ary: Any, sections: Any, axis: int, *, even: bool) -> list[Array]:
     whole = asarray(ary)
-    number = views.normalize_axis(axis, whole.ndim)
+    number = build.normalize_axis(axis, whole.ndim)
     out = []
     for start, stop in views.split_points(whole.shape[number], sections, even=even):
         out.append(whole[(slice(None),) * number + (slice(start, stop),)])
@@ -419,14 +422,25 @@ def size(a: Any, axis: int | None = None) -> int:
     return a.size if axis is None else a.shape[axis]
 
 
-linalg = SimpleNamespace(
+class _Chapter(SimpleNamespace):
+    """A sub-module of NumPy's names, as far as they are there."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or not hasattr(np.linalg, name):
+            message = f"module 'chunkarr.linalg' has no attribute {name!r}"
+            raise AttributeError(message)
+        raise AttributeError(str(not_yet(f"linalg.{name}")))
+
+
+linalg = _Chapter(
     cholesky=_cholesky,
     LinAlgError=np.linalg.LinAlgError,
     matmul=TABLE["matmul"],
+    vecdot=TABLE["vecdot"],
 )
 
 
-# -- computing several at once, and what is missing -------------------------------------------------
+# -- computing several at once, and what is missing -----------------------------------------------
 
 
 def compute(*arrays: Any) -> tuple[Any, ...]:
@@ -446,34 +460,74 @@ def persist(*arrays: Array) -> tuple[Array, ...]:
 
 ALTERNATIVES = {
     "argsort": "sort runs on any size",
+    "partition": "sort runs on any size",
+    "searchsorted": "(x < value).sum() runs on any size",
     "median": "mean, or sort of one axis and an index, run on any size",
     "percentile": "sort of one axis and an index run on any size",
     "quantile": "sort of one axis and an index run on any size",
     "nonzero": "x[mask] and count_nonzero run on any size",
+    "argwhere": "x[mask] and count_nonzero run on any size",
+    "flatnonzero": "x[mask] and count_nonzero run on any size",
+    "compress": "x[mask] runs on any size",
+    "extract": "x[mask] runs on any size",
     "unique": "sort runs on any size",
     "tensordot": "matmul runs on any size",
     "einsum": "matmul, transpose and sum run on any size",
     "inner": "matmul runs on any size",
+    "outer": "multiply.outer runs on any size",
+    "trace": "x.diagonal().sum() runs on any size",
+    "diag": "x.diagonal() runs on any size",
     "linalg.solve": "linalg.cholesky and matmul run on any size",
+    "linalg.norm": "sqrt((x * x).sum()) runs on any size",
     "apply_along_axis": "ufuncs and reductions with axis= run on any size",
     "nansum": "where(isnan(x), 0, x).sum() runs on any size",
     "nanmean": "x.mean(where=~isnan(x)) runs on any size",
+    "nanstd": "x.std(where=~isnan(x)) runs on any size",
+    "nanvar": "x.var(where=~isnan(x)) runs on any size",
+    "nanmax": "fmax.reduce(x, axis=None) runs on any size",
+    "nanmin": "fmin.reduce(x, axis=None) runs on any size",
     "average": "(x * w).sum() / w.sum() runs on any size",
+    "cov": "(x - x.mean(0)).T @ (x - x.mean(0)) runs on any size",
     "histogram": "sums of comparisons, (x < edge).sum(), run on any size",
+    "bincount": "sums of comparisons, (x == value).sum(), run on any size",
     "tile": "concatenate and broadcast_to run on any size",
     "repeat": "broadcast_to and reshape run on any size",
+    "append": "concatenate runs on any size",
+    "column_stack": "stack(arrays, axis=1) runs on any size",
+    "dstack": "stack(arrays, axis=2) runs on any size",
+    "meshgrid": "x[:, None] and y[None, :] broadcast on any size",
+    "indices": "fromfunction runs on any size",
     "diff": "x[1:] - x[:-1] runs on any size",
+    "gradient": "x[2:] - x[:-2] runs on any size",
     "take": "slices and boolean masks run on any size",
+    "choose": "where runs on any size",
+    "select": "where runs on any size",
+    "copyto": "x[...] = values runs on any size",
+    "put": "x[mask] = values runs on any size",
+    "place": "x[mask] = values runs on any size",
+    "putmask": "x[mask] = values runs on any size",
+    "rot90": "flip and transpose run on any size",
+    "tobytes": "chunkarr.save streams to a file",
+    "tofile": "chunkarr.save streams to a file",
+    "savetxt": "chunkarr.save streams to a file",
+    "view": "astype converts on any size",
+    "flat": "x.reshape(-1) is a view on any size",
+    "flags": "x.strides and x.base tell about views",
 }
 
 
 def not_yet(name: str) -> NotYetError:
-    """Make the error for a NumPy function that does not run on chunked arrays yet."""
+    """Make the error for a NumPy name that does not run on chunked arrays yet."""
     if name in ALTERNATIVES:
         return refuse(name, f"nearest: {ALTERNATIVES[name]}")
-    close = difflib.get_close_matches(name, [n for n in globals() if n in dir(np)], n=1, cutoff=0.6)
-    hint = f"nearest: chunkarr.{close[0]}" if close else "compute it on x.compute() where x fits"
-    return refuse(name, hint)
+    return refuse(name, f"where x fits, use numpy.{name} on x.compute()")
+
+
+def missing(function: Function) -> NotYetError:
+    """Make the error for a function of NumPy that is not there, called with chunked arrays."""
+    chapter = function.__module__.removeprefix("numpy").removeprefix(".")
+    chapter = "" if chapter.startswith(("_", "lib")) else chapter
+    return not_yet(f"{chapter}.{function.__name__}" if chapter else function.__name__)
 
 
 def find(function: Function) -> Function | None:

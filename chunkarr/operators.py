@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from chunkarr import io, namespace
+from chunkarr import dispatch, io, namespace
 from chunkarr.arrays import Array, wrap
 from chunkarr.dispatch import arrays_in, at_hand, refuse, store_out
 from chunkarr.expr.build import broadcast_shapes, cast, constant, from_ndarray
@@ -146,7 +146,7 @@ def _pow(self: Array, other: Any) -> Any:
     plain = at_hand((self, other))
     if plain is not None:
         base = plain[0][()] if self.is_scalar else plain[0]
-        return namespace.give(base ** plain[1])
+        return dispatch.give(base ** plain[1])
     if type(other) in (int, float) and self.selection is None:
         # A scalar's operator is not an array's: it knows no squares of booleans.
         shortcut = not self.is_scalar or self.dtype.kind in "fc"
@@ -159,7 +159,8 @@ def _rounded(self: Array, ndigits: int | None = None) -> Any:
     if not self.is_scalar:
         message = "type Array doesn't define __round__ method; use x.round()"
         raise TypeError(message)
-    return namespace.give(round(self.compute()[()], *(() if ndigits is None else (ndigits,))))
+    value: Any = self.compute()[()]
+    return dispatch.give(round(value) if ndigits is None else round(value, ndigits))
 
 
 def _method(name: str) -> Callable[..., Any]:
@@ -215,14 +216,19 @@ def _astype(
     if wanted == self.dtype and not copy:
         return self
     held = self.in_memory
-    if held is not None and namespace.small([self]):
+    if held is not None and dispatch.small([self]):
         return Array.of(held.astype(wanted), scalar=self.is_scalar)
     return wrap(cast(self.to_expr(), wanted), scalar=self.is_scalar)
 
 
 def _conjugate(self: Array) -> Array:
     """Negate the imaginary part; real arrays are their own conjugates."""
-    return TABLE["conjugate"](self) if self.dtype.kind == "c" else self  # type: ignore[no-any-return]
+    return TABLE["conjugate"](self) if self.dtype.kind == "c" else self
+
+
+def _copied(self: Array, _memo: object = None) -> Array:
+    """Copy for the `copy` module."""
+    return self.copy()
 
 
 def _fill(self: Array, value: Any) -> None:
@@ -238,7 +244,7 @@ def _part(imaginary: bool) -> property:
             zeros = constant(np.zeros((), self.dtype), shape=self.shape)
             return Array(zeros, scalar=self.is_scalar, writable=False)
         if self.is_scalar:
-            return (namespace.imag if imaginary else namespace.real)(self)  # type: ignore[no-any-return]
+            return (namespace.imag if imaginary else namespace.real)(self)
         return self.view_through(Part(imaginary))
 
     def write(self: Array, value: Any) -> None:
@@ -258,12 +264,12 @@ def _rechunk(self: Array, chunks: Any = "auto") -> Array:
     return wrap(regrid(self.to_expr(), io.grid_for(chunks, self.shape, self.dtype)))
 
 
-def _visit_ufunc(self: Array, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+def _visit_ufunc(_: Array, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
     own = BY_UFUNC.get(ufunc)
     if own is None:
-        if all(a.in_memory is not None and namespace.small([a]) for a in arrays_in(inputs)):
+        if all(a.in_memory is not None and dispatch.small([a]) for a in arrays_in(inputs)):
             plain = [a.in_memory if isinstance(a, Array) else a for a in inputs]
-            return namespace.give(getattr(ufunc, method)(*plain, **kwargs))
+            return dispatch.give(getattr(ufunc, method)(*plain, **kwargs))
         raise refuse(ufunc.__name__, "apply it to x.compute(), or to parts of x that fit")
     outs = kwargs.get("out", ())
     if not any(isinstance(out, np.ndarray) for out in outs):
@@ -283,32 +289,26 @@ def _visit_ufunc(self: Array, ufunc: np.ufunc, method: str, *inputs: Any, **kwar
     return written if isinstance(result, tuple) else written[0]
 
 
-def _visit_function(
-    self: Array,
-    func: Callable[..., Any],
-    types: Any,
-    args: Any,
-    kwargs: Any,  # noqa: ARG001
-) -> Any:
+def _visit_function(_: Array, func: Callable[..., Any], _types: Any, args: Any, kwargs: Any) -> Any:
     own = namespace.find(func)
     if own is not None:
         return own(*args, **kwargs)
     arrays = arrays_in((*args, *kwargs.values()))
-    if not namespace.small(arrays):
-        raise namespace.not_yet(func.__name__)
+    if not dispatch.small(arrays):
+        raise namespace.missing(func)
     # NumPy may look, not write: a lazy expression may read the same buffer.
-    plain = [namespace.convert(a, _shown) for a in args]
-    named = {k: namespace.convert(v, _shown) for k, v in kwargs.items() if k != "out"}
+    plain = [dispatch.convert(a, _shown) for a in args]
+    named = {k: dispatch.convert(v, _shown) for k, v in kwargs.items() if k != "out"}
     result = func(*plain, **named)
     if kwargs.get("out") is not None:
-        return store_out(namespace.give(result), kwargs["out"])
+        return store_out(dispatch.give(result), kwargs["out"])
     if isinstance(result, np.ndarray) and not result.flags.writeable:
         return Array(from_ndarray(result), writable=False)
-    return namespace.give(result)
+    return dispatch.give(result)
 
 
 def _shown(array: Array) -> np.ndarray[Any, Any]:
-    seen = namespace.ndarray_of(array).view()
+    seen = dispatch.ndarray_of(array).view()
     seen.flags.writeable = False
     return seen
 
@@ -327,6 +327,14 @@ def _unhashed(self: Array) -> int:
 
 def _mT(self: Array) -> Array:
     return self.view_through(views.matrix_transpose(self.shape))
+
+
+def _missing(self: Array, name: str) -> Any:
+    """Say what to use instead of an attribute that only ndarrays have."""
+    text = f"'Array' object has no attribute {name!r}"
+    if hasattr(np.ndarray, name) and not name.startswith("_"):
+        text = f"{text}: {namespace.not_yet(name)}"
+    raise AttributeError(text, name=name, obj=self)
 
 
 def attach() -> None:
@@ -357,6 +365,8 @@ def attach() -> None:
         "flatten": _flatten,
         "astype": _astype,
         "fill": _fill,
+        "__copy__": _copied,
+        "__deepcopy__": _copied,
         "conj": _conjugate,
         "conjugate": _conjugate,
         "real": _part(imaginary=False),
@@ -364,6 +374,7 @@ def attach() -> None:
         "rechunk": _rechunk,
         "to_zarr": io.to_zarr,
         "explain": _explain,
+        "__getattr__": _missing,
     }
     for name, value in plain.items():
         setattr(Array, name, value)

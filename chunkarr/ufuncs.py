@@ -8,6 +8,7 @@ import numpy as np
 
 from chunkarr.arrays import Array, wrap
 from chunkarr.dispatch import (
+    NO_VALUE,
     arrays_in,
     at_hand,
     expression,
@@ -169,20 +170,20 @@ class UFunc:
         dtype: Any = None,
         out: Any = None,
         keepdims: bool = False,
-        initial: Any = np._NoValue,  # type: ignore[attr-defined]  # noqa: SLF001
+        initial: Any = NO_VALUE,
         where: Any = True,
     ) -> Any:
         """Reduce over axes, by default the first."""
         name = self._numpy.__name__
         dtype = _dtype_for(dtype, out)
         whole = array if isinstance(array, Array) else Array.of(np.asarray(array))
-        start = None if initial is np._NoValue else initial  # type: ignore[attr-defined]  # noqa: SLF001
+        start = None if initial is NO_VALUE else initial
         if small([whole, *arrays_in([where])]):
-            options = {} if start is None else {"initial": start}
+            options: dict[str, Any] = {} if start is None else {"initial": start}
             mask = ndarray_of(where) if isinstance(where, Array) else where
             result = give(
                 self._numpy.reduce(
-                    ndarray_of(whole), axis, dtype, None, keepdims, where=mask, **options
+                    ndarray_of(whole), axis, dtype, keepdims=keepdims, where=mask, **options
                 )
             )
         else:
@@ -275,7 +276,10 @@ def _write(ufunc: np.ufunc, result: Any, out: Any, where: Any, casting: str) -> 
         return out
     mask = where.to_expr() if isinstance(where, Array) else as_expr(where)
     if mask.dtype != bool:
-        message = f"Cannot cast array data from {mask.dtype!r} to dtype('bool') according to the rule 'safe'"
+        message = (
+            f"Cannot cast array data from {mask.dtype!r} to dtype('bool') according to the rule "
+            "'safe'"
+        )
         raise TypeError(message)
     chosen = where_(mask, cast_lazily(result.to_expr(), out.dtype), out.to_expr())
     out[...] = wrap(chosen)
@@ -324,7 +328,10 @@ def _product_small(inputs: list[Any]) -> bool:
 def _vector_product(name: str, left: Expr, right: Expr) -> Expr:
     if name == "vecdot":
         if left.ndim == 0 or right.ndim == 0 or left.shape[-1] != right.shape[-1]:
-            message = f"vecdot: Input operand 1 has a mismatch in its core dimension 0 ({left.shape}, {right.shape})"
+            message = (
+                "vecdot: Input operand 1 has a mismatch in its core dimension 0 "
+                f"({left.shape}, {right.shape})"
+            )
             raise ValueError(message)
         return products.inner(left, right)
     if name == "matvec":

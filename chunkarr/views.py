@@ -7,7 +7,6 @@ readers keep the old immutable expression, so nothing is flushed for aliasing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from chunkarr.expr.node import Expr, Reshape, Source
 from chunkarr.functions.elementwise import as_complex, imag, real
 from chunkarr.functions.manipulation import assign
 from chunkarr.functions.views import NewShape
+from chunkarr.records import dataclass
 from chunkarr.storage.memory import MemoryStore
 
 NDArray = npt.NDArray[Any]
@@ -137,7 +137,7 @@ def c_strides(shape: tuple[int, ...], size: int) -> tuple[int, ...]:
     return tuple(reversed(out))
 
 
-def value_for(value: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Expr:
+def value_for(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Expr:
     """Give an assigned value with the shape and dtype of its destination."""
     if isinstance(value, Expr):
         expr = value
@@ -146,7 +146,7 @@ def value_for(value: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Ex
         expr = as_expr(np.array(value))
     else:
         # NumPy's own assignment converts numbers and lists, and words the refusals.
-        given = np.empty(np.shape(value), dtype)  # type: ignore[arg-type]
+        given = np.empty(np.shape(value), dtype)
         given[...] = value
         expr = as_expr(given)
     while expr.ndim > len(shape) and expr.shape[0] == 1:

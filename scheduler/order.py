@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from chunkarr.records import dataclass
 from chunkarr.scheduler.steps import Accesses
 
 

@@ -24,6 +24,7 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection, Pipe, wait
 
 import cloudpickle
@@ -33,6 +34,7 @@ from chunkarr.scheduler.budget import processes_changed
 from chunkarr.scheduler.state import Event, TaskFailed, TaskRangeDone, WorkerJoined, WorkerLost
 from chunkarr.scheduler.steps import Step
 from chunkarr.scheduler.worker import Board, Surroundings, warn_again
+from chunkarr.storage.spill import Session
 
 BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
@@ -88,7 +90,7 @@ class ProcessExecutor:
         """Begin a run: start the workers that are missing, as many as have use."""
         self._run += 1
         self._steps, self._packed, self._events = steps, {}, []
-        self._surroundings = Surroundings.here(self.workers)
+        self._surroundings = self._surroundings_here()
         useful = min(self.workers, max((step.tasks for step in steps), default=0))
         for worker, process in list(self._pool.items()):
             # What an interrupt has left half told, or busy, is not to be trusted.
@@ -97,6 +99,16 @@ class ProcessExecutor:
         for worker in range(useful):
             if worker not in self._pool:
                 self._begin(worker)
+
+    def _surroundings_here(self) -> Surroundings:
+        """Give what tasks see; what they spill lies in our own scratch directory, and goes with it.
+
+        A worker that is killed cannot remove its own.
+        """
+        found = Surroundings.here(self.workers)
+        with suppress(OSError):  # a task that spills will tell
+            return replace(found, settings={**found.settings, "spill_dir": Session.current().path})
+        return found
 
     def ready(self) -> Sequence[int]:
         """Give the workers that have started and are not busy."""

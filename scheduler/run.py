@@ -14,9 +14,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
+from chunkarr.records import dataclass
 from chunkarr.scheduler.budget import memory_in_use
 from chunkarr.scheduler.executor import Executor
 from chunkarr.scheduler.state import Abort, Finished, Instruction, Run, StepState

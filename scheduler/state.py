@@ -19,9 +19,10 @@ from __future__ import annotations
 import bisect
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from chunkarr.errors import WorkerLostError
+from chunkarr.records import dataclass
 from chunkarr.scheduler.order import Frontier
 from chunkarr.scheduler.steps import Cancelled, OrderedWork, Step
 

@@ -8,9 +8,9 @@ stores, so running one twice, or again after a lost worker, is harmless.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from chunkarr.records import dataclass
 from chunkarr.storage.store import Store
 
 

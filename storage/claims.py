@@ -102,6 +102,7 @@ class Claim:
     def drop(self) -> None:
         """Remove the claim; in a forked child, which shares it, nothing happens."""
         self._place.clear()
+        self._collected.detach()
 
 
 @dataclass(slots=True, eq=False)
@@ -122,7 +123,9 @@ class _Place:
         for path in (self.unborn, self.path):
             remove(path)
         self.let_go()
-        forget(self)
+        # What cannot be removed now is tried again at the end of the process.
+        if not any(map(os.path.lexists, (self.path, self.path + _GONE, self.unborn))):
+            forget(self)
 
     def put_back(self) -> None:
         """Bring what a publication has set aside to its path again, or remove it and the lock."""
@@ -150,9 +153,8 @@ def sweep(directory: str, stem: str, suffix: str) -> list[str]:
     pattern = re.compile(rf"{re.escape(stem)}\d+-[0-9a-f]+-{_host()}{ends}(?:{re.escape(_GONE)})?")
     removed = []
     with contextlib.suppress(OSError), os.scandir(directory) as entries:
-        for entry in entries:
-            if pattern.fullmatch(entry.name) and _dead(entry.path):
-                removed.append(entry.path)
+        found = [entry.path for entry in entries if pattern.fullmatch(entry.name)]
+        removed = [path for path in found if _dead(path)]
     return removed
 
 

@@ -11,10 +11,9 @@ import errno
 import mmap
 import os
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
-from contextlib import suppress
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -114,38 +113,30 @@ def wait_for(calls: Iterable[Callable[[], None]]) -> None:
 
     Ctrl-C must not wait for a slow disk. The calls under way are then left to end by themselves.
     """
-    waiting: SimpleQueue[Callable[[], None]] = SimpleQueue()
+    waiting = deque(calls)
     outcomes: SimpleQueue[BaseException | None] = SimpleQueue()
-    count = 0
-    for count, call in enumerate(calls, 1):  # noqa: B007 - the number of calls
-        waiting.put(call)
 
     def work() -> None:
-        with suppress(Empty):
-            while True:
-                call = waiting.get_nowait()
-                try:
-                    call()
-                except BaseException as error:  # noqa: BLE001 - raised by who waits
-                    outcomes.put(error)
-                else:
-                    outcomes.put(None)
+        while waiting:
+            try:
+                waiting.popleft()()
+            except IndexError:  # another thread was faster
+                return
+            except BaseException as error:  # noqa: BLE001 - raised by who waits
+                outcomes.put(error)
+            else:
+                outcomes.put(None)
 
-    threads = [
-        threading.Thread(target=work, name="chunkarr-sync", daemon=True)
-        for _ in range(min(count, SYNC_THREADS))
-    ]
+    count = len(waiting)
     try:
-        for thread in threads:
-            thread.start()
+        for _ in range(min(count, SYNC_THREADS)):
+            threading.Thread(target=work, name="chunkarr-sync", daemon=True).start()
         for _ in range(count):
             error = outcomes.get()
             if error is not None:
                 raise error
     finally:
-        with suppress(Empty):
-            while True:
-                waiting.get_nowait()
+        waiting.clear()
 
 
 def sync_path(path: str) -> None:
@@ -198,12 +189,12 @@ class OpenFile:
     its map has no descriptor of its own: `fd` is -1.
     """
 
-    __slots__ = ("_close", "bytes", "fd")
+    fd = -1
+    bytes: mmap.mmap | None = None
+    _close = staticmethod(os.close)  # kept, because modules may be gone when the interpreter ends
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self.bytes: mmap.mmap | None = None
-        self._close = os.close  # kept, because modules may be gone when the interpreter ends
 
     def __del__(self) -> None:
         if self.fd >= 0:

@@ -24,6 +24,7 @@ class FlatStore(Store):
     """A scratch file in C order; addressable once it was created."""
 
     addressable = True
+    tiled = False
     local = True
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], name: str = "scratch") -> None:

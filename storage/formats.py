@@ -1,8 +1,8 @@
 """Which file is of which format: the one place that knows all readers.
 
-A format is recognised by its first bytes, or by the metadata in a directory, never by its name. The
-readers of Zarr are loaded when the first Zarr array is met, because zarr-python takes longer to
-import than NumPy.
+A format is recognised by its first bytes, or by the metadata in a directory, never by its name.
+Each reader's file is loaded when the first of its kind is met: zarr-python takes longer to import
+than NumPy, and arrays in memory should not pay for any of them.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from __future__ import annotations
 import importlib
 import os
 import stat
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from chunkarr.errors import FormatError
-from chunkarr.storage.npy import MAGIC, NpyStore
-from chunkarr.storage.npz import open_npz
 from chunkarr.storage.store import Store
 
 if TYPE_CHECKING:
     from chunkarr.storage.zarr import ZarrTarget
 
 READ = "chunkarr reads .npy, .npz and zarr 2 and 3; for bare values give a dtype and a shape"
+_NPY_MAGIC = b"\x93NUMPY"
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 _MODES = ("r", "r+", "c")
 
@@ -41,13 +41,34 @@ def open_store(path: str | os.PathLike[str], mode: str = "r") -> Store:
     if not stat.S_ISREG(kind):
         raise FormatError(place, f"not a regular file; {READ}")
     with open(place, "rb", buffering=0) as file:
-        magic = file.read(len(MAGIC))
-    if magic == MAGIC:
-        return NpyStore(place, mode)
+        magic = file.read(len(_NPY_MAGIC))
+    if magic == _NPY_MAGIC:
+        store: Store = _load("npy").NpyStore(place, mode)
+        return store
     if magic.startswith(_ZIP_MAGIC):
         _refuse_writing(place, mode, ".npz archives are")
         return _only_member(place)
     raise FormatError(place, f"{'an empty file' if not magic else 'not a known format'}; {READ}")
+
+
+def open_npz(path: str | os.PathLike[str]) -> Mapping[str, Store]:
+    """Open an `.npz` archive; its arrays are opened when they are asked for."""
+    members: Mapping[str, Store] = _load("npz").open_npz(path)
+    return members
+
+
+def open_raw(
+    path: str | os.PathLike[str], dtype: Any, mode: str, offset: int, shape: Any, order: str
+) -> Store:
+    """Map a file of bare values, with the arguments of `np.memmap`."""
+    store: Store = _load("raw").RawStore(path, dtype, mode, offset, shape, order)
+    return store
+
+
+def new_npy(path: str | os.PathLike[str], shape: tuple[int, ...], dtype: Any) -> Store:
+    """Give a store that writes an `.npy` file, which appears whole when it is committed."""
+    target: Store = _load("npy").NpyTarget(path, shape, dtype)
+    return target
 
 
 def new_zarr(

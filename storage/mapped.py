@@ -60,6 +60,7 @@ class MappedStore(Store):
     """
 
     addressable = True
+    tiled = False
     local = True
 
     def __init__(

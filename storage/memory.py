@@ -33,6 +33,7 @@ class MemoryStore(Store):
 
     addressable = True
     in_memory = True
+    tiled = False
     local = True
 
     def __init__(

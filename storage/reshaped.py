@@ -17,6 +17,7 @@ class ReshapedStore(Store):
     """Shows a C-contiguous addressable store's elements, in C order, as another shape."""
 
     addressable = True
+    tiled = False
 
     def __init__(self, base: Store, shape: tuple[int, ...]) -> None:
         assert base.addressable

@@ -30,6 +30,8 @@ class Store(ABC):
     grid: Grid
     name: str
     addressable: bool = False
+    tiled: bool = True
+    """Whether readers cut their work by `grid`; a plan's scratch is, in memory as on disk."""
     in_memory: bool = False
     local: bool = False
 

@@ -25,6 +25,8 @@ HEAVY = (
     "zarr",
 )
 """What `import chunkarr` must not load: each costs more than all of chunkarr."""
+UNASKED = {*HEAVY, "google_crc32c", "json", "multiprocessing", "numpy.f2py", "threadpoolctl"}
+"""What one expression on memory must not load: together longer than the expression takes."""
 BROUGHT = {"llvmlite": "numba"}
 """Modules that come with another package, whose versions they follow."""
 COMMANDS = (
@@ -82,6 +84,13 @@ def test_import_loads_nothing_heavy() -> None:
     loaded = f"sorted({set(HEAVY)!r} & set(sys.modules))"
     done = python(f"import sys, chunkarr; print({loaded})")
     assert done.stdout.strip() == "[]", done.stderr or done.stdout
+
+
+def test_a_first_result_loads_only_what_it_needs() -> None:
+    loaded = f"sorted({UNASKED!r} & set(sys.modules))"
+    work = "import sys, chunkarr as np; np.config(workers=1); print((np.ones(200_000) * 2).sum())"
+    done = python(f"{work}; print({loaded})")
+    assert done.stdout.split() == ["400000.0", "[]"], done.stderr or done.stdout
 
 
 def test_the_readme_gives_the_commands_that_ci_runs() -> None:

@@ -46,14 +46,14 @@ TOP = {
 }
 """All that may stand at the top of the repository."""
 
-BASE = {"grid", "errors", "settings", "machine"}
+BASE = {"grid", "errors", "settings", "machine", "records"}
 NAMES = {"__init__", "__main__", "cli", "calc", "demo"}
 LAYERS = {
     "base": set[str](),
     "storage": {"base"},
     "scheduler": {"base", "storage"},
     "expr": {"base", "storage"},
-    "kernels": {"base"},
+    "kernels": {"base", "storage", "expr"},
     "tiled": {"base", "storage", "scheduler", "expr", "kernels"},
     "plan": {"base", "storage", "scheduler", "expr", "kernels", "tiled"},
     "functions": {"base", "expr"},

@@ -10,13 +10,13 @@ index transform (and Ramba's shard view), restricted to what needs no index arra
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
 from chunkarr.grid import Region
+from chunkarr.records import dataclass
 
 NDArray = npt.NDArray[Any]
 
@@ -35,7 +35,7 @@ class Progression(NamedTuple):
 
     first: int
     step: int
-    count: int
+    count: int  # type: ignore[assignment] # how many, where tuples have a method
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,8 @@ class Affine:
             start = array.reshape(-1)[:0] if array.size == 0 else array[(slice(0, 0),) * array.ndim]
         else:
             # The Ellipsis keeps an array without axes from becoming a scalar, which is a copy.
-            start = array[(*(slice(term.offset, None) for term in self.terms), ...)]
+            key: tuple[Any, ...] = (*(slice(term.offset, None) for term in self.terms), ...)
+            start = array[key]
         seen = as_strided(start, self.shape, strides)
         if not self.injective and self.shape:
             seen.flags.writeable = False
@@ -117,7 +118,7 @@ class Affine:
         return tuple(box)
 
     def localized(self, region: Region, box: Region) -> Affine:
-        """Give the map from a box of the view to the array read for it; unused axes get length 1."""
+        """Give the map from a box of the view to the array read for it; others get length 1."""
         terms = []
         used = set()
         for (axis, offset, stride), part in zip(self.terms, box, strict=True):
@@ -169,7 +170,7 @@ def diagonal(shape: Sequence[int], offset: int, axis1: int, axis2: int) -> Affin
     return Affine((*(shape[axis] for axis in kept), count), tuple(terms))
 
 
-def slices(shape: Sequence[int], starts: Sequence[int], stops: Sequence[int]) -> Affine:
+def slices(starts: Sequence[int], stops: Sequence[int]) -> Affine:
     """Give the map of a plain box."""
     terms = tuple(Term(axis, start, 1) for axis, start in enumerate(starts))
     return Affine(tuple(b - a for a, b in zip(starts, stops, strict=True)), terms)

@@ -52,10 +52,18 @@ def as_expr(value: object) -> Expr:
     """Give the expression of an expression, an ndarray, a scalar, or a nested list of these."""
     if isinstance(value, Expr):
         return value
-    array = np.asarray(value)
+    array = plain(value)
     if array.ndim == 0:
         return constant(array)
     return from_ndarray(array)
+
+
+def plain(value: object) -> np.ndarray[Any, Any]:
+    """Give an ndarray without what subclasses add; refuses masked arrays, whose mask would go."""
+    if isinstance(value, np.ndarray) and type(value) is not np.ndarray and hasattr(value, "mask"):
+        message = "chunked arrays have no masks: use x.filled(value), or where= of reductions"
+        raise NotYetError(message)
+    return np.asarray(value)
 
 
 def _weak(value: object) -> type | None:
@@ -194,7 +202,7 @@ def own(name: str, dtype: Dtype, *operands: Expr) -> Expr:
     )
 
 
-def where(condition: object, x: object, y: object) -> Expr:
+def where(condition: object, x: Any, y: Any) -> Expr:
     """Choose elementwise."""
     test = as_expr(condition)
     dtype = np.result_type(*(v if _weak(v) else as_expr(v).dtype for v in (x, y)))
@@ -287,9 +295,9 @@ def normalize_axes(axis: object, ndim: int) -> tuple[int, ...]:
 def normalize_shape(shape: object) -> Shape:
     """Give a tuple of non-negative lengths for an int or a sequence."""
     try:
-        lengths = (operator.index(shape),)  # type: ignore[arg-type]
+        lengths: Shape = (operator.index(shape),)  # type: ignore[arg-type]
     except TypeError:
-        lengths = tuple(operator.index(n) for n in shape)  # type: ignore[attr-defined]
+        lengths = tuple([operator.index(n) for n in shape])  # type: ignore[attr-defined]
     if any(n < 0 for n in lengths):
         message = "negative dimensions are not allowed"
         raise ValueError(message)

@@ -12,7 +12,7 @@ Rejected: a node per NumPy function, because every pass would then have a case f
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from chunkarr.expr.affine import Affine, Progression
 from chunkarr.grid import Grid
+from chunkarr.records import dataclass
 from chunkarr.storage.store import Store
 
 Dtype = np.dtype[Any]

@@ -47,7 +47,9 @@ def read_places(key: Sequence[Any], shape: Shape) -> Places:
         shapes = " ".join(
             f"({','.join(map(str, a.shape))}{',' if a.ndim == 1 else ''})" for a in arrays
         )
-        message = f"shape mismatch: indexing arrays could not be broadcast together with shapes {shapes}"
+        message = (
+            f"shape mismatch: indexing arrays could not be broadcast together with shapes {shapes}"
+        )
         raise IndexError(message) from None
     together = indexed == list(range(indexed[0], indexed[-1] + 1))
     before = [i for i in range(indexed[0]) if i not in indexed] if together else []
@@ -55,7 +57,7 @@ def read_places(key: Sequence[Any], shape: Shape) -> Places:
     return _fold(items, indexed, arrays, before, after, spread, shape)
 
 
-def _fold(  # noqa: PLR0913 - the parts of one reading
+def _fold(
     items: list[Any],
     indexed: list[int],
     arrays: list[Expr],

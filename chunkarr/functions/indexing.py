@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from chunkarr.errors import NotYetError
 from chunkarr.expr.affine import Affine, Term
 from chunkarr.expr.node import Expr
+from chunkarr.records import dataclass
 
 Shape = tuple[int, ...]
 
@@ -56,7 +56,7 @@ def read_key(key: object, shape: Shape) -> Basic | Masked | Fancy:
         plain = False
         break
     if not plain:
-        if len(items) == 1 and _is_boolean(items[0]) and np.ndim(items[0]) == 0:  # type: ignore[arg-type]
+        if len(items) == 1 and _is_boolean(items[0]) and np.ndim(items[0]) == 0:
             count = int(bool(items[0]))
             terms = tuple(Term(axis + 1, 0, 1) for axis in range(len(shape)))
             return Basic(Affine((count, *shape), terms), scalar=False, copies=True)
@@ -120,7 +120,10 @@ def _basic(items: tuple[Any, ...], shape: Shape) -> Basic:
         message = "an index can only have a single ellipsis ('...')"
         raise IndexError(message)
     if used > len(shape):
-        message = f"too many indices for array: array is {len(shape)}-dimensional, but {used} were indexed"
+        message = (
+            f"too many indices for array: array is {len(shape)}-dimensional, "
+            f"but {used} were indexed"
+        )
         raise IndexError(message)
     whole = (slice(None),) * (len(shape) - used)
     if not any(item is Ellipsis for item in items):

@@ -6,6 +6,7 @@ mean and variance with `where=` divide by the number of values that take part.
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -49,8 +50,9 @@ def stretch_to(mask: Expr, a: Expr) -> Expr:
 
 def _sum_dtype(a: Expr, dtype: object) -> Dtype:
     if dtype is not None:
-        return np.dtype(dtype)  # type: ignore[call-overload]
-    return np.add.reduce(np.empty((0,), a.dtype)).dtype
+        return np.dtype(dtype)  # type: ignore[call-overload,no-any-return]
+    found: Dtype = np.add.reduce(np.empty((0,), a.dtype)).dtype
+    return found
 
 
 def reduced_axes(axis: object, ndim: int) -> tuple[int, ...]:
@@ -318,7 +320,7 @@ def argmax(a: Expr, axis: Axis = None, *, keepdims: bool = False) -> Expr:
 
 
 def _arg(name: str, a: Expr, axis: Axis, keepdims: bool) -> Expr:
-    axes = tuple(range(a.ndim)) if axis is None else reduced_axes(axis, a.ndim)
+    axes = tuple(range(a.ndim)) if axis is None else reduced_axes(operator.index(axis), a.ndim)
     if 0 in [a.shape[i] for i in axes]:
         message = f"attempt to get {name} of an empty sequence"
         raise ValueError(message)

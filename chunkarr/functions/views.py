@@ -10,7 +10,6 @@ import itertools
 import math
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ import numpy as np
 from chunkarr.expr.affine import Affine, Term, broadcast, permute
 from chunkarr.expr.affine import diagonal as diagonal_
 from chunkarr.expr.build import normalize_axes, normalize_axis, normalize_shape, spell
+from chunkarr.records import dataclass
 
 Shape = tuple[int, ...]
 

@@ -6,7 +6,6 @@ operations is the same to the letter, because it decides the bits.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from chunkarr.kernels.forms import type_of
 from chunkarr.kernels.program import Program
 from chunkarr.kernels.reducers import LANES, Reducer
+from chunkarr.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ import ctypes
 import math
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from chunkarr.kernels.forms import compiles
 from chunkarr.kernels.program import Program
 from chunkarr.kernels.reducers import PANEL_ROWS, Reducer, State
 from chunkarr.kernels.spec import OPERANDS, SCRATCH, STATES, Spec
+from chunkarr.records import dataclass
 
 TILE = 64
 """Side of the squares in which operands of different axis orders are walked."""

@@ -7,10 +7,11 @@ that its hash is a structural key: new constants arrive as zero-dimensional inpu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from chunkarr.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

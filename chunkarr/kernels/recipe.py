@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,6 +23,7 @@ from chunkarr.expr.affine import Affine, Progression
 from chunkarr.grid import Region, region_shape
 from chunkarr.kernels.evaluate import map_into
 from chunkarr.kernels.program import Program
+from chunkarr.records import dataclass
 from chunkarr.storage.store import Store
 
 NDArray = npt.NDArray[Any]
@@ -41,6 +42,9 @@ class Leaf(Protocol):
 
     def bytes_box(self, shape: Sequence[int]) -> int:
         """Most bytes that loading a box of this shape allocates."""
+
+    def bytes_cut(self, shape: Sequence[int]) -> int:
+        """Bytes that decide about the cut: the same wherever the plan puts its scratch."""
 
     def stores(self) -> Iterator[Store]:
         """Give the stores that are read."""
@@ -63,7 +67,7 @@ class StoreLeaf:
     def dtype(self) -> Dtype:  # noqa: D102
         return self.store.dtype
 
-    def load(self, region: Region, earlier: Sequence[NDArray]) -> NDArray:  # noqa: ARG002, D102
+    def load(self, region: Region, earlier: Sequence[NDArray]) -> NDArray:  # noqa: D102
         if self.plain:
             return self.store.read(region)
         box = self.affine.bounding(region)
@@ -71,6 +75,18 @@ class StoreLeaf:
 
     def bytes_box(self, shape: Sequence[int]) -> int:  # noqa: D102
         if self.store.addressable:
+            return 0
+        whole = self.bytes_cut(shape)
+        # Part of a chunk is decoded from the whole of it.
+        chunk = self.store.grid.chunk_shape
+        cut = any(
+            axis >= 0 and shape[axis] % c and shape[axis] < n
+            for (axis, _, _), c, n in zip(self.affine.terms, chunk, self.store.shape, strict=True)
+        )
+        return whole + (math.prod(chunk) * self.store.dtype.itemsize if cut else 0)
+
+    def bytes_cut(self, shape: Sequence[int]) -> int:  # noqa: D102
+        if not self.store.tiled:
             return 0
         count = 1
         for (axis, _, stride), n in zip(self.affine.terms, self.store.shape, strict=True):
@@ -97,6 +113,9 @@ class ConstantLeaf:
 
     def bytes_box(self, shape: Sequence[int]) -> int:  # noqa: D102
         return 0
+
+    def bytes_cut(self, shape: Sequence[int]) -> int:  # noqa: D102
+        return self.bytes_box(shape)
 
     def stores(self) -> Iterator[Store]:  # noqa: D102
         return iter(())
@@ -149,6 +168,9 @@ class GenerateLeaf:
         count = math.prod(shape[axis] for axis in used)
         return count * (self.dtype.itemsize + 16)
 
+    def bytes_cut(self, shape: Sequence[int]) -> int:  # noqa: D102
+        return self.bytes_box(shape)
+
     def stores(self) -> Iterator[Store]:  # noqa: D102
         return iter(())
 
@@ -165,6 +187,9 @@ class EarlierLeaf:
 
     def bytes_box(self, shape: Sequence[int]) -> int:  # noqa: D102
         return 0
+
+    def bytes_cut(self, shape: Sequence[int]) -> int:  # noqa: D102
+        return self.bytes_box(shape)
 
     def stores(self) -> Iterator[Store]:  # noqa: D102
         return iter(())
@@ -229,7 +254,7 @@ class Recipe:
 
     def bytes_pieces(self, shape: Sequence[int]) -> int:
         """Most bytes of scratch that the program itself needs for a box."""
-        return min(PIECE_BYTES, 16 * math.prod(shape)) * len(self.program.ops)
+        return min(PIECE_BYTES, 16 * math.prod(shape)) * values_alive(self.program)
 
     def bytes_box(self, shape: Sequence[int]) -> int:
         """Most bytes that evaluating a box holds: leaves and scratch, without its own result."""
@@ -239,6 +264,18 @@ class Recipe:
         """Give the stores that are read."""
         for leaf in self.leaves:
             yield from leaf.stores()
+
+
+def values_alive(program: Program) -> int:
+    """Count the operations' values that are held at the same time, at most."""
+    count = len(program.inputs)
+    last = {arg: at for at, op in enumerate(program.ops) for arg in op.args}
+    alive = most = 0
+    for at, op in enumerate(program.ops):
+        alive += 1
+        most = max(most, alive + len(op.args))
+        alive -= sum(last[arg] == at and arg >= count for arg in set(op.args))
+    return min(most, 2 * len(program.ops))
 
 
 PIECE_BYTES = 1 << 18
@@ -299,17 +336,30 @@ class OverlayLeaf:
             patch.recipe.evaluate(own, out[target])
         return out
 
-    def bytes_box(self, shape: Sequence[int]) -> int:  # noqa: D102
+    def _boxes(self, shape: Sequence[int]) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
+        """Give a box's own shape, and the largest box of each patch that it meets."""
         local = tuple(1 if n == 1 else m for n, m in zip(self.shape, shape, strict=True))
-        own = math.prod(local) * self.dtype.itemsize
-        parts = [
-            patch.recipe.bytes_box(
-                tuple(min(n, place.count) for n, place in zip(local, patch.places, strict=True))
-            )
+        return local, [
+            tuple(min(n, place.count) for n, place in zip(local, patch.places, strict=True))
             for patch in self.patches
         ]
+
+    def bytes_box(self, shape: Sequence[int]) -> int:  # noqa: D102
+        local, boxes = self._boxes(shape)
+        parts = [
+            patch.recipe.bytes_box(box) for patch, box in zip(self.patches, boxes, strict=True)
+        ]
         base = self.base.bytes_box(local) if self.base else 0
-        return own + max([base, *parts])
+        return math.prod(local) * self.dtype.itemsize + max([base, *parts])
+
+    def bytes_cut(self, shape: Sequence[int]) -> int:  # noqa: D102
+        local, boxes = self._boxes(shape)
+        parts = [
+            sum(leaf.bytes_cut(box) for leaf in patch.recipe.leaves)
+            for patch, box in zip(self.patches, boxes, strict=True)
+        ]
+        base = sum(leaf.bytes_cut(local) for leaf in self.base.leaves) if self.base else 0
+        return math.prod(local) * self.dtype.itemsize + max([base, *parts])
 
     def stores(self) -> Iterator[Store]:  # noqa: D102
         if self.base:
@@ -323,6 +373,12 @@ def bytes_loaded(recipes: Sequence[Recipe], shape: Sequence[int]) -> int:
     leaves = {id(leaf): leaf for recipe in recipes for leaf in recipe.leaves}
     pieces = max((recipe.bytes_pieces(shape) for recipe in recipes), default=0)
     return sum(leaf.bytes_box(shape) for leaf in leaves.values()) + pieces
+
+
+def bytes_cut(recipes: Sequence[Recipe], shape: Sequence[int]) -> int:
+    """Bytes of a box that decide about the cut; see `Leaf.bytes_cut`."""
+    leaves = {id(leaf): leaf for recipe in recipes for leaf in recipe.leaves}
+    return sum(leaf.bytes_cut(shape) for leaf in leaves.values())
 
 
 def bytes_extra(recipes: Sequence[Recipe]) -> int:

@@ -23,12 +23,12 @@ nothing against them.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from chunkarr.kernels.axes import Array
+from chunkarr.records import dataclass
 
 State = tuple[Array, ...]
 

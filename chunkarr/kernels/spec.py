@@ -6,13 +6,13 @@ having: `codegen` writes its source and `build` makes or finds it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from chunkarr.kernels.program import Program
 from chunkarr.kernels.reducers import PANEL_ROWS, Reducer
+from chunkarr.records import dataclass
 
 POSITIONS, KEPT_AXES, LENGTH, RUN_AXES, RUNS, STATES, SCRATCH, OPERANDS = 0, 1, 2, 3, 4, 5, 9, 10
 """Places in the header: STATES has four addresses, OPERANDS as many addresses and strides."""

@@ -8,12 +8,12 @@ zero-dimensional inputs only are computed once, not once per piece.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from chunkarr.kernels.program import Op, Program
+from chunkarr.records import dataclass
 
 Array = np.ndarray[Any, Any]
 Function = Callable[..., Any]
@@ -38,11 +38,18 @@ def _place(index: Array, count: Array) -> Array:
     return placed
 
 
+def _call_function(function: Array, *args: Array) -> Array:
+    """Apply the elementwise function that the first operand, of Python objects, holds."""
+    called: Array = function.item()(*args)
+    return called
+
+
 EXTRA: dict[str, Function] = {
     "real": np.real,
     "imag": np.imag,
     "complex": _join,
     "place": _place,
+    "call": _call_function,
 }
 """Elementwise functions that are no ufuncs, by operation name: arrays in, one array out."""
 

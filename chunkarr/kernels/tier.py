@@ -16,11 +16,12 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from chunkarr.kernels.program import Program
 from chunkarr.kernels.spec import Spec
+from chunkarr.records import dataclass
 
 Kernel = Callable[..., None]
 
@@ -63,8 +64,11 @@ _closed = False
 
 _allowed = True
 
+SECONDS_PER_CALL = 60e-6
+"""What a call of the NumPy tier costs however small its piece."""
+
 BYTES_FIRST_KERNEL = 112 << 20
-"""Measured: 50 MiB for Numba, LLVM and the first kernel, and 10 to 15 MiB for each of a few more."""
+"""Measured: 50 MiB for Numba, LLVM and a first kernel, 10 to 15 MiB for each of a few more."""
 BYTES_MORE_KERNELS = 32 << 20
 
 
@@ -140,7 +144,7 @@ def kernel_for(entry: Entry, elements: int) -> Kernel | None:
             message = f"no kernel could be compiled for {entry.spec}"
             raise RuntimeError(message)
         return entry.kernel
-    entry.seconds += elements * entry.cost
+    entry.seconds += elements * entry.cost + SECONDS_PER_CALL
     if not _allowed:
         return None
     if not entry.looked_up:

@@ -17,7 +17,7 @@ from chunkarr.expr.affine import Affine, Term
 from chunkarr.expr.node import Compress, Contract, Expr, Reduce, Reshape, Scan
 from chunkarr.grid import Grid, region_of, region_shape
 from chunkarr.kernels.program import Program
-from chunkarr.kernels.recipe import Recipe, StoreLeaf, bytes_extra, bytes_loaded
+from chunkarr.kernels.recipe import Recipe, StoreLeaf, bytes_cut, bytes_extra, bytes_loaded
 from chunkarr.kernels.reducers import reducer_of
 from chunkarr.plan.grids import (
     bytes_wanted,
@@ -112,19 +112,20 @@ def sweep_grid(
 ) -> tuple[Grid, Callable[[tuple[int, ...]], int]]:
     """Choose the cut of a sweep; gives it with the bytes of a task."""
     unit = write_unit(shape, outputs)
-    written = sum(store.dtype.itemsize for store in outputs if not store.in_memory)
+    results = sum(recipe.dtype.itemsize for recipe in recipes)
 
     def bytes_of(cell: tuple[int, ...]) -> int:
-        results = max((recipe.dtype.itemsize for recipe in recipes), default=1)
-        own = math.prod(cell) * (written + (results if reduced or not outputs else 0))
-        return bytes_loaded(recipes, cell) + own
+        return bytes_loaded(recipes, cell) + math.prod(cell) * results
+
+    def bytes_deciding(cell: tuple[int, ...]) -> int:
+        return bytes_cut(recipes, cell) + math.prod(cell) * results
 
     if isinstance(unit, Grid):
         return unit, bytes_of
     wish = preferred_cut(recipes)
     elements = wanted_elements(planner, recipes)
     cell = choose_cut(shape, elements, unit, wish, reduced)
-    cell = fit_cut(planner, cell, unit, bytes_of, wish)
+    cell = fit_cut(planner, cell, unit, bytes_deciding, wish)
     return Grid(shape, cell), bytes_of
 
 
@@ -155,7 +156,7 @@ def emit_sweep(planner: Planner, group: Group) -> None:
     _add_sweep(planner, group, Sweep(grid, tuple(outputs)), creates, bytes_of(grid.chunk_shape))
     planner.release(tuple(scratch))
     for job, output in zip(folds, states, strict=True):
-        _combine(planner, job, output, grid)
+        _combine(planner, job, output)
 
 
 def _recipes(
@@ -185,7 +186,7 @@ def _reduce_output(planner: Planner, job: Job, recipe: Recipe, grid: Grid) -> Re
     return ReduceOutput(recipe, node.name, node.axes, stores)
 
 
-def _combine(planner: Planner, job: Job, output: ReduceOutput, grid: Grid) -> None:
+def _combine(planner: Planner, job: Job, output: ReduceOutput) -> None:
     node = job.node
     assert isinstance(node, Reduce)
     rows = output.stores[0].shape[0]
@@ -196,8 +197,7 @@ def _combine(planner: Planner, job: Job, output: ReduceOutput, grid: Grid) -> No
         cut = unit
     else:
         elements = max(1, planner.limits.chunk_bytes // max(1, rows * width))
-        kept = tuple(n for axis, n in enumerate(grid.chunk_shape) if axis not in node.axes)
-        cut = Grid(node.shape, choose_cut(node.shape, elements, unit, kept))
+        cut = Grid(node.shape, choose_cut(node.shape, elements, unit))
     store = planner.place(node, cut)
     size = math.prod(cut.chunk_shape)
     step = Step(
@@ -370,6 +370,9 @@ def emit_scan(planner: Planner, group: Group) -> None:
     def bytes_of(cell: tuple[int, ...]) -> int:
         return recipe.bytes_box(cell) + 2 * math.prod(cell) * node.dtype.itemsize
 
+    def bytes_deciding(cell: tuple[int, ...]) -> int:
+        return bytes_cut([recipe], cell) + 2 * math.prod(cell) * node.dtype.itemsize
+
     if isinstance(unit, Grid):
         grid = unit
     else:
@@ -377,8 +380,11 @@ def emit_scan(planner: Planner, group: Group) -> None:
         # Several lanes keep the workers busy where there are other axes than the scanned one.
         reduced = [(node.axis,)] if node.ndim > 1 else []
         cell = choose_cut(node.shape, wanted_elements(planner, [recipe]), unit, wish, reduced)
-        grid = Grid(node.shape, fit_cut(planner, cell, unit, bytes_of))
-    store = planner.place(job.node, grid)
+        grid = Grid(node.shape, fit_cut(planner, cell, unit, bytes_deciding, wish))
+    scratch = _settle_rereads(planner, group, grid, [recipe])
+    if scratch:
+        recipe = planner.lowering(node.shape).recipe(node.operands[0])
+    store = planner.place(node, grid)
     work = ScanWork(recipe, node.name, node.axis, grid, store)
     read = sum(bytes_wanted([recipe]))
     seconds = node.size * 2e-9 + read * SECONDS_PER_BYTE
@@ -395,6 +401,7 @@ def emit_scan(planner: Planner, group: Group) -> None:
         weight=seconds / max(1, tasks),
     )
     planner.add(step, node, seconds)
+    planner.release(tuple(scratch))
 
 
 def emit_compress(planner: Planner, group: Group) -> None:
@@ -505,6 +512,10 @@ def emit_contract(planner: Planner, group: Group) -> None:
             + one * (m * inner + inner * n + 2 * m * n) * size
         )
 
+    def bytes_deciding(cell: tuple[int, ...]) -> int:
+        *lead, m, n = cell
+        return math.prod(lead) * (2 * m * inner + 2 * inner * n + 2 * m * n) * size
+
     if isinstance(unit, Grid):
         grid = unit
     else:
@@ -512,7 +523,7 @@ def emit_contract(planner: Planner, group: Group) -> None:
         for axis in (-2, -1):
             reach = max(cell[axis], sides[axis] // cell[axis] * cell[axis])
             cell[axis] = max(1, min(node.shape[axis], reach))
-        grid = Grid(node.shape, fit_cut(planner, tuple(cell), unit, bytes_of))
+        grid = Grid(node.shape, fit_cut(planner, tuple(cell), unit, bytes_deciding))
     store = planner.place(job.node, grid)
     passes = max(1, grid.counts[-1])
     stored = bytes_wanted([a])[1] * grid.counts[-1] + bytes_wanted([b])[1] * grid.counts[-2]

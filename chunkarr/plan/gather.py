@@ -9,7 +9,6 @@ encoded chunks would decode each of them for each task.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from chunkarr.plan.emit import (
     wanted_elements,
 )
 from chunkarr.plan.grids import bytes_wanted, choose_cut, write_unit
+from chunkarr.records import dataclass
 from chunkarr.scheduler.steps import Context, Step
 from chunkarr.storage.store import Store
 

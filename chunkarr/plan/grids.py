@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from chunkarr.grid import Grid, region_of
-from chunkarr.kernels.recipe import Recipe, StoreLeaf
+from chunkarr.kernels.recipe import OverlayLeaf, Patch, Recipe, StoreLeaf
 from chunkarr.storage.store import Store
 
 REDUCED_DEPTH = 256
@@ -24,7 +24,7 @@ def projected_cut(
     store: Store, recipe_shape: Sequence[int], terms: Iterable[tuple[int, int, int]]
 ) -> tuple[int, ...] | None:
     """Give a store's chunk shape along the axes of a recipe that reads it, None without chunks."""
-    if store.addressable or store.grid.size <= 1:
+    if not store.tiled or store.grid.size <= 1:
         return None
     cut = [0] * len(recipe_shape)
     for (axis, _, stride), n in zip(terms, store.grid.chunk_shape, strict=True):
@@ -157,22 +157,23 @@ def reads_per_chunk(grid: Grid, recipe: Recipe) -> list[tuple[int, float]]:
 
 def bytes_wanted(recipes: Sequence[Recipe]) -> tuple[int, int]:
     """Give the bytes that a visit of the whole index space reads: mapped ones, and decoded ones."""
-    leaves = {id(leaf): (leaf, recipe.shape) for recipe in recipes for leaf in recipe.leaves}
-    mapped = stored = 0
-    for leaf, shape in leaves.values():
+    met: dict[tuple[StoreLeaf, tuple[int, ...]], int] = {}
+    stack = [(leaf, recipe.shape) for recipe in recipes for leaf in recipe.leaves]
+    while stack:
+        leaf, shape = stack.pop()
         if isinstance(leaf, StoreLeaf):
-            size = _bytes_met(leaf, shape)
-            if leaf.store.addressable:
-                mapped += size
-            else:
-                stored += size
-            continue
-        for store in leaf.stores():
-            if store.addressable:
-                mapped += store.bytes_size
-            else:
-                stored += store.bytes_size
-    return mapped, stored
+            met[leaf, shape] = _bytes_met(leaf, shape)
+        elif isinstance(leaf, OverlayLeaf):
+            parts = [*leaf.patches, *([leaf.base] if leaf.base else [])]
+            inner = [part.recipe if isinstance(part, Patch) else part for part in parts]
+            stack.extend((below, part.shape) for part in inner for below in part.leaves)
+    # Views of one store overlap: nothing is read more often than whole, but for its own cut.
+    totals: dict[int, tuple[Store, int]] = {}
+    for (leaf, _), size in met.items():
+        before = totals.get(id(leaf.store), (leaf.store, 0))[1]
+        totals[id(leaf.store)] = leaf.store, min(leaf.store.bytes_size, before + size)
+    mapped = sum(size for store, size in totals.values() if store.addressable)
+    return mapped, sum(size for _, size in totals.values()) - mapped
 
 
 def _bytes_met(leaf: StoreLeaf, shape: Sequence[int]) -> int:

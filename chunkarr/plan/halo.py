@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from chunkarr.grid import Grid
 from chunkarr.kernels.recipe import Leaf, OverlayLeaf, Recipe, StoreLeaf
+from chunkarr.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ space that read a common source and do not need each other become one group: one
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 from chunkarr.expr.node import (
@@ -28,6 +28,7 @@ from chunkarr.expr.node import (
     Source,
     View,
 )
+from chunkarr.records import dataclass
 
 NOTHING: frozenset[int] = frozenset()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from chunkarr.kernels.recipe import (
     Recipe,
     StoreLeaf,
 )
+from chunkarr.records import dataclass
 from chunkarr.storage.store import Store
 
 Key = tuple[int, Affine]

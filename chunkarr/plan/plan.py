@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from chunkarr.expr.node import Expr
+from chunkarr.records import dataclass
 from chunkarr.scheduler.steps import Step
 from chunkarr.storage.store import Store
 

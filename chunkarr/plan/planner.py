@@ -9,9 +9,10 @@ before anything runs.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -45,12 +46,12 @@ from chunkarr.plan.lower import Lowering
 from chunkarr.plan.plan import Limits, Plan, Row, Target
 from chunkarr.plan.rewrite import rewrite
 from chunkarr.scheduler.steps import Step
-from chunkarr.storage.flat import FlatStore, SharedCopy
 from chunkarr.storage.memory import PICKLE_BYTES_MAX, MemoryStore
-from chunkarr.storage.spill import SpillStore
+from chunkarr.storage.scratch import new_copy, new_flat, new_spill
 from chunkarr.storage.store import Store
-from chunkarr.tiled import cholesky, sort
-from chunkarr.tiled.builder import Builder
+
+if TYPE_CHECKING:
+    from chunkarr.tiled.builder import Builder
 
 Emitter = Callable[["Planner", Group], None]
 
@@ -64,11 +65,11 @@ EMITTERS: dict[type[Expr], Emitter] = {
 }
 """How each kind of node becomes steps; all other kinds share sweeps."""
 
-ALGORITHMS: dict[str, Callable[[Builder, Expr], None]] = {
-    "sort": sort.emit,
-    "cholesky": cholesky.emit,
+ALGORITHMS = {
+    "sort": "chunkarr.tiled.sort",
+    "cholesky": "chunkarr.tiled.cholesky",
 }
-"""Tiled algorithms, by the name in their node."""
+"""The files of tiled algorithms, by the name in their node; each has a function `emit`."""
 
 
 class Planner:
@@ -131,10 +132,11 @@ class Planner:
 
     def scratch(self, shape: tuple[int, ...], dtype: np.dtype[Any], grid: Grid, name: str) -> Store:
         """Make a store for a value that only this plan reads."""
-        memory = MemoryStore(shape=shape, dtype=dtype, name=name, owned=True)
+        memory = MemoryStore(shape=shape, dtype=dtype, grid=grid, name=name, owned=True)
+        memory.tiled = True
         if self._fits(memory):
             return memory
-        spill = SpillStore(shape, dtype, grid, name=name)
+        spill = new_spill(shape, dtype, grid, name)
         self.plan.bytes_spilled += spill.bytes_size
         return spill
 
@@ -143,7 +145,7 @@ class Planner:
         memory = MemoryStore(shape=shape, dtype=dtype, name=name, owned=True)
         if self._fits(memory):
             return memory
-        flat = FlatStore(shape, dtype, name)
+        flat = new_flat(shape, dtype, name)
         self.plan.bytes_spilled += flat.bytes_size
         return flat
 
@@ -242,7 +244,7 @@ class Planner:
             store = node.store
             if store.bytes_size <= PICKLE_BYTES_MAX or id(store) in self.swapped:
                 continue
-            copy = SharedCopy(store.read(region_of(store.shape)), store.name)
+            copy = new_copy(store.read(region_of(store.shape)), store.name)
             self.plan.bytes_spilled += copy.bytes_size
             made.append(copy)
             self.swapped[id(store)] = copy
@@ -251,7 +253,10 @@ class Planner:
     def _emit(self, group: Group) -> None:
         node = group.jobs[0].node
         if isinstance(node, Algorithm):
-            ALGORITHMS[node.name](self, node)
+            emit: Callable[[Builder, Expr], None] = importlib.import_module(
+                ALGORITHMS[node.name]
+            ).emit
+            emit(self, node)
         else:
             EMITTERS.get(type(node), emit_sweep)(self, group)
 
@@ -308,11 +313,12 @@ class Planner:
         needed = step.bytes_task + step.bytes_fixed
         if needed > self.bytes_free:
             raise self.refuse(node, needed, array)
+        # What the plan's own stores hold is not there for tasks; the run admits them by this.
+        step = replace(step, bytes_fixed=step.bytes_fixed + self.held)
         workers = max(1, min(self.limits.workers, step.tasks))
-        running = min(
-            workers, max(1, (self.bytes_free - step.bytes_fixed) // max(1, step.bytes_task))
-        )
-        peak = self.held + step.bytes_fixed + running * step.bytes_task
+        room = self.limits.bytes_available - step.bytes_fixed
+        running = min(workers, max(1, room // max(1, step.bytes_task)))
+        peak = step.bytes_fixed + running * step.bytes_task
         self.plan.bytes_peak = max(self.plan.bytes_peak, peak)
         self.plan.steps.append(step)
         self.plan.rows.append(

@@ -8,7 +8,6 @@ All are plain data: recipes, grids and stores.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from chunkarr.grid import Cell, Grid, Region, region_of, region_shape
 from chunkarr.kernels.evaluate import State, reduce_region, reducer_of, tree_merge
 from chunkarr.kernels.recipe import Recipe
+from chunkarr.records import dataclass
 from chunkarr.scheduler.steps import Context
 from chunkarr.storage.chunkcache import chunk_cache
 from chunkarr.storage.store import Store

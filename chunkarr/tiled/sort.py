@@ -249,6 +249,9 @@ def _emit_lanes(planner: Builder, node: Expr, recipe: Recipe, axis: int, most: i
     target = planner.target_of(node)
     unit = target.write_grid if target is not None else None
     cell = [1] * node.ndim if unit is None else list(unit.chunk_shape)
+    if math.prod(cell) // cell[axis] * node.shape[axis] > most:
+        # Lanes as wide as the target's chunks do not fit: it gets a copy of the sorted lanes.
+        cell = [1] * node.ndim
     cell[axis] = max(1, node.shape[axis])
     for other in range(node.ndim - 1, -1, -1):
         if other != axis:

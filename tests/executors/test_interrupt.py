@@ -23,12 +23,12 @@ from chunkarr.plan.planner import make_plan
 from chunkarr.scheduler.registry import get_executor
 from chunkarr.scheduler.run import run
 from chunkarr.storage.zarr_target import ZarrTarget
+from tests.memory.sampling import ROOT, clean_environment
 
 xp: Any = chunkarr  # operators are attached when it runs, unseen by type checkers
 
 pytestmark = pytest.mark.faults
 
-ROOT = Path(__file__).resolve().parents[2]
 SECONDS_MAX = 1.6
 """The promise is one second; this machine may be busy."""
 
@@ -80,7 +80,7 @@ class Session:
         self.process = subprocess.Popen(
             [sys.executable, str(script), *arguments],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env=clean_environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,13 +40,16 @@ CALLS = {
 }
 """Calls after which a signal is noticed: where the kernel works, an interrupt most often falls."""
 FAILING = ("open", "mkdir", "rename", "replace", "pwrite", "fsync", "posix_fallocate", "ftruncate")
+os_open, os_close = os.open, os.close
+FILES = {"claims.py", "ending.py", "files.py", "npy.py", "spill.py", "zarr_target.py"}
 FOLDER = os.path.dirname(os.path.realpath(claims.__file__))
 
 
 @pytest.fixture(autouse=True)
-def _spill_here(tmp_path: Path) -> Iterator[None]:
+def _surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (tmp_path / "spill").mkdir()
     (tmp_path / "out").mkdir()
+    monkeypatch.setattr(os, "fsync", lambda fd: None)  # the loops would wait for the disk
     with config(spill_dir=str(tmp_path / "spill")):
         yield
         Session.close_all()
@@ -79,8 +83,10 @@ class Moments:
     def _after(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def called(*arguments: Any, **options: Any) -> Any:
             result = call(*arguments, **options)
-            # What is raised in a collection is printed and lost.
-            if sys._getframe(1).f_code.co_name != "__del__":
+            caller = sys._getframe(1)
+            # `shutil` of Python 3.11, interrupted after a close, closes again and raises that.
+            twice = call is os_close and caller.f_code.co_filename == shutil.__file__
+            if not twice and not collecting(caller):
                 self.pass_by()
             return result
 
@@ -96,7 +102,8 @@ class Moments:
 
     def _instead(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def called(*arguments: Any, **options: Any) -> Any:
-            self.pass_by()
+            if call is not os_open or arguments[1] & os.O_CREAT:
+                self.pass_by()
             return call(*arguments, **options)
 
         return called
@@ -106,8 +113,9 @@ class Moments:
         """Let it happen before a line of the storage layer, in this thread."""
 
         def enter(frame: FrameType, event: str, argument: Any) -> Any:
-            ours = os.path.dirname(os.path.realpath(frame.f_code.co_filename)) == FOLDER
-            return line if ours and frame.f_code.co_name != "__del__" else None
+            folder, name = os.path.split(frame.f_code.co_filename)
+            ours = name in FILES and os.path.realpath(folder) == FOLDER
+            return line if ours and not collecting(frame) else None
 
         def line(frame: FrameType, event: str, argument: Any) -> Any:
             if event == "line":
@@ -120,6 +128,16 @@ class Moments:
             yield
         finally:
             sys.settrace(before)
+
+
+def collecting(frame: FrameType | None) -> bool:
+    """Whether a call comes from a collection, where what is raised is printed and lost."""
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name == "__del__" or os.path.basename(code.co_filename) == "weakref.py":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def new_target(kind: str, folder: Path) -> Store:
@@ -160,16 +178,26 @@ def leftovers(tmp_path: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("exchange", [True, False])
-@pytest.mark.parametrize("where", ["between_calls", "between_lines"])
-@pytest.mark.parametrize("kind", ["npy", "zarr"])
+@pytest.mark.parametrize(
+    ("kind", "where", "step"),
+    [
+        ("npy", "between_calls", 1),
+        ("npy", "between_lines", 1),
+        ("zarr", "between_calls", 1),
+        ("zarr", "between_lines", 7),
+        pytest.param("zarr", "between_lines", 1, marks=pytest.mark.slow),
+        ("zarr without exchange", "between_calls", 1),
+        ("zarr without exchange", "between_lines", 7),
+        pytest.param("zarr without exchange", "between_lines", 1, marks=pytest.mark.slow),
+    ],
+)
 def test_an_interrupted_output_is_the_old_or_the_new(
-    kind: str, where: str, exchange: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, where: str, step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not exchange:
+    if kind == "zarr without exchange":
         monkeypatch.setattr(claims, "exchange", lambda left, right: False)
     folder = tmp_path / "out"
-    for number in itertools.count(1):
+    for number in itertools.count(1, step):
         fill(new_target(kind, folder), OLD)
         moments = Moments(number, KeyboardInterrupt())
         target = new_target(kind, folder)
@@ -184,7 +212,7 @@ def test_an_interrupted_output_is_the_old_or_the_new(
         assert content(folder).tolist() in (OLD.tolist(), NEW.tolist())
         if not moments.happened:
             break
-    assert number > 15
+    assert number > 12
     np.testing.assert_array_equal(content(folder), NEW)
 
 

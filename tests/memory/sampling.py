@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import time
@@ -36,12 +37,19 @@ def bytes_of(pid: int) -> int:
     return 0
 
 
+def clean_environment() -> dict[str, str]:
+    """Give the environment without settings of chunkarr, which this run may have for itself."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CHUNKARR_")}
+    return {**kept, "PYTHONPATH": str(ROOT)}
+
+
 def measured(arguments: Sequence[str]) -> Measured:
     """Run Python with arguments in the checkout until it ends; RuntimeError if it fails."""
     began = time.monotonic()
     process = psutil.Popen(
         [sys.executable, *arguments],
         cwd=ROOT,
+        env=clean_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -1,7 +1,8 @@
 """The differential table, arrays: texts that mean the same on NumPy and on chunkarr.
 
-A case is one line; its last statement is what is compared. The operands are those of `support.SHAPES`: planes x and y, row r, column c, zero-dimensional z,
-vectors v and w, empty e, three-dimensional t, matrices a and b, masks m, n and k.
+A case is one line; its last statement is what is compared. The operands are those of
+`support.SHAPES`: planes x and y, row r, column c, zero-dimensional z, vectors v and w, empty e,
+three-dimensional t, matrices a and b, masks m, n and k.
 """
 
 from __future__ import annotations

@@ -269,7 +269,7 @@ np.sort(x, axis=0)
 np.sort(x, axis=None)
 np.sort(v[::-1])
 """,
-    REAL + ("c16",),
+    (*REAL, "c16"),
 )
 
 OUT = (

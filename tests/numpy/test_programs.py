@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chunkarr
+from chunkarr import arrays
 from chunkarr.arrays import Array
 from tests.numpy.support import NDArray, close, differences, operands, uneven, usual
 
@@ -91,7 +92,7 @@ def mask_for(machine: Machine, pair: Pair) -> tuple[NDArray, Any]:
 def make(machine: Machine) -> None:
     """An array in memory, or one that is not."""
     shape = tuple(machine.draw(st.lists(st.integers(0, 7), min_size=1, max_size=3)))
-    dtype = machine.draw(st.sampled_from(["i8", "f8", "i2", "?", "f4"]))
+    dtype = machine.draw(st.sampled_from(["i8", "f8", "i2", "?", "f4", "c16"]))
     rng = np.random.default_rng(machine.draw(st.integers(0, 99)))
     plain = rng.integers(-5, 6, shape).astype(dtype)
     hold = machine.draw(st.sampled_from([usual, uneven]))
@@ -99,15 +100,28 @@ def make(machine: Machine) -> None:
     machine.add(plain, hold(plain))
 
 
+VIEWS = (
+    "key",
+    "key",
+    "T",
+    "swap",
+    "flip",
+    "reshape",
+    "ravel",
+    "squeeze",
+    "expand",
+    "diagonal",
+    "part",
+    "broadcast",
+    "split",
+)
+
+
 def look(machine: Machine) -> None:
     """A view."""
     pair = machine.pick()
     a, b = pair.plain, pair.chunked
-    kind = machine.draw(
-        st.sampled_from(
-            ["key", "T", "swap", "flip", "reshape", "ravel", "squeeze", "expand", "diagonal"]
-        )
-    )
+    kind = machine.draw(st.sampled_from(VIEWS))
     machine.log.append(f"view {kind} of {a.shape}")
     if kind == "key":
         key = key_for(machine, a.shape)
@@ -127,17 +141,39 @@ def look(machine: Machine) -> None:
         machine.add(a.squeeze(), b.squeeze())
     elif kind == "expand":
         machine.add(np.expand_dims(a, 0), chunkarr.expand_dims(b, 0))
+    elif kind == "part" and a.dtype.kind == "c":
+        machine.add(a.imag, b.imag)
+        machine.add(a.real, b.real)
+    elif kind == "broadcast":
+        machine.add(np.broadcast_to(a, (2, *a.shape)), chunkarr.broadcast_to(b, (2, *a.shape)))
+    elif kind == "split" and a.ndim:
+        machine.add(np.array_split(a, 2)[1], chunkarr.array_split(b, 2)[1])
     elif kind == "diagonal" and a.ndim > 1:
         machine.add(a.diagonal(), b.diagonal())
+
+
+COMPUTATIONS = (
+    "add",
+    "multiply",
+    "maximum",
+    "less",
+    "number",
+    "where",
+    "copy",
+    "astype",
+    "roll",
+    "join",
+    "stack",
+    "mean",
+    "matmul",
+)
 
 
 def compute(machine: Machine) -> None:
     """A new array from one or two others, which stays lazy where that is the mode."""
     one, two = machine.pick(), machine.pick()
     number = machine.number()
-    name = machine.draw(
-        st.sampled_from(["add", "multiply", "maximum", "less", "number", "where", "copy", "astype"])
-    )
+    name = machine.draw(st.sampled_from(COMPUTATIONS))
     machine.log.append(f"{name} {one.plain.shape} {two.plain.shape} {number}")
     if name == "number":
         machine.add(one.plain * 2 + number, one.chunked * 2 + number)
@@ -148,13 +184,27 @@ def compute(machine: Machine) -> None:
         )
     elif name == "copy":
         machine.add(one.plain.copy(), one.chunked.copy())
+    elif name == "roll":
+        machine.add(np.roll(one.plain, number), chunkarr.roll(one.chunked, number))
+    elif name == "join":
+        parts, theirs = (one.plain, two.plain), (one.chunked, two.chunked)
+        machine.add(np.concatenate(parts, axis=None), chunkarr.concatenate(theirs, axis=None))
+    elif name == "stack":
+        machine.add(np.stack([one.plain, one.plain]), chunkarr.stack([one.chunked, one.chunked]))
+    elif name == "mean" and one.plain.size:
+        machine.add(
+            one.plain - one.plain.mean(0, keepdims=True) if one.plain.ndim else one.plain + 0,
+            one.chunked - one.chunked.mean(0, keepdims=True) if one.plain.ndim else one.chunked + 0,
+        )
+    elif name == "mean":
+        pass
     elif name == "astype":
-        machine.add(one.plain.astype("f8"), one.chunked.astype("f8"))
+        machine.add(one.plain.astype("c16"), one.chunked.astype("c16"))
     else:
         try:
             plain = getattr(np, name)(one.plain, two.plain)
         except ValueError:
-            with pytest.raises(ValueError, match="broadcast"):
+            with pytest.raises(ValueError, match="broadcast|mismatch|enough dimensions"):
                 getattr(chunkarr, name)(one.chunked, two.chunked)
             return
         machine.add(plain, getattr(chunkarr, name)(one.chunked, two.chunked))
@@ -244,9 +294,16 @@ def test_programs_of_views_and_writes_give_numpys_values(data: st.DataObject) ->
         "chunk_bytes": data.draw(st.sampled_from([8, 64, 300, 1 << 20])),
         "eager_bytes": data.draw(st.sampled_from([0, 0, 200, 1 << 18])),
     }
-    machine.log.append(str(settings))
-    with chunkarr.config(**settings), np.errstate(all="ignore"), warnings.catch_warnings():
+    copy_bytes = data.draw(st.sampled_from([0, arrays.COPY_BYTES]))
+    machine.log.append(f"{settings}, {copy_bytes=}")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        chunkarr.config(**settings),
+        np.errstate(all="ignore"),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
+        patch.setattr(arrays, "COPY_BYTES", copy_bytes)
         make(machine)
         for _ in range(data.draw(st.integers(1, STATEMENTS_MAX))):
             data.draw(st.sampled_from(ACTIONS))(machine)

@@ -27,7 +27,7 @@ def big(n: int = 100_000) -> Array:
     return chunkarr.from_array(np.arange(float(n)), chunks=n // 7)
 
 
-# -- to NumPy -------------------------------------------------------------------------------------
+# -- to NumPy ------------------------------------------------------------------------------------
 
 
 def test_asarray_of_an_array_in_memory_is_a_read_only_look_at_it() -> None:
@@ -81,7 +81,7 @@ def test_compute_of_several_gives_each_its_value() -> None:
     assert (total, mean, seven) == (499500.0, 499.5, 7)
 
 
-# -- lazy readers keep the value they were made of --------------------------------------------------
+# -- lazy readers keep the value they were made of -----------------------------------------------
 
 
 def test_a_lazy_reader_keeps_the_old_value() -> None:
@@ -130,7 +130,7 @@ def test_views_that_numpy_makes_read_only_are_read_only() -> None:
             chunkarr.add(seen, 1, out=seen)
 
 
-# -- scalars ----------------------------------------------------------------------------------------
+# -- scalars -------------------------------------------------------------------------------------
 
 
 def test_a_scalar_is_rebound_by_in_place_operators_and_hashes_like_its_value() -> None:
@@ -167,7 +167,7 @@ def test_a_scalar_is_an_index_and_a_count() -> None:
     assert round(chunkarr.array([1.26])[0], 1) == 1.3
 
 
-# -- printing ---------------------------------------------------------------------------------------
+# -- printing ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [(5,), (3, 4), (2, 2, 2), (0, 3), (2000,), (1100, 3), (40, 60)])
@@ -194,7 +194,7 @@ def test_repr_of_a_large_lazy_array_computes_nothing_and_str_its_corners() -> No
     assert str(x) == str(np.broadcast_to(np.float64(1), (100_000, 1000)))
 
 
-# -- what is not there --------------------------------------------------------------------------------
+# -- what is not there ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_a_missing_function_of_a_small_array_is_numpys() -> None:
             np.put(x, [0], 5)
 
 
-# -- messages -----------------------------------------------------------------------------------------
+# -- messages ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_a_wrong_operand_is_left_to_its_own_operator() -> None:
         x + object()  # type: ignore[operator]
 
 
-# -- the object ---------------------------------------------------------------------------------------
+# -- the object ----------------------------------------------------------------------------------
 
 
 def test_copies_and_pickles_hold_the_value() -> None:

@@ -1,0 +1,356 @@
+"""Sums of products: tensordot, einsum, outer, inner, kron, cross, convolve and correlate.
+
+A product of two arrays with named axes becomes one stack of matrix products: axes are brought into
+the order (shared, first's own, summed) and (shared, summed, second's own), and each group but the
+shared one is folded to a single axis. Without summed axes it is an elementwise product.
+"""
+
+from __future__ import annotations
+
+import math
+import string
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from chunkarr.errors import NotYetError
+from chunkarr.expr.affine import Affine, Term
+from chunkarr.expr.build import (
+    apply,
+    cast_lazily,
+    constant,
+    insert_axes,
+    normalize_axis,
+    stretch,
+    view,
+)
+from chunkarr.expr.node import Expr
+from chunkarr.functions import views
+from chunkarr.functions.manipulation import join, stack
+from chunkarr.functions.pieces import fold, multiply, operand, span, subtract, total
+from chunkarr.functions.products import matmul
+from chunkarr.functions.reductions import any as any_
+from chunkarr.functions.reductions import sum as sum_
+
+TAPS_MAX = 512
+"""The longest kernel of a convolution: each of its values is one more pass over a cached piece."""
+
+
+def _ordered(a: Expr, labels: str, wanted: str) -> Expr:
+    order = [labels.index(label) for label in wanted]
+    return view(a, views.transpose(a.shape, order)) if a.ndim else a
+
+
+def _summed(a: Expr, labels: str, kept: str) -> tuple[Expr, str]:
+    """Add up over the axes whose label is not kept."""
+    axes = tuple(i for i, label in enumerate(labels) if label not in kept)
+    if axes:
+        a = any_(a, axes) if a.dtype == bool else sum_(a, axes, a.dtype)
+    return a, "".join(label for label in labels if label in kept)
+
+
+def product(a: Expr, first: str, b: Expr, second: str, out: str) -> tuple[Expr, str]:
+    """Multiply arrays with labelled axes and add up over the labels that are not in `out`."""
+    a, first = _summed(a, first, second + out)
+    b, second = _summed(b, second, first + out)
+    shared = "".join(label for label in first if label in second and label in out)
+    inner_labels = "".join(label for label in first if label in second and label not in out)
+    left = "".join(label for label in first if label not in second)
+    right = "".join(label for label in second if label not in first)
+    labels = shared + left + right
+    if not inner_labels:
+        one = _ordered(a, first, shared + left)
+        other = _ordered(b, second, shared + right)
+        one = insert_axes(one, range(one.ndim, one.ndim + len(right)))
+        start = len(shared)
+        return multiply(one, insert_axes(other, range(start, start + len(left)))), labels
+    sizes = dict(zip(first + second, a.shape + b.shape, strict=True))
+    batch = tuple(sizes[label] for label in shared)
+    m, k, n = (math.prod(sizes[label] for label in part) for part in (left, inner_labels, right))
+    one = fold(_ordered(a, first, shared + left + inner_labels), (*batch, m, k))
+    other = fold(_ordered(b, second, shared + inner_labels + right), (*batch, k, n))
+    made = matmul(one, other)
+    return fold(made, tuple(sizes[label] for label in labels)), labels
+
+
+def tensordot(a: Expr, b: Any, axes: Any = 2) -> Expr:
+    """Multiply and add up over pairs of axes."""
+    b = operand(b)
+    try:
+        pairs = [[p] if np.ndim(p) == 0 else list(p) for p in axes]
+        left, right = pairs
+    except TypeError:
+        left = list(range(-int(axes), 0))
+        right = list(range(int(axes)))
+    shapes_differ = len(left) != len(right) or any(
+        not (-a.ndim <= i < a.ndim and -b.ndim <= j < b.ndim) or a.shape[i] != b.shape[j]
+        for i, j in zip(left, right, strict=False)
+    )
+    if shapes_differ:
+        if len(left) == len(right) and (
+            any(not -a.ndim <= i < a.ndim for i in left)
+            or any(not -b.ndim <= j < b.ndim for j in right)
+        ):
+            message = "tuple index out of range"
+            raise IndexError(message)
+        message = "shape-mismatch for sum"
+        raise ValueError(message)
+    names = string.ascii_letters
+    first = list(names[: a.ndim])
+    second = list(names[a.ndim : a.ndim + b.ndim])
+    for i, j in zip(left, right, strict=True):
+        second[j] = first[i]
+    out = [x for x in first if x not in second] + [x for x in second if x not in first]
+    kind = np.result_type(a.dtype, b.dtype)
+    pair = cast_lazily(a, kind), cast_lazily(b, kind)
+    made, labels = product(pair[0], "".join(first), pair[1], "".join(second), "".join(out))
+    return _ordered(made, labels, "".join(out))
+
+
+def inner(a: Expr, b: Any) -> Expr:
+    """Multiply and add up over the last axes."""
+    b = operand(b)
+    if not a.ndim or not b.ndim:
+        return multiply(a, b)
+    if a.shape[-1] != b.shape[-1]:
+        message = (
+            f"shapes {a.shape} and {b.shape} not aligned: {a.shape[-1]} (dim {a.ndim - 1}) != "
+            f"{b.shape[-1]} (dim {b.ndim - 1})"
+        )
+        raise ValueError(message)
+    return tensordot(a, b, (-1, -1))
+
+
+def outer(a: Expr, b: Any) -> Expr:
+    """Multiply all elements of one array with all of another."""
+    b = operand(b)
+    left, right = fold(a, (a.size,)), fold(b, (b.size,))
+    return multiply(insert_axes(left, (1,)), insert_axes(right, (0,)))
+
+
+def kron(a: Expr, b: Any) -> Expr:
+    """Lay a copy of the second array, scaled, in place of each element of the first."""
+    b = operand(b)
+    ndim = max(a.ndim, b.ndim)
+    left = insert_axes(a, range(ndim - a.ndim))
+    right = insert_axes(b, range(ndim - b.ndim))
+    shape = tuple(n * m for n, m in zip(left.shape, right.shape, strict=True))
+    wide = insert_axes(left, range(1, 2 * ndim, 2)) if ndim else left
+    tall = insert_axes(right, range(0, 2 * ndim, 2)) if ndim else right
+    return fold(multiply(wide, tall), shape)
+
+
+def cross(
+    a: Expr, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
+) -> Expr:
+    """Give the vector product of vectors of three components."""
+    if axis is not None:
+        axisa = axisb = axisc = axis
+    b = operand(b)
+    if not a.ndim or not b.ndim:
+        message = "At least one array has zero dimension"
+        raise ValueError(message)
+    at, place = normalize_axis(axisa, a.ndim, "axisa"), normalize_axis(axisb, b.ndim, "axisb")
+    lengths = {a.shape[at], b.shape[place]}
+    if not lengths <= {2, 3}:
+        message = "incompatible dimensions for cross product\n(dimension must be 2 or 3)"
+        raise ValueError(message)
+    if 2 in lengths:
+        message = "cross of two-component vectors runs on small arrays only; append a zero"
+        raise NotYetError(message)
+    kind = np.promote_types(a.dtype, b.dtype)
+    u = [_component(cast_lazily(a, kind), at, i) for i in range(3)]
+    v = [_component(cast_lazily(b, kind), place, i) for i in range(3)]
+    parts = [
+        subtract(multiply(u[i], v[j]), multiply(u[j], v[i])) for i, j in ((1, 2), (2, 0), (0, 1))
+    ]
+    return stack(parts, normalize_axis(axisc, parts[0].ndim + 1, "axisc"))
+
+
+def _component(a: Expr, axis: int, place: int) -> Expr:
+    part = span(a, axis, place, 1)
+    return view(part, views.squeeze(part.shape, axis))
+
+
+# -- convolution -----------------------------------------------------------------------------------
+
+
+def convolve(a: Expr, v: Any, mode: str = "full") -> Expr:
+    """Slide a short, reversed kernel along a vector."""
+    first, second = _vectors(a, operand(v), ("a", "v"))
+    if second.size > first.size:
+        first, second = second, first
+    return _slide(first, second, mode)
+
+
+def correlate(a: Expr, v: Any, mode: str = "valid") -> Expr:
+    """Slide a short kernel along a vector."""
+    first, second = _vectors(a, operand(v), ("first array argument", "second array argument"))
+    conjugate = apply("conjugate", second) if second.dtype.kind == "c" else second
+    turned = view(conjugate, views.flip(second.shape, 0))
+    if second.size <= first.size:
+        return _slide(first, turned, mode)
+    return _slide(turned, first, mode)
+
+
+def _vectors(a: Expr, v: Expr, names: tuple[str, str]) -> tuple[Expr, Expr]:
+    out = []
+    for part, name in zip((a, v), names, strict=True):
+        vector = insert_axes(part, (0,)) if not part.ndim else part
+        if vector.ndim > 1:
+            message = "object too deep for desired array"
+            raise ValueError(message)
+        if not vector.size:
+            message = f"{name} cannot be empty"
+            raise ValueError(message)
+        out.append(vector)
+    kind = np.result_type(a.dtype, v.dtype)
+    return cast_lazily(out[0], kind), cast_lazily(out[1], kind)
+
+
+def _slide(a: Expr, v: Expr, mode: str) -> Expr:
+    """Convolve with a kernel that is not longer: the middle as a sum of shifted views."""
+    n, m = a.size, v.size
+    if m > TAPS_MAX:
+        message = f"convolution with {m} values runs on small arrays only; at most {TAPS_MAX}"
+        raise NotYetError(message)
+    if mode not in ("full", "same", "valid"):
+        message = f"mode must be one of 'valid', 'same', or 'full' (got {mode!r})"
+        raise ValueError(message)
+    taps = [stretch(_component(v, 0, j), ()) for j in range(m)]
+    middle = _added(
+        [multiply(span(a, 0, m - 1 - j, n - m + 1), tap) for j, tap in enumerate(taps)]
+    )
+    if mode == "valid" or m == 1:
+        return middle
+    # At the ends fewer values take part, and none in their place: zeros times infinity are NaN.
+    head = _added([_after(multiply(span(a, 0, 0, m - 1 - j), taps[j]), j) for j in range(m - 1)])
+    tail = _added(
+        [_before(multiply(span(a, 0, n - j, j), taps[j]), m - 1 - j) for j in range(1, m)]
+    )
+    whole = join([head, middle, tail], 0, "convolve")
+    if mode == "full":
+        return whole
+    return span(whole, 0, (m - 1) // 2, n)
+
+
+def _added(parts: Sequence[Expr]) -> Expr:
+    if parts[0].dtype != bool:
+        return total(parts)
+    return any_(stack(parts), 0)
+
+
+def _after(part: Expr, count: int) -> Expr:
+    zeros = constant(np.zeros((), part.dtype), shape=(count,))
+    return join([zeros, part], 0, "convolve") if count else part
+
+
+def _before(part: Expr, count: int) -> Expr:
+    zeros = constant(np.zeros((), part.dtype), shape=(count,))
+    return join([part, zeros], 0, "convolve") if count else part
+
+
+# -- einsum ----------------------------------------------------------------------------------------
+
+
+def einsum(*operands: Any, dtype: object = None, optimize: Any = False) -> Expr:  # noqa: ARG001
+    """Add up products of arrays whose axes are named by letters, two arrays at a time."""
+    terms, out, arrays = _read(operands)
+    kind = np.result_type(*(a.dtype for a in arrays)) if dtype is None else np.dtype(dtype)  # type: ignore[call-overload]
+    sizes: dict[str, int] = {}
+    for term, array in zip(terms, arrays, strict=True):
+        for label, n in zip(term, array.shape, strict=True):
+            if n != 1 and sizes.setdefault(label, n) not in (1, n):
+                message = f"operand has a mismatch in its dimension for label {label!r}"
+                raise ValueError(message)
+            if sizes.get(label, 1) == 1:
+                sizes[label] = n
+    parts = [
+        _diagonal(cast_lazily(array, kind), term, sizes)
+        for term, array in zip(terms, arrays, strict=True)
+    ]
+    while len(parts) > 1:
+        i, j = _cheapest([labels for _, labels in parts], out, sizes)
+        (b, second), (a, first) = parts.pop(j), parts.pop(i)
+        kept = out + "".join(labels for _, labels in parts)
+        parts.append(product(a, first, b, second, kept))
+    made, labels = _summed(*parts[0], out)
+    return _ordered(made, labels, out)
+
+
+def _read(operands: tuple[Any, ...]) -> tuple[list[str], str, list[Expr]]:
+    """Give the labels of the operands' axes, those of the result, and the operands."""
+    if not operands:
+        message = "No input operands"
+        raise ValueError(message)
+    if isinstance(operands[0], str):
+        text, given = operands[0].replace(" ", ""), list(operands[1:])
+    else:
+        text, given = _from_lists(operands)
+    arrays = [operand(a) for a in given]
+    inputs, arrow, out = text.partition("->")
+    terms = inputs.split(",")
+    if len(terms) != len(arrays):
+        message = "more operands provided to einstein sum function than specified in the subscripts string" if len(terms) < len(arrays) else "fewer operands provided to einstein sum function than specified in the subscripts string"
+        raise ValueError(message)
+    free = [c for c in string.ascii_letters if c not in text]
+    widest = 0
+    for i, (term, array) in enumerate(zip(terms, arrays, strict=True)):
+        if "..." in term:
+            count = array.ndim - len(term) + 3
+            widest = max(widest, count)
+            terms[i] = term.replace("...", "".join(free[len(free) - count :]) if count > 0 else "")
+        if len(terms[i]) != array.ndim or not terms[i].isalpha() and terms[i]:
+            message = f"einstein sum subscripts string {term!r} does not fit an operand of {array.ndim} axes"
+            raise ValueError(message)
+    spread = "".join(free[len(free) - widest :])
+    if arrow:
+        out = out.replace("...", spread)
+    else:
+        every = "".join(terms)
+        out = spread + "".join(sorted(c for c in set(every) - set(spread) if every.count(c) == 1))
+    if len(set(out)) != len(out) or not set(out) <= set("".join(terms)):
+        message = f"einstein sum subscripts string has a wrong output {out!r}"
+        raise ValueError(message)
+    return terms, out, arrays
+
+
+def _from_lists(operands: tuple[Any, ...]) -> tuple[str, list[Any]]:
+    """Write einsum(a, [0, 1], b, [1, 2], [0, 2]) as subscripts."""
+    def letters(labels: Any) -> str:
+        return "".join("..." if x is Ellipsis else string.ascii_letters[int(x)] for x in labels)
+
+    count = len(operands) // 2
+    text = ",".join(letters(operands[2 * i + 1]) for i in range(count))
+    if len(operands) % 2:
+        text += "->" + letters(operands[-1])
+    return text, [operands[2 * i] for i in range(count)]
+
+
+def _diagonal(a: Expr, term: str, sizes: dict[str, int]) -> tuple[Expr, str]:
+    """Look along the diagonal of axes with one label; axes of length one stretch."""
+    labels = "".join(dict.fromkeys(term))
+    shape = tuple(sizes[label] for label in labels)
+    terms = tuple(
+        Term(labels.index(label), 0, 1) if n == sizes[label] else Term(-1, 0, 0)
+        for label, n in zip(term, a.shape, strict=True)
+    )
+    return view(a, Affine(shape, terms)), labels
+
+
+def _cheapest(labels: list[str], out: str, sizes: dict[str, int]) -> tuple[int, int]:
+    """Choose the pair whose product is smallest, then the one with the fewest multiplications."""
+    best = None
+    for j in range(1, len(labels)):
+        for i in range(j):
+            rest = out + "".join(x for k, x in enumerate(labels) if k not in (i, j))
+            both = set(labels[i] + labels[j])
+            size = math.prod(sizes[x] for x in both if x in rest)
+            work = math.prod(sizes[x] for x in both)
+            if best is None or (size, work) < best[0]:
+                best = (size, work), (i, j)
+    assert best is not None
+    return best[1]
+
+

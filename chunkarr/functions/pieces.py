@@ -1,0 +1,95 @@
+"""What the chapters of shapes and statistics are made of: slices of expressions, and elementwise calls.
+
+A function of NumPy that is elementwise but no ufunc, such as `interp` with given points, is called on
+each piece: the first operand is a constant that holds the function with its tables. So kernels need
+one operation for all of them, and a table is never cut. Rejected: tables as array operands, because an
+elementwise operation would broadcast them.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chunkarr.errors import NotYetError
+from chunkarr.expr.affine import Affine, Term
+from chunkarr.expr.build import apply, as_expr, caller, cast_lazily, constant, own, view
+from chunkarr.expr.node import Expr, Generate, Reshape, Shape, Source
+from chunkarr.functions.manipulation import stack
+
+NDArray = npt.NDArray[Any]
+
+TABLE_BYTES = 1 << 20
+"""The largest table that travels with an elementwise call."""
+
+
+def operand(value: Any) -> Expr:
+    """Give the expression of anything array-like, lists of expressions too."""
+    if isinstance(value, list | tuple) and any(isinstance(v, Expr | list | tuple) for v in value):
+        parts = [operand(item) for item in value]
+        kind = np.result_type(*(part.dtype for part in parts))
+        return stack([cast_lazily(part, kind) for part in parts])
+    return as_expr(value)
+
+
+def span(a: Expr, axis: int, start: int, count: int, step: int = 1) -> Expr:
+    """Look at `count` places along an axis."""
+    shape = tuple(count if i == axis else n for i, n in enumerate(a.shape))
+    terms = tuple(Term(i, start, step) if i == axis else Term(i, 0, 1) for i in range(a.ndim))
+    return view(a, Affine(shape, terms))
+
+
+def fold(a: Expr, shape: Shape) -> Expr:
+    """Give the elements in C order under another shape."""
+    if a.shape == shape:
+        return a
+    if isinstance(a, Generate) and a.kind == "full":
+        return constant(a.values[0], a.dtype, shape)
+    return Reshape(shape=shape, dtype=a.dtype, operands=(a,), line=caller())
+
+
+def known(value: Any, name: str, what: str) -> NDArray:
+    """Give the value of a small argument that is in memory, or refuse."""
+    if not isinstance(value, Expr):
+        return np.asarray(value)
+    if isinstance(value, Generate) and value.kind == "full":
+        return np.full(value.shape, value.values[0], value.dtype)
+    if isinstance(value, Source) and value.store.in_memory and value.nbytes <= TABLE_BYTES:
+        return value.store.read(tuple(slice(0, n) for n in value.shape))
+    message = f"{name}: {what} has to be in memory and of at most {TABLE_BYTES >> 20} MiB"
+    raise NotYetError(message)
+
+
+def call(function: Callable[..., Any], dtype: Any, *operands: Expr) -> Expr:
+    """Apply an elementwise function, which workers have to be able to import."""
+    held = np.empty((), object)
+    held[()] = function
+    return own("call", np.dtype(dtype), constant(held), *operands)
+
+
+def guard(value: Expr, wrong: Expr, error: type[Exception], message: str) -> Expr:
+    """Give a value, and raise when it is computed where `wrong` is true."""
+    check = functools.partial(_checked, error, message)
+    return call(check, value.dtype, value, wrong)
+
+
+def _checked(error: type[Exception], message: str, value: NDArray, wrong: NDArray) -> NDArray:
+    if wrong.any():
+        raise error(message)
+    return value
+
+
+def total(parts: Sequence[Expr]) -> Expr:
+    """Add up expressions."""
+    return functools.reduce(lambda a, b: apply("add", a, b), parts)
+
+
+add, subtract, multiply, divide, equal, less = (
+    functools.partial(apply, name)
+    for name in ("add", "subtract", "multiply", "divide", "equal", "less")
+)
+"""The ufuncs that formulas are written with."""
