@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chunkarr import engine, maps
+from chunkarr import engine, maps, picks
 from chunkarr.expr.affine import Affine
 from chunkarr.expr.build import as_expr, caller, cast_lazily, stretch, view, where
 from chunkarr.expr.node import Expr, Source
-from chunkarr.functions.indexing import Basic, Fancy, Masked, not_fancy, read_key
+from chunkarr.functions.indexing import Basic, Fancy, Masked, read_key
 from chunkarr.functions.views import NewShape
 from chunkarr.grid import Grid, region_of
 from chunkarr.printing import array_text, summary_text
@@ -161,11 +161,11 @@ class Array:
             self._cell = Source(shape=cell.shape, dtype=cell.dtype, line=cell.line, store=store)
         return store.array if isinstance(store, MemoryStore) else store.read(region_of(store.shape))
 
-    def _rebind(self, new: Expr) -> None:
+    def rebind(self, new: Expr) -> None:
         """Name another value, through the lens for a view."""
         if self._base is not None:
             assert self._lens is not None
-            self._base._rebind(put(self._lens, self._base.to_expr(), new))  # noqa: SLF001
+            self._base.rebind(put(self._lens, self._base.to_expr(), new))  # noqa: SLF001
             return
         if self._cell is not None:
             engine.live.pop(id(self._cell), None)
@@ -203,7 +203,7 @@ class Array:
         if self._base is not None:
             message = "Incompatible shape for in-place modification of a view; use reshape"
             raise AttributeError(message)
-        self._rebind(whole)
+        self.rebind(whole)
 
     @property
     def _is_part(self) -> bool:
@@ -317,7 +317,7 @@ class Array:
             return Array(selection=Selection(self.to_expr(), mask))
         if held is not None:
             return Array.of(np.asarray(held[ndarray_key(key)]))
-        raise not_fancy()
+        return Array(picks.pick(self, item.key))
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self.check_writable()
@@ -331,7 +331,8 @@ class Array:
             self._assign_masked(item.mask, value)
             return
         if isinstance(item, Fancy):
-            raise not_fancy()
+            picks.put(self, item.key, value)
+            return
         given = value.to_expr() if isinstance(value, Array) else value
         self._assign(item.affine, value_for(given, item.affine.shape, self.dtype))
         self._count_writes()
@@ -407,7 +408,7 @@ class Array:
         if self._base is not None and isinstance(self._lens, Affine):
             self._base._assign(self._lens.then(affine), value)  # noqa: SLF001
             return
-        self._rebind(lay(affine, self.to_expr(), value))
+        self.rebind(lay(affine, self.to_expr(), value))
 
     def _count_writes(self) -> None:
         """Bring an array into memory when writes pile up on it."""
@@ -426,7 +427,7 @@ class Array:
         if isinstance(value, Array) and value.selection is not None:
             given = value.selection
             if given.mask is test and given.operand.shape == here.shape:
-                self._rebind(where(spread, cast_lazily(given.operand, here.dtype), here))
+                self.rebind(where(spread, cast_lazily(given.operand, here.dtype), here))
                 return
         expr = value.to_expr() if isinstance(value, Array) else as_expr(value)
         rest = here.shape[test.ndim :]
@@ -434,13 +435,9 @@ class Array:
             given_expr = cast_lazily(
                 stretch(expr, rest) if expr.shape != rest else expr, here.dtype
             )
-            self._rebind(where(spread, stretch(given_expr, here.shape), here))
+            self.rebind(where(spread, stretch(given_expr, here.shape), here))
             return
-        # One value per selected element: the order decides, so the array has to be in memory.
-        values = engine.values(here, test, expr)
-        whole = np.array(values[0])
-        whole[values[1]] = values[2]
-        self._rebind(Array.of(whole).to_expr())
+        picks.put_masked(self, test, value)
 
     # -- computing ----------------------------------------------------------------------------
 
@@ -469,7 +466,7 @@ class Array:
             expr = self.to_expr()
             (store,) = engine.persist(expr)
             if self._base is None:
-                self._rebind(
+                self.rebind(
                     Source(shape=expr.shape, dtype=expr.dtype, line=expr.line, store=store)
                 )
         return self

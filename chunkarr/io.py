@@ -21,8 +21,9 @@ from chunkarr.storage.formats import new_npy, new_zarr, open_npz, open_raw, open
 from chunkarr.storage.store import Store
 
 
-def _from_store(store: Store) -> Array:
-    return wrap(Source(shape=store.shape, dtype=store.dtype, store=store))
+def _from_store(store: Store, *, writable: bool = True) -> Array:
+    source = Source(shape=store.shape, dtype=store.dtype, store=store)
+    return Array(source, writable=writable)
 
 
 def open(path: str | os.PathLike[str], mode: str = "r") -> Array:
@@ -95,7 +96,8 @@ def load(file: str | os.PathLike[str], mmap_mode: str | None = None, **kwargs: A
         return NpzFile(file)
     if magic != b"\x93NUM":
         raise FormatError(os.fspath(file), "neither .npy nor .npz; chunkarr.open reads Zarr too")
-    return _from_store(open_store(file, mmap_mode or "r"))
+    # Without a mode NumPy gives an array of its own: writes change the name, never the file.
+    return _from_store(open_store(file, mmap_mode or "r"), writable=mmap_mode != "r")
 
 
 def _open_binary(path: str | os.PathLike[str]) -> Any:
@@ -111,7 +113,8 @@ def memmap(
     order: str = "C",
 ) -> Array:
     """Map a raw file, with the arguments of `np.memmap`; writes go to the file."""
-    return _from_store(open_raw(filename, dtype, mode, offset, shape, order))
+    store = open_raw(filename, dtype, mode, offset, shape, order)
+    return _from_store(store, writable=mode not in {"r", "readonly"})
 
 
 def save(file: str | os.PathLike[str], arr: Any, **_: Any) -> None:

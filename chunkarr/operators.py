@@ -226,6 +226,11 @@ def _conjugate(self: Array) -> Array:
     return TABLE["conjugate"](self) if self.dtype.kind == "c" else self
 
 
+def _bytes(self: Array) -> bytes:
+    """Give the bytes of the values; without this, Python would iterate."""
+    return self.compute().tobytes()
+
+
 def _copied(self: Array, _memo: object = None) -> Array:
     """Copy for the `copy` module."""
     return self.copy()
@@ -365,6 +370,7 @@ def attach() -> None:
         "flatten": _flatten,
         "astype": _astype,
         "fill": _fill,
+        "__bytes__": _bytes,
         "__copy__": _copied,
         "__deepcopy__": _copied,
         "conj": _conjugate,

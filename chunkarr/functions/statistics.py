@@ -22,7 +22,9 @@ from chunkarr.expr.build import (
     normalize_axis,
     stretch,
     view,
-    where,
+)
+from chunkarr.expr.build import (
+    where as where_,
 )
 from chunkarr.expr.node import Expr
 from chunkarr.functions import reductions, views
@@ -44,7 +46,7 @@ def _missing(a: Expr) -> Expr | None:
 
 def _filled(a: Expr, value: Any) -> Expr:
     gone = _missing(a)
-    return a if gone is None or a.dtype.kind not in "fc" else where(gone, np.asarray(value, a.dtype), a)
+    return a if gone is None or a.dtype.kind not in "fc" else where_(gone, np.asarray(value, a.dtype), a)
 
 
 def _present(a: Expr, mask: Any) -> Any:
@@ -144,9 +146,6 @@ def nanvar(
     held = reductions.sum(cast(stretch(there, a.shape), np.int64), axis, keepdims=keepdims)
     few = apply("less_equal", held, ddof if correction is None else correction)
     return where_(few, np.asarray(np.nan, spread.dtype), spread)
-
-
-where_ = where
 
 
 def nanstd(

@@ -112,7 +112,10 @@ def sweep_grid(
 ) -> tuple[Grid, Callable[[tuple[int, ...]], int]]:
     """Choose the cut of a sweep; gives it with the bytes of a task."""
     unit = write_unit(shape, outputs)
-    results = sum(recipe.dtype.itemsize for recipe in recipes)
+    sizes = [recipe.dtype.itemsize for recipe in recipes]
+    made = sizes[: len(sizes) - len(reduced)]
+    # Reductions hold no result of a box, but what they fold may be made whole before.
+    results = sum(made) + (max(sizes[len(made) :]) if reduced else 0)
 
     def bytes_of(cell: tuple[int, ...]) -> int:
         return bytes_loaded(recipes, cell) + math.prod(cell) * results

@@ -117,3 +117,16 @@ def test_a_loaded_array_is_changed_in_memory_only(tmp_path: Path) -> None:
     x += 1
     assert x.tolist() == [10, 2, 3, 4, 5, 6]
     assert np.load(place).tolist() == list(range(6))
+
+
+def test_a_map_that_was_opened_to_read_is_read_only(path: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.arange(3.0))
+    for x in (
+        chunkarr.memmap(path, "f8", "r"),
+        chunkarr.load(tmp_path / "a.npy", mmap_mode="r"),
+    ):
+        with pytest.raises(ValueError, match="read-only"):
+            x[0] = 1
+        with pytest.raises(ValueError, match="read-only"):
+            chunkarr.add(x, 1, out=x)
+        assert (x + 1)[0] == 1

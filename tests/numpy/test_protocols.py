@@ -314,6 +314,10 @@ def test_copies_and_pickles_hold_the_value() -> None:
     assert x.tolist() == [[1, 2], [3, 4]]
 
 
+def test_bytes_are_those_of_the_values() -> None:
+    assert bytes(chunkarr.array([1, 256], "i2")) == np.array([1, 256], "i2").tobytes()
+
+
 def test_rechunk_changes_the_cut_and_not_the_values() -> None:
     x = chunkarr.array(np.arange(20).reshape(4, 5)).rechunk((3, 2))
     assert x.chunks == ((3, 1), (2, 2, 1))

@@ -1,0 +1,347 @@
+"""Values looked up in small tables or sorted into bins: digitize, interp, isin, histogram, choose.
+
+A table is in memory and travels with the elementwise call; counts are sums of comparisons with all
+edges at once, which are never held: N values and k bins cost N * k comparisons and k sums.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chunkarr.errors import NotYetError
+from chunkarr.expr.build import (
+    apply,
+    broadcast_shapes,
+    cast,
+    cast_lazily,
+    constant,
+    from_ndarray,
+    insert_axes,
+    stretch,
+    where,
+)
+from chunkarr.expr.node import Expr
+from chunkarr.functions.creation import index_along
+from chunkarr.functions.manipulation import join
+from chunkarr.functions.pieces import (
+    add,
+    call,
+    divide,
+    fold,
+    guard,
+    known,
+    less,
+    multiply,
+    operand,
+    span,
+    subtract,
+)
+from chunkarr.functions.reductions import any as any_
+from chunkarr.functions.reductions import sum as sum_
+
+NDArray = npt.NDArray[Any]
+
+BINS_MAX = 4096
+"""The most bins that values are counted in."""
+
+# -- tables ----------------------------------------------------------------------------------------
+
+
+def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Expr:
+    """Find places in a small sorted array, before which values keep it sorted."""
+    table, values = known(a, "searchsorted", "the sorted array"), operand(v)
+    if sorter is not None:
+        table = table[known(sorter, "searchsorted", "sorter")]
+    np.searchsorted(table[:0], np.zeros((1,), values.dtype), side)  # type: ignore[call-overload]
+    if table.ndim != 1:
+        message = "object too deep for desired array"
+        raise ValueError(message)
+    return call(functools.partial(_searchsorted, table.copy(), side), np.intp, values)
+
+
+def _searchsorted(table: NDArray, side: Any, values: NDArray) -> NDArray:
+    found: NDArray = np.searchsorted(table, values, side)
+    return found
+
+
+def digitize(x: Expr, bins: Any, right: bool = False) -> Expr:
+    """Give the number of the bin of each value; bins may rise or fall."""
+    edges = known(bins, "digitize", "bins")
+    np.digitize(np.zeros((1,), x.dtype), edges, right)  # NumPy's own errors
+    side = "left" if right else "right"
+    if edges.size and edges[0] > edges[-1]:
+        return subtract(edges.size, searchsorted(edges[::-1], x, side))
+    return searchsorted(edges, x, side)
+
+
+def interp(
+    x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None
+) -> Expr:
+    """Interpolate linearly between the points of a small table."""
+    places, values = known(xp, "interp", "xp"), known(fp, "interp", "fp")
+    given = operand(x)
+    options = {"left": left, "right": right, "period": period}
+    made = np.interp(np.zeros((1,), given.dtype), places, values, **options)
+    function = functools.partial(np.interp, xp=places.copy(), fp=values.copy(), **options)
+    return call(function, made.dtype, given)
+
+
+def isin(
+    element: Any,
+    test_elements: Any,
+    assume_unique: bool = False,
+    invert: bool = False,
+    *,
+    kind: Any = None,
+) -> Expr:
+    """Tell which values are among a few."""
+    tests = known(test_elements, "isin", "test_elements").copy()
+    values = operand(element)
+    if kind not in (None, "sort", "table"):
+        message = f"Invalid kind: '{kind}'. Please use None, 'sort' or 'table'."
+        raise ValueError(message)
+    del assume_unique  # an optimisation
+    return call(functools.partial(np.isin, test_elements=tests, invert=invert), bool, values)
+
+
+def i0(x: Expr) -> Expr:
+    """Give the modified Bessel function of order zero."""
+    if x.dtype.kind == "c":
+        np.i0(np.zeros((1,), x.dtype))  # type: ignore[arg-type]  # NumPy's own error
+    return call(np.i0, np.i0(np.zeros((1,), x.dtype)).dtype, x)
+
+
+def sinc(x: Expr) -> Expr:
+    """Give `sin(pi x) / (pi x)`."""
+    turned = multiply(np.pi, x)
+    near = np.finfo(turned.dtype).eps if turned.dtype.kind == "f" else 1e-20
+    turned = where(cast(turned, bool), turned, np.asarray(near, turned.dtype))
+    return divide(apply("sin", turned), turned)
+
+
+def isposinf(x: Expr) -> Expr:
+    """Tell where values are plus infinity."""
+    return _signed_infinity(x, "logical_not")
+
+
+def isneginf(x: Expr) -> Expr:
+    """Tell where values are minus infinity."""
+    return _signed_infinity(x, "positive")
+
+
+def _signed_infinity(x: Expr, sign: str) -> Expr:
+    endless = apply("isinf", x)
+    try:
+        negative = apply("signbit", x)
+    except TypeError as error:
+        message = (
+            f"This operation is not supported for {x.dtype} values because it would be ambiguous."
+        )
+        raise TypeError(message) from error
+    chosen = apply("logical_not", negative) if sign == "logical_not" else negative
+    return apply("logical_and", endless, chosen)
+
+
+# -- choosing --------------------------------------------------------------------------------------
+
+
+def select(condlist: Any, choicelist: Any, default: Any = 0) -> Expr:
+    """Choose elementwise the first array whose condition is true."""
+    if len(condlist) != len(choicelist):
+        message = "list of cases must be same length as list of conditions"
+        raise ValueError(message)
+    if not len(condlist):
+        message = "select with an empty condition list is not possible"
+        raise ValueError(message)
+    choices = [
+        c if type(c) in (int, float, complex) else operand(c) for c in (*choicelist, default)
+    ]
+    kind = np.result_type(*(c.dtype if isinstance(c, Expr) else c for c in choices))
+    *picked, out = [
+        cast_lazily(c, kind) if isinstance(c, Expr) else constant(c, kind) for c in choices
+    ]
+    tests = [operand(c) for c in condlist]
+    for position, test in enumerate(tests):
+        if test.dtype != bool:
+            message = f"invalid entry {position} in condlist: should be boolean ndarray"
+            raise TypeError(message)
+    for test, choice in zip(reversed(tests), reversed(picked), strict=True):
+        out = where(test, choice, out)
+    shape = broadcast_shapes(*(t.shape for t in tests), *(c.shape for c in picked))
+    return stretch(out, shape) if out.shape != shape else out
+
+
+def choose(a: Any, choices: Any, mode: str = "raise") -> Expr:
+    """Choose elementwise the array that a number names."""
+    number = operand(a)
+    parts = [operand(c) for c in choices]
+    if number.dtype.kind not in "iub":
+        np.choose(np.zeros((1,), number.dtype), [0])  # NumPy's own error
+    count = len(parts)
+    kind = np.result_type(*(p.dtype for p in parts))
+    number = cast(number, np.intp)
+    if mode == "wrap":
+        number = apply("remainder", number, count)
+    elif mode == "clip":
+        number = apply("minimum", apply("maximum", number, 0), count - 1)
+    elif mode == "raise":
+        wrong = apply("logical_or", less(number, 0), apply("greater_equal", number, count))
+        number = guard(number, wrong, ValueError, "invalid entry in choice array")
+    else:
+        message = f"clipmode must be one of 'clip', 'raise', or 'wrap' (got {mode!r})"
+        raise ValueError(message)
+    shape = broadcast_shapes(number.shape, *(p.shape for p in parts))
+    out = stretch(cast_lazily(parts[-1], kind), shape)
+    for position in range(count - 1):
+        out = where(apply("equal", number, position), cast_lazily(parts[position], kind), out)
+    if count == 1:
+        # The number takes part, so that one that is out of bounds is found.
+        out = where(apply("equal", number, 0), out, out)
+    return out
+
+
+# -- counting --------------------------------------------------------------------------------------
+
+
+def bin_counts(a: Expr, edges: NDArray, weights: Any = None) -> Expr:
+    """Count the values, or add up their weights, between edges; the last bin holds its end."""
+    bins = edges.size - 1
+    _check_bins(bins)
+    values = fold(a, (a.size,))
+    if edges.dtype.kind in "fc":
+        values = cast_lazily(values, np.result_type(values.dtype, edges.dtype))
+    column = insert_axes(values, (1,))
+    lower, last = from_ndarray(edges[None, :-1]), constant(edges[-1], edges.dtype)
+    if weights is None:
+        reached = sum_(apply("greater_equal", column, lower), 0)
+        beyond = sum_(apply("greater", values, last), 0, keepdims=True)
+        above = join([span(reached, 0, 1, bins - 1), beyond], 0, "histogram")
+        return cast(subtract(reached, above if bins > 1 else beyond), np.intp)
+    line = fold(operand(weights), (a.size,))
+    inside = apply(
+        "logical_and",
+        apply("greater_equal", column, lower),
+        less(column, from_ndarray(edges[None, 1:])),
+    )
+    # Values at the very end belong to the last bin.
+    end = apply("logical_and", apply("equal", column, last), equal_last(bins))
+    inside = apply("logical_or", inside, end)
+    return _weighted(inside, line)
+
+
+def equal_last(bins: int) -> Expr:
+    """Tell which bin is the last, as a row."""
+    return apply("equal", index_along((1, bins), 1), bins - 1)
+
+
+def _weighted(inside: Expr, weights: Expr) -> Expr:
+    column = insert_axes(weights, (1,))
+    if weights.dtype == bool:
+        return any_(apply("logical_and", inside, column), 0)
+    chosen = where(inside, column, np.zeros((), weights.dtype))
+    return sum_(chosen, 0, weights.dtype)
+
+
+def _check_bins(count: int) -> None:
+    if count > BINS_MAX:
+        message = (
+            f"counting in {count} bins runs on small arrays only; sort and compare neighbours, or "
+            f"use at most {BINS_MAX} bins"
+        )
+        raise NotYetError(message)
+
+
+def integer_counts(x: Expr, count: int, weights: Any = None) -> Expr:
+    """Count how often each of the integers below `count` occurs, or add up their weights."""
+    _check_bins(count)
+    inside = apply("equal", insert_axes(x, (1,)), index_along((1, count), 1))
+    if weights is None:
+        return sum_(inside, 0, np.intp)
+    line = cast(operand(weights), np.float64)
+    if line.shape != x.shape:
+        message = "The weights and list don't have the same length."
+        raise ValueError(message)
+    return _weighted(inside, line)
+
+
+def grid_counts(columns: Sequence[Expr], edges: Sequence[NDArray], weights: Any = None) -> Expr:
+    """Count points in a grid of bins, each point one value of each column."""
+    bins = [e.size - 1 for e in edges]
+    _check_bins(int(np.prod(bins)))
+    place: Expr | None = None
+    outside: Expr | None = None
+    for column, e in zip(columns, edges, strict=True):
+        own = call(functools.partial(_bin_of, e), np.intp, column)
+        wrong = less(own, 0)
+        outside = wrong if outside is None else apply("logical_or", outside, wrong)
+        place = own if place is None else add(multiply(place, e.size - 1), own)
+    assert place is not None
+    assert outside is not None
+    flat = where(outside, np.asarray(-1), place)
+    counts = integer_counts(flat, int(np.prod(bins)), weights)
+    return fold(cast(counts, np.float64), tuple(bins))
+
+
+def _bin_of(edges: NDArray, values: NDArray) -> NDArray:
+    """Give the number of the bin of each value, -1 outside."""
+    found: NDArray = np.searchsorted(edges, values, "right") - 1
+    found[values == edges[-1]] = edges.size - 2
+    found[~((values >= edges[0]) & (values <= edges[-1]))] = -1
+    return found
+
+
+# -- positions -------------------------------------------------------------------------------------
+
+
+def ravel_multi_index(
+    multi_index: Any, dims: Any, mode: Any = "raise", order: str = "C"
+) -> Expr:
+    """Give positions in the flattened array for one array of places per axis."""
+    lengths = (dims,) if np.ndim(dims) == 0 else tuple(dims)
+    places = [operand(p) for p in multi_index]
+    modes = (mode,) * len(lengths) if isinstance(mode, str) else tuple(mode)
+    if len(places) != len(lengths):
+        message = f"parameter multi_index must be a sequence of length {len(lengths)}"
+        raise ValueError(message)
+    weights = np.cumprod([1, *lengths[:0:-1]])[::-1] if order == "C" else np.cumprod([1, *lengths[:-1]])
+    out: Expr | None = None
+    for place, n, how, weight in zip(places, lengths, modes, weights.tolist(), strict=True):
+        if place.dtype.kind not in "iu":
+            message = "only int indices permitted"
+            raise TypeError(message)
+        at = cast(place, np.intp)
+        if how == "wrap":
+            at = apply("remainder", at, n)
+        elif how == "clip":
+            at = apply("minimum", apply("maximum", at, 0), n - 1)
+        else:
+            wrong = apply("logical_or", less(at, 0), apply("greater_equal", at, n))
+            at = guard(at, wrong, ValueError, "invalid entry in coordinates array")
+        step = multiply(at, weight)
+        out = step if out is None else add(out, step)
+    assert out is not None
+    return out
+
+
+def unravel_index(indices: Any, shape: Any, order: str = "C") -> tuple[Expr, ...]:
+    """Give one array of places per axis for positions in the flattened array."""
+    lengths = (shape,) if np.ndim(shape) == 0 else tuple(shape)
+    given = operand(indices)
+    if given.dtype.kind not in "iu":
+        message = "only int indices permitted"
+        raise TypeError(message)
+    size = int(np.prod(lengths, dtype=object))
+    at = cast(given, np.intp)
+    wrong = apply("logical_or", less(at, 0), apply("greater_equal", at, size))
+    message = f"an index is out of bounds for array with size {size}"
+    at = guard(at, wrong, ValueError, message)
+    out = []
+    for n in lengths[::-1] if order == "C" else lengths:
+        out.append(apply("remainder", at, n))
+        at = apply("floor_divide", at, n)
+    return tuple(out[::-1] if order == "C" else out)

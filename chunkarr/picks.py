@@ -1,0 +1,67 @@
+"""Reading and writing an array at places that arrays of integers name.
+
+The view that brings the indexed axes together is an ordinary view of the array, so that writing
+goes through it, and through the array's own lenses, to the base.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from chunkarr import engine
+from chunkarr.expr.affine import Affine
+from chunkarr.expr.build import apply
+from chunkarr.expr.node import Expr
+from chunkarr.functions.creation import index_along
+from chunkarr.functions.fancy import Places, gather, read_places, scatter
+from chunkarr.functions.views import NewShape
+from chunkarr.views import value_for
+
+if TYPE_CHECKING:
+    from chunkarr.arrays import Array
+
+
+def _folded(array: Array, key: tuple[Any, ...]) -> tuple[Array, Places]:
+    plain = [item.to_expr() if hasattr(item, "to_expr") else item for item in key]
+    places = read_places(plain, array.shape)
+    seen = array.view_through(places.affine)
+    if places.folded != places.affine.shape:
+        seen = seen.view_through(NewShape(places.folded))
+    return seen, places
+
+
+def pick(array: Array, key: tuple[Any, ...]) -> Expr:
+    """Give the elements that a fancy index names: a copy, as in NumPy."""
+    seen, places = _folded(array, key)
+    return gather(seen.to_expr(), places)
+
+
+def put(array: Array, key: tuple[Any, ...], value: Any) -> None:
+    """Write to the elements that a fancy index names; of several values for one the last stays."""
+    seen, places = _folded(array, key)
+    given = value.to_expr() if hasattr(value, "to_expr") else value
+    laid = value_for(given, places.shape, array.dtype)
+    seen.rebind(scatter(seen.to_expr(), places, laid))
+
+
+def put_masked(array: Array, mask: Expr, value: Any) -> None:
+    """Write one value for each true element of a mask over the leading axes, in C order."""
+    rest = array.shape[mask.ndim :]
+    count = math.prod(mask.shape)
+    places = engine.select(_positions(mask.shape), mask)
+    given = value.to_expr() if hasattr(value, "to_expr") else value
+    laid = value_for(given, (*places.shape, *rest), array.dtype)
+    seen = array if mask.ndim == 1 else array.view_through(NewShape((count, *rest)))
+    named = Places(Affine.identity(seen.shape), seen.shape, 0, places, laid.shape)
+    seen.rebind(scatter(seen.to_expr(), named, laid))
+
+
+def _positions(shape: tuple[int, ...]) -> Expr:
+    """Give each element's position in C order."""
+    total: Expr = index_along(shape, len(shape) - 1)
+    step = shape[-1]
+    for axis in range(len(shape) - 2, -1, -1):
+        total = apply("add", total, apply("multiply", index_along(shape, axis), step))
+        step *= shape[axis]
+    return total
