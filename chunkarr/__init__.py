@@ -141,6 +141,7 @@ def _loaded() -> Any:
     """Load the namespace and attach operators to Array, once."""
     namespace = importlib.import_module("chunkarr.namespace")
     if "_ready" not in globals():
+        importlib.import_module("chunkarr.catalogue").attach()
         importlib.import_module("chunkarr.operators").attach()
         globals()["_ready"] = True
     return namespace
@@ -177,7 +178,8 @@ def _public(namespace: Any) -> frozenset[str]:
         and name not in _HIDDEN
         and (getattr(value, "__module__", None) in ("chunkarr", "chunkarr.namespace"))
     }
-    return frozenset(own | {"linalg"})
+    objects = importlib.import_module("chunkarr.catalogue").OBJECTS
+    return frozenset(own | {"linalg", *objects})
 
 
 def _advice(name: str, namespace: Any) -> str:

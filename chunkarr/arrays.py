@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chunkarr import engine, maps, picks
+from chunkarr.attached import Attached
 from chunkarr.expr.affine import Affine
 from chunkarr.expr.build import as_expr, caller, cast_lazily, stretch, view, where
 from chunkarr.expr.node import Expr, Source
@@ -52,13 +53,13 @@ CHEAP_BYTES = 1 << 22
 """A `repr` computes the shown values of arrays up to this size, and summarises larger ones."""
 
 COPY_BYTES = 1 << 20
-"""A buffer that a lazy expression reads is copied before a write up to this size, else laid over."""
+"""A buffer that lazy expressions read is copied before a write up to this size, else laid over."""
 
 WRITES_MAX = 32
 """After this many assignments to an array that is not in memory yet, it is brought there."""
 
 
-class Array:
+class Array(Attached):
     """An array of any size: NumPy's `ndarray`, computed when its values are needed."""
 
     __slots__ = (
@@ -72,7 +73,7 @@ class Array:
         "is_scalar",
     )
     __array_priority__ = 1000.0
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def __init__(
         self,
@@ -165,7 +166,7 @@ class Array:
         """Name another value, through the lens for a view."""
         if self._base is not None:
             assert self._lens is not None
-            self._base.rebind(put(self._lens, self._base.to_expr(), new))  # noqa: SLF001
+            self._base.rebind(put(self._lens, self._base.to_expr(), new))
             return
         if self._cell is not None:
             engine.live.pop(id(self._cell), None)
@@ -199,7 +200,7 @@ class Array:
 
     @shape.setter
     def shape(self, shape: Any) -> None:
-        whole = self.reshape(shape).to_expr()  # type: ignore[attr-defined]
+        whole = self.reshape(shape).to_expr()
         if self._base is not None:
             message = "Incompatible shape for in-place modification of a view; use reshape"
             raise AttributeError(message)
@@ -466,9 +467,7 @@ class Array:
             expr = self.to_expr()
             (store,) = engine.persist(expr)
             if self._base is None:
-                self.rebind(
-                    Source(shape=expr.shape, dtype=expr.dtype, line=expr.line, store=store)
-                )
+                self.rebind(Source(shape=expr.shape, dtype=expr.dtype, line=expr.line, store=store))
         return self
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:

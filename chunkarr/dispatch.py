@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -221,6 +222,8 @@ def _typed(
 def _positions(function: Function, numpy_function: Function | None) -> tuple[int, list[str]]:
     """Give how many leading arguments have NumPy's place, and NumPy's names in their order."""
     own = _positional(function)
+    if any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(function).parameters.values()):
+        return sys.maxsize, own
     try:
         order = _positional(numpy_function) if numpy_function is not None else own
     except ValueError:  # a function written in C does not tell

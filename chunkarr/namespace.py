@@ -56,7 +56,7 @@ def array(
     if isinstance(object, Array):
         made = object.copy() if copy else object
         if dtype is not None and np.dtype(dtype) != made.dtype:
-            made = made.astype(dtype)  # type: ignore[attr-defined]
+            made = made.astype(dtype)
     elif isinstance(object, list | tuple) and holds_arrays(object):
         parts = [array(item, dtype) for item in object]
         made = stack(parts)
@@ -75,7 +75,7 @@ def asarray(
 ) -> Array:
     """Give an array for anything array-like; an ndarray is looked at, and copied when written."""
     made = array(a, dtype, copy=copy, order=order)
-    return made if chunks is None else made.rechunk(chunks)  # type: ignore[attr-defined]
+    return made if chunks is None else made.rechunk(chunks)
 
 
 asanyarray = asarray
@@ -136,7 +136,7 @@ def _like(function: Function, numpy_function: Function) -> Function:
             made = Array.of(numpy_function(prototype, *plain, **named, subok=False))
             if made.in_memory is not None and not made.in_memory.flags.c_contiguous:
                 made = Array.of(np.ascontiguousarray(made.in_memory))
-        return made.rechunk(chunks) if chunks is not None else made  # type: ignore[attr-defined]
+        return made.rechunk(chunks) if chunks is not None else made
 
     public.__name__ = public.__qualname__ = numpy_function.__name__
     public.__doc__ = function.__doc__
@@ -195,7 +195,7 @@ isreal = lift(elementwise.isreal, np.isreal, scalar=True)
 
 def astype(x: Array, dtype: Any, /, *, copy: bool = True) -> Array:
     """Convert to a dtype."""
-    return x.astype(dtype, copy=copy)  # type: ignore[attr-defined,no-any-return]
+    return x.astype(dtype, copy=copy)  # type: ignore[no-any-return]
 
 
 def allclose(
@@ -368,13 +368,13 @@ def ravel(a: Any, order: str = "C") -> Array:
 def real(val: Any) -> Array:
     """Give the real part: a view of complex values."""
     whole = asarray(val)
-    return _real(whole) if whole.is_scalar else whole.real  # type: ignore[attr-defined,no-any-return]
+    return _real(whole) if whole.is_scalar else whole.real  # type: ignore[no-any-return]
 
 
 def imag(val: Any) -> Array:
     """Give the imaginary part: a view of complex values."""
     whole = asarray(val)
-    return _imag(whole) if whole.is_scalar else whole.imag  # type: ignore[attr-defined,no-any-return]
+    return _imag(whole) if whole.is_scalar else whole.imag  # type: ignore[no-any-return]
 
 
 _real = lift(elementwise.real, np.real, scalar=True)

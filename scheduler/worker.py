@@ -189,8 +189,9 @@ class _Server:
             message = pickle.loads(self._connection.recv_bytes())  # noqa: S301 - our parent
             match message:
                 case ("begin", run, surroundings):
-                    self._works.clear()
                     self._run, self._surroundings = run, surroundings
+                case ("end",):
+                    self._works.clear()
                 case ("range", step, packed, start, stop):
                     self._range(step, packed, start, stop)
 
@@ -201,6 +202,8 @@ class _Server:
         try:
             with self._surroundings():
                 if packed is not None:
+                    # The steps before are done; their stores hold files open that may be gone.
+                    self._works.clear()
                     self._works[step] = pickle.loads(packed)  # noqa: S301 - from our parent
                 work = self._works[step]
                 context = _Step(self._board, self._run, work, self._worker)

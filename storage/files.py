@@ -11,6 +11,7 @@ import errno
 import mmap
 import os
 import threading
+import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from queue import SimpleQueue
@@ -96,15 +97,12 @@ def bytes_free(directory: str) -> int:
     return disk.f_bavail * disk.f_frsize
 
 
-def output_error(path: str, bytes_needed: int, error: OSError) -> OutputError:
+def output_error(path: str, needed: str, error: OSError) -> OutputError:
     """Give the error of an output, with what a full disk would have had to hold."""
     reason = error.strerror or str(error)
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         directory = os.path.dirname(path)
-        reason += (
-            f" in {directory} (the array has {format_bytes(bytes_needed)} before compression, "
-            f"free {format_bytes(bytes_free(directory))})"
-        )
+        reason += f" in {directory} (needed {needed}, free {format_bytes(bytes_free(directory))})"
     return OutputError(path, reason)
 
 
@@ -207,6 +205,7 @@ class Handles:
     def __init__(self, limit: int = HANDLES_MAX) -> None:
         self.limit = limit
         self._files: OrderedDict[str, OpenFile] = OrderedDict()
+        self._users: dict[str, int] = {}
         # Reentrant, because the collector may run in here and drop the file of a dead store.
         self._lock = threading.RLock()
         if hasattr(os, "register_at_fork"):
@@ -232,6 +231,20 @@ class Handles:
         with self._lock:
             forgotten = self._files.pop(key, None)
         del forgotten
+
+    def use(self, user: object, key: str) -> None:
+        """Forget a file when its last user is collected: a file held open keeps its disk."""
+        with self._lock:
+            self._users[key] = self._users.get(key, 0) + 1
+        weakref.finalize(user, self._let_go, key).atexit = False
+
+    def _let_go(self, key: str) -> None:
+        with self._lock:
+            left = self._users.pop(key, 1) - 1
+            if left:
+                self._users[key] = left
+                return
+        self.drop(key)
 
     def _after_fork(self) -> None:
         # Another thread may have held the lock when the process was copied.

@@ -6,17 +6,18 @@ file, written and read through a map; it has no checksums, because no box of it 
 
 from __future__ import annotations
 
-import contextlib
 import os
+import weakref
 from typing import Any
 
 import numpy as np
 
-from chunkarr.errors import OutputError, SpillError
+from chunkarr.errors import SpillError
 from chunkarr.grid import Grid, Region, region_of
 from chunkarr.settings import settings
+from chunkarr.storage.files import bytes_free
 from chunkarr.storage.raw import RawStore
-from chunkarr.storage.spill import Session
+from chunkarr.storage.spill import Session, remove_scratch
 from chunkarr.storage.store import NDArray, Store
 
 
@@ -32,19 +33,37 @@ class FlatStore(Store):
         self.grid = Grid.single(shape)
         self.path: str | None = None
         self._raw: RawStore | None = None
+        self._pid = 0
+        self._remover: weakref.finalize[Any, FlatStore] | None = None
+
+    @property
+    def location(self) -> str | None:
+        """The file, once it was created."""
+        return self.path
 
     def create(self) -> None:
-        """Reserve the file."""
-        self.path = Session.current().new_path(self.name)
+        """Reserve the file; SpillError where the disk does not have the room."""
+        directory = settings().spill_dir
         try:
+            session = Session.current()
+            directory = session.path
+            # The name is kept before there is a file: an interrupt may come right after that.
+            self.path, self._pid = session.new_path(self.name), os.getpid()
+            self._remover = weakref.finalize(self, remove_scratch, self.path, self._pid)
+            self._remover.atexit = False  # the session goes as a whole
             self._raw = RawStore(self.path, self.dtype, "w+", shape=self.shape)
-        except OutputError as error:
-            directory = settings().spill_dir
-            raise SpillError(directory, self.bytes_size, 0, error.reason) from error
+        except BaseException as error:
+            self.release()
+            if isinstance(error, OSError):
+                reason = getattr(error, "reason", None) or error.strerror or str(error)
+                free = bytes_free(directory)
+                raise SpillError(directory, self.bytes_size, free, reason) from error
+            raise
 
     def _map(self) -> RawStore:
         if self._raw is None:
-            assert self.path is not None, "read before it was created"
+            if self.path is None:
+                raise RuntimeError(f"{self.name}: the file was not created yet, or is released")
             self._raw = RawStore(self.path, self.dtype, "r+", shape=self.shape)
         return self._raw
 
@@ -58,17 +77,18 @@ class FlatStore(Store):
 
     def release(self) -> None:
         """Remove the file."""
-        path, self.path, self._raw = self.path, None, None
-        if path is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+        self._raw = None
+        if self.path is not None and self._remover is not None:
+            remove_scratch(self.path, self._pid)
+            self._remover.detach()
+        self.path = self._remover = None
 
     def discard(self) -> None:
         """Remove the file."""
         self.release()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_raw": None}
+        return {**self.__dict__, "_raw": None, "_remover": None}
 
 
 class SharedCopy(FlatStore):

@@ -83,6 +83,7 @@ class MappedStore(Store):
         self._private: NDArray | None = None
         info = os.stat(self.path)
         self._identity = (info.st_dev, info.st_ino)
+        handles.use(self, self._key)
         # The map of this moment stays valid when the path is replaced later.
         self._array()
 
@@ -133,12 +134,15 @@ class MappedStore(Store):
             self._private = array
         return array
 
+    @property
+    def _key(self) -> str:
+        return f"{self.mode}:{self._identity}:{self.offset}:{self.bytes_size}:{self.path}"
+
     def _file(self) -> OpenFile:
         if self.mode == "c":
             # A private map is this store's alone; another store of the file has its own.
             return self._open() if self._private is None else OpenFile(-1)
-        extent = f"{self._identity}:{self.offset}:{self.bytes_size}"
-        return handles.get(f"{self.mode}:{extent}:{self.path}", self._open)
+        return handles.get(self._key, self._open)
 
     def _open(self) -> OpenFile:
         fd = os.open(self.path, (os.O_RDWR if self.mode == "r+" else os.O_RDONLY) | os.O_CLOEXEC)
@@ -174,6 +178,10 @@ class MappedStore(Store):
                 f"{self.name}: changes in mode 'c' live in one process; use 'r' or 'r+'"
             )
         return self.__dict__ | {"_private": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        handles.use(self, self._key)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.path!r}, shape={self.shape}, dtype={self.dtype})"

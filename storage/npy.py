@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy_format
 
-from chunkarr.errors import FormatError, OutputError
+from chunkarr.errors import FormatError, OutputError, format_bytes
 from chunkarr.grid import Grid, Region, region_shape
 from chunkarr.storage.claims import Claim, sweep
 from chunkarr.storage.files import (
@@ -192,7 +192,7 @@ class NpyTarget(Store):
         except BaseException as error:
             self.discard()
             if isinstance(error, OSError) and not isinstance(error, OutputError):
-                raise output_error(self.path, self._bytes_file, error) from error
+                raise output_error(self.path, format_bytes(self._bytes_file), error) from error
             raise
         self._partial = self._claim.path
 
@@ -222,7 +222,7 @@ class NpyTarget(Store):
                 data = np.ascontiguousarray(piece, dtype=self.dtype)
                 write_at(file.fd, as_bytes(data), len(self._header) + origin + place)
         except OSError as error:
-            raise output_error(self.path, self._bytes_file, error) from error
+            raise output_error(self.path, format_bytes(self._bytes_file), error) from error
 
     def _store(self, file: OpenFile, shape: tuple[int, ...], region: Region, box: NDArray) -> None:
         # The disk was reserved when the file was made, so storing to the map cannot fail for room.
@@ -246,7 +246,7 @@ class NpyTarget(Store):
             os.replace(claim.path, self.path)
             wait_for([partial(sync_path, os.path.dirname(self.path))])
         except OSError as error:
-            raise output_error(self.path, self._bytes_file, error) from error
+            raise output_error(self.path, format_bytes(self._bytes_file), error) from error
         handles.drop(claim.path)
         claim.keep()
         self._claim = self._partial = None
@@ -274,10 +274,15 @@ class NpyTarget(Store):
         try:
             return OpenFile(os.open(self._partial, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW))
         except OSError as error:
-            raise output_error(self.path, self._bytes_file, error) from error
+            raise output_error(self.path, format_bytes(self._bytes_file), error) from error
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_claim": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._partial is not None:
+            handles.use(self, self._partial)
 
     def __repr__(self) -> str:
         return f"NpyTarget({self.path!r}, shape={self.shape}, dtype={self.dtype})"

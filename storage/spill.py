@@ -175,7 +175,7 @@ class SpillStore(Store):
             directory = session.path
             # The name is kept before there is a file: an interrupt may come right after that.
             self._path, self._pid = session.new_path(self.name), os.getpid()
-            self._remover = weakref.finalize(self, _unlink, self._path, self._pid)
+            self._remover = weakref.finalize(self, remove_scratch, self._path, self._pid)
             self._remover.atexit = False  # the session goes as a whole
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
             fd = os.open(self._path, flags, 0o600)
@@ -322,7 +322,7 @@ class SpillStore(Store):
         if self._path is not None:
             handles.drop(self._path)
         if self._path is not None and self._remover is not None:
-            _unlink(self._path, self._pid)
+            remove_scratch(self._path, self._pid)
             self._remover.detach()
         self._path = self._remover = self._verified = None
 
@@ -336,13 +336,15 @@ class SpillStore(Store):
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.shape, self.dtype, self.grid, self.name, self._path, self._token = state
         self._pid, self._remover = 0, None
+        if self._path is not None:
+            handles.use(self, self._path)
         self._settle()
 
     def __repr__(self) -> str:
         return f"SpillStore({self.name}, shape={self.shape}, dtype={self.dtype})"
 
 
-def _unlink(path: str, pid: int) -> None:
+def remove_scratch(path: str, pid: int) -> None:
     """Remove a file in the process that made it, and close it there."""
     if os.getpid() == pid:
         handles.drop(path)

@@ -29,7 +29,7 @@ import zarr
 import zarr.storage
 from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, ZstdCodec
 
-from chunkarr.errors import OutputError
+from chunkarr.errors import OutputError, format_bytes
 from chunkarr.grid import Grid, Region, region_of, region_shape, shift
 from chunkarr.storage.claims import LOCK_NAME, Claim, remove, sweep
 from chunkarr.storage.files import (
@@ -119,16 +119,18 @@ class ZarrTarget(Store):
         stem = partial_stem(self.name)
         try:
             self._refuse_foreign()
-            layout, metadata = self._make_metadata()
+            made: list[tuple[ZarrLayout, bytes]] = []
+            # In a thread, because zarr-python complains when it is interrupted.
+            wait_for([lambda: made.append(self._make_metadata())])
             sweep(parent, stem, PARTIAL)
             self._claim = Claim(parent, stem, PARTIAL, 0o777, folder=True)
             self._claim.make()
         except BaseException as error:
             self.discard()
             if isinstance(error, OSError) and not isinstance(error, OutputError):
-                raise output_error(self.path, self.bytes_size, error) from error
+                raise self._output_error(error) from error
             raise
-        self._layout, self._metadata, self._partial = layout, metadata, self._claim.path
+        (self._layout, self._metadata), self._partial = made[0], self._claim.path
 
     def _refuse_foreign(self) -> None:
         """Refuse to replace a directory that is neither empty nor an array."""
@@ -181,7 +183,7 @@ class ZarrTarget(Store):
                 path = os.path.join(self._partial, self._layout.key(cell))
                 _write_file(self._partial, path, self._encode(self._layout, data))
         except OSError as error:
-            raise output_error(self.path, self.bytes_size, error) from error
+            raise self._output_error(error) from error
 
     def _encode(self, layout: ZarrLayout, data: NDArray) -> list[Any]:
         """Give the bytes of one file: a chunk, or the chunks of a shard and their index."""
@@ -232,7 +234,7 @@ class ZarrTarget(Store):
         except OSError as error:
             if isinstance(error, OutputError):
                 raise
-            raise output_error(self.path, self.bytes_size, error) from error
+            raise self._output_error(error) from error
         claim.drop()  # the array that was there before, and the lock
         self._claim = self._partial = None
 
@@ -256,6 +258,9 @@ class ZarrTarget(Store):
                 f"{self._files.size - count} of {self._files.size} chunks were not written, "
                 f"the first is {next(missing, None)}",
             )
+
+    def _output_error(self, error: OSError) -> OutputError:
+        return output_error(self.path, f"at most {format_bytes(self.bytes_size)}", error)
 
     def discard(self) -> None:
         """Remove the hidden directory; the old content of the path stands."""

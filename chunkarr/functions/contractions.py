@@ -191,7 +191,8 @@ def correlate(a: Expr, v: Any, mode: str = "valid") -> Expr:
     turned = view(conjugate, views.flip(second.shape, 0))
     if second.size <= first.size:
         return _slide(first, turned, mode)
-    return _slide(turned, first, mode)
+    # NumPy slides the longer along the shorter and turns the result around.
+    return _slide(turned, first, mode, turned=True)
 
 
 def _vectors(a: Expr, v: Expr, names: tuple[str, str]) -> tuple[Expr, Expr]:
@@ -209,7 +210,7 @@ def _vectors(a: Expr, v: Expr, names: tuple[str, str]) -> tuple[Expr, Expr]:
     return cast_lazily(out[0], kind), cast_lazily(out[1], kind)
 
 
-def _slide(a: Expr, v: Expr, mode: str) -> Expr:
+def _slide(a: Expr, v: Expr, mode: str, *, turned: bool = False) -> Expr:
     """Convolve with a kernel that is not longer: the middle as a sum of shifted views."""
     n, m = a.size, v.size
     if m > TAPS_MAX:
@@ -219,9 +220,7 @@ def _slide(a: Expr, v: Expr, mode: str) -> Expr:
         message = f"mode must be one of 'valid', 'same', or 'full' (got {mode!r})"
         raise ValueError(message)
     taps = [stretch(_component(v, 0, j), ()) for j in range(m)]
-    middle = _added(
-        [multiply(span(a, 0, m - 1 - j, n - m + 1), tap) for j, tap in enumerate(taps)]
-    )
+    middle = _added([multiply(span(a, 0, m - 1 - j, n - m + 1), tap) for j, tap in enumerate(taps)])
     if mode == "valid" or m == 1:
         return middle
     # At the ends fewer values take part, and none in their place: zeros times infinity are NaN.
@@ -232,7 +231,7 @@ def _slide(a: Expr, v: Expr, mode: str) -> Expr:
     whole = join([head, middle, tail], 0, "convolve")
     if mode == "full":
         return whole
-    return span(whole, 0, (m - 1) // 2, n)
+    return span(whole, 0, m // 2 if turned else (m - 1) // 2, n)
 
 
 def _added(parts: Sequence[Expr]) -> Expr:
@@ -257,7 +256,10 @@ def _before(part: Expr, count: int) -> Expr:
 def einsum(*operands: Any, dtype: object = None, optimize: Any = False) -> Expr:  # noqa: ARG001
     """Add up products of arrays whose axes are named by letters, two arrays at a time."""
     terms, out, arrays = _read(operands)
-    kind = np.result_type(*(a.dtype for a in arrays)) if dtype is None else np.dtype(dtype)  # type: ignore[call-overload]
+    kind = np.result_type(*(a.dtype for a in arrays))
+    if dtype is not None and (len(arrays) > 1 or len(set(terms[0])) > len(out)):
+        # What is only looked at keeps its dtype.
+        kind = np.dtype(dtype)  # type: ignore[call-overload]
     sizes: dict[str, int] = {}
     for term, array in zip(terms, arrays, strict=True):
         for label, n in zip(term, array.shape, strict=True):
@@ -292,7 +294,11 @@ def _read(operands: tuple[Any, ...]) -> tuple[list[str], str, list[Expr]]:
     inputs, arrow, out = text.partition("->")
     terms = inputs.split(",")
     if len(terms) != len(arrays):
-        message = "more operands provided to einstein sum function than specified in the subscripts string" if len(terms) < len(arrays) else "fewer operands provided to einstein sum function than specified in the subscripts string"
+        message = (
+            "more operands provided to einstein sum function than specified in the subscripts string"
+            if len(terms) < len(arrays)
+            else "fewer operands provided to einstein sum function than specified in the subscripts string"
+        )
         raise ValueError(message)
     free = [c for c in string.ascii_letters if c not in text]
     widest = 0
@@ -318,6 +324,7 @@ def _read(operands: tuple[Any, ...]) -> tuple[list[str], str, list[Expr]]:
 
 def _from_lists(operands: tuple[Any, ...]) -> tuple[str, list[Any]]:
     """Write einsum(a, [0, 1], b, [1, 2], [0, 2]) as subscripts."""
+
     def letters(labels: Any) -> str:
         return "".join("..." if x is Ellipsis else string.ascii_letters[int(x)] for x in labels)
 
@@ -352,5 +359,3 @@ def _cheapest(labels: list[str], out: str, sizes: dict[str, int]) -> tuple[int, 
                 best = (size, work), (i, j)
     assert best is not None
     return best[1]
-
-

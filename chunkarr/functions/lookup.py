@@ -7,6 +7,7 @@ edges at once, which are never held: N values and k bins cost N * k comparisons 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chunkarr.errors import NotYetError
+from chunkarr.expr.affine import Progression
 from chunkarr.expr.build import (
     apply,
     broadcast_shapes,
@@ -22,6 +24,7 @@ from chunkarr.expr.build import (
     constant,
     from_ndarray,
     insert_axes,
+    normalize_axis,
     stretch,
     where,
 )
@@ -34,6 +37,7 @@ from chunkarr.functions.pieces import (
     divide,
     fold,
     guard,
+    interleave,
     known,
     less,
     multiply,
@@ -41,6 +45,7 @@ from chunkarr.functions.pieces import (
     span,
     subtract,
 )
+from chunkarr.functions.products import sort
 from chunkarr.functions.reductions import any as any_
 from chunkarr.functions.reductions import sum as sum_
 
@@ -179,11 +184,12 @@ def select(condlist: Any, choicelist: Any, default: Any = 0) -> Expr:
 def choose(a: Any, choices: Any, mode: str = "raise") -> Expr:
     """Choose elementwise the array that a number names."""
     number = operand(a)
-    parts = [operand(c) for c in choices]
+    weak = [c if type(c) in (int, float, complex) else operand(c) for c in choices]
     if number.dtype.kind not in "iub":
         np.choose(np.zeros((1,), number.dtype), [0])  # NumPy's own error
-    count = len(parts)
-    kind = np.result_type(*(p.dtype for p in parts))
+    count = len(weak)
+    kind = np.result_type(*(c.dtype if isinstance(c, Expr) else c for c in weak))
+    parts = [cast_lazily(c, kind) if isinstance(c, Expr) else constant(c, kind) for c in weak]
     number = cast(number, np.intp)
     if mode == "wrap":
         number = apply("remainder", number, count)
@@ -196,9 +202,9 @@ def choose(a: Any, choices: Any, mode: str = "raise") -> Expr:
         message = f"clipmode must be one of 'clip', 'raise', or 'wrap' (got {mode!r})"
         raise ValueError(message)
     shape = broadcast_shapes(number.shape, *(p.shape for p in parts))
-    out = stretch(cast_lazily(parts[-1], kind), shape)
+    out = stretch(parts[-1], shape)
     for position in range(count - 1):
-        out = where(apply("equal", number, position), cast_lazily(parts[position], kind), out)
+        out = where(apply("equal", number, position), parts[position], out)
     if count == 1:
         # The number takes part, so that one that is out of bounds is found.
         out = where(apply("equal", number, 0), out, out)
@@ -271,36 +277,30 @@ def integer_counts(x: Expr, count: int, weights: Any = None) -> Expr:
 
 def grid_counts(columns: Sequence[Expr], edges: Sequence[NDArray], weights: Any = None) -> Expr:
     """Count points in a grid of bins, each point one value of each column."""
-    bins = [e.size - 1 for e in edges]
-    _check_bins(int(np.prod(bins)))
-    place: Expr | None = None
-    outside: Expr | None = None
-    for column, e in zip(columns, edges, strict=True):
-        own = call(functools.partial(_bin_of, e), np.intp, column)
-        wrong = less(own, 0)
-        outside = wrong if outside is None else apply("logical_or", outside, wrong)
-        place = own if place is None else add(multiply(place, e.size - 1), own)
-    assert place is not None
-    assert outside is not None
-    flat = where(outside, np.asarray(-1), place)
-    counts = integer_counts(flat, int(np.prod(bins)), weights)
-    return fold(cast(counts, np.float64), tuple(bins))
-
-
-def _bin_of(edges: NDArray, values: NDArray) -> NDArray:
-    """Give the number of the bin of each value, -1 outside."""
-    found: NDArray = np.searchsorted(edges, values, "right") - 1
-    found[values == edges[-1]] = edges.size - 2
-    found[~((values >= edges[0]) & (values <= edges[-1]))] = -1
-    return found
+    count = len(columns)
+    _check_bins(math.prod(e.size - 1 for e in edges))
+    inside: Expr | None = None
+    for position, (column, e) in enumerate(zip(columns, edges, strict=True), 1):
+        kind = np.result_type(column.dtype, e.dtype, np.float32)
+        low, high = e[:-1].astype(kind), e[1:].astype(kind)
+        # The last bin holds its end: it ends before the number that follows.
+        high[-1] = np.nextafter(high[-1], np.inf)
+        around = [i for i in range(count + 1) if i != position]
+        line = insert_axes(cast_lazily(column, kind), range(1, count + 1))
+        above = apply("greater_equal", line, insert_axes(from_ndarray(low), around))
+        own = apply("logical_and", above, less(line, insert_axes(from_ndarray(high), around)))
+        inside = own if inside is None else apply("logical_and", inside, own)
+    assert inside is not None
+    if weights is None:
+        return sum_(inside, 0, np.float64)
+    line = insert_axes(cast(operand(weights), np.float64), range(1, count + 1))
+    return sum_(where(inside, line, np.zeros(())), 0)
 
 
 # -- positions -------------------------------------------------------------------------------------
 
 
-def ravel_multi_index(
-    multi_index: Any, dims: Any, mode: Any = "raise", order: str = "C"
-) -> Expr:
+def ravel_multi_index(multi_index: Any, dims: Any, mode: Any = "raise", order: str = "C") -> Expr:
     """Give positions in the flattened array for one array of places per axis."""
     lengths = (dims,) if np.ndim(dims) == 0 else tuple(dims)
     places = [operand(p) for p in multi_index]
@@ -308,7 +308,9 @@ def ravel_multi_index(
     if len(places) != len(lengths):
         message = f"parameter multi_index must be a sequence of length {len(lengths)}"
         raise ValueError(message)
-    weights = np.cumprod([1, *lengths[:0:-1]])[::-1] if order == "C" else np.cumprod([1, *lengths[:-1]])
+    weights = (
+        np.cumprod([1, *lengths[:0:-1]])[::-1] if order == "C" else np.cumprod([1, *lengths[:-1]])
+    )
     out: Expr | None = None
     for place, n, how, weight in zip(places, lengths, modes, weights.tolist(), strict=True):
         if place.dtype.kind not in "iu":
@@ -345,3 +347,139 @@ def unravel_index(indices: Any, shape: Any, order: str = "C") -> tuple[Expr, ...
         out.append(apply("remainder", at, n))
         at = apply("floor_divide", at, n)
     return tuple(out[::-1] if order == "C" else out)
+
+
+# -- bits and dates --------------------------------------------------------------------------------
+
+
+def packbits(a: Expr, /, axis: int | None = None, bitorder: str = "big") -> Expr:
+    """Pack each eight truth values along an axis into a byte."""
+    a, axis = (fold(a, (a.size,)), 0) if axis is None else (a, normalize_axis(axis, a.ndim))
+    _check_bits(a, bitorder, "biu", "Expected an input array of integer or boolean data type")
+    bits = cast(a, bool)
+    missing = -a.shape[axis] % 8
+    if missing:
+        shape = tuple(missing if i == axis else n for i, n in enumerate(a.shape))
+        bits = join([bits, constant(False, shape=shape)], axis, "packbits")
+    places = [7 - j if bitorder == "big" else j for j in range(8)]
+    count = bits.shape[axis] // 8
+    parts = [cast(span(bits, axis, j, count, 8), np.uint8) for j in range(8)]
+    shifted = [apply("left_shift", p, np.uint8(s)) for p, s in zip(parts, places, strict=True)]
+    return functools.reduce(functools.partial(apply, "bitwise_or"), shifted)
+
+
+def unpackbits(
+    a: Expr, /, axis: int | None = None, count: int | None = None, bitorder: str = "big"
+) -> Expr:
+    """Give the eight truth values of each byte along an axis."""
+    if not a.ndim or axis is None:
+        a, axis = fold(a, (a.size,)), 0
+    axis = normalize_axis(axis, a.ndim)
+    if a.dtype != np.uint8:
+        message = "Expected an input array of unsigned byte data type"
+        raise TypeError(message)
+    _check_bits(a, bitorder, "u", "")
+    n = a.shape[axis] * 8
+    wide = tuple(n if i == axis else m for i, m in enumerate(a.shape))
+    whole = [Progression(0, 1, m) for m in wide]
+    parts, places = [], []
+    for j in range(8):
+        shift = np.uint8(7 - j if bitorder == "big" else j)
+        parts.append(apply("bitwise_and", apply("right_shift", a, shift), np.uint8(1)))
+        places.append((*whole[:axis], Progression(j, 8, a.shape[axis]), *whole[axis + 1 :]))
+    out = interleave(parts, places, wide, "unpackbits")
+    if count is None:
+        return out
+    stop = n + count if count < 0 else count
+    if stop <= n:
+        return span(out, axis, 0, max(0, stop))
+    shape = tuple(stop - n if i == axis else m for i, m in enumerate(wide))
+    return join([out, constant(np.uint8(0), shape=shape)], axis, "unpackbits")
+
+
+def _check_bits(a: Expr, bitorder: str, kinds: str, message: str) -> None:
+    if bitorder not in ("big", "little"):
+        wrong = "'order' must be either 'little' or 'big'"
+        raise ValueError(wrong)
+    if a.dtype.kind not in kinds:
+        raise TypeError(message)
+
+
+def called(function: Any, count: int, *args: Any, **kwargs: Any) -> Expr:
+    """Apply a NumPy function that is elementwise in its first `count` arguments."""
+    operands = [operand(a) for a in args[:count]]
+    options = dict(kwargs)
+    probe = function(*(np.ones((1,), o.dtype) for o in operands), *args[count:], **options)
+    held = functools.partial(_called, function, args[count:], options)
+    return call(held, probe.dtype, *operands)
+
+
+def _called(function: Any, rest: Any, options: Any, *operands: NDArray) -> NDArray:
+    made: NDArray = function(*operands, *rest, **options)
+    return made
+
+
+def is_busday(
+    dates: Any, weekmask: Any = "1111100", holidays: Any = None, busdaycal: Any = None
+) -> Expr:
+    """Tell which days are business days."""
+    return called(np.is_busday, 1, dates, **_calendar(weekmask, holidays, busdaycal))
+
+
+def busday_count(
+    begindates: Any,
+    enddates: Any,
+    weekmask: Any = "1111100",
+    holidays: Any = (),
+    busdaycal: Any = None,
+) -> Expr:
+    """Count the business days between dates."""
+    return called(
+        np.busday_count, 2, begindates, enddates, **_calendar(weekmask, holidays, busdaycal)
+    )
+
+
+def busday_offset(
+    dates: Any,
+    offsets: Any,
+    roll: Any = "raise",
+    weekmask: Any = "1111100",
+    holidays: Any = None,
+    busdaycal: Any = None,
+) -> Expr:
+    """Move dates by business days."""
+    calendar = _calendar(weekmask, holidays, busdaycal)
+    days = operand(dates)
+    if days.dtype.kind == "M" and days.dtype != np.dtype("M8[D]"):
+        days = cast(days, "M8[D]")
+    kind = np.dtype("M8[D]")
+    held = functools.partial(_called, np.busday_offset, (), {"roll": roll, **calendar})
+    return call(held, kind, days, cast(operand(offsets), np.int64))
+
+
+def _calendar(weekmask: Any, holidays: Any, busdaycal: Any) -> dict[str, Any]:
+    if busdaycal is not None:
+        return {"busdaycal": busdaycal}
+    free = () if holidays is None else holidays
+    return {"weekmask": weekmask, "holidays": np.asarray(free, "M8[D]")}
+
+
+# -- polynomials and order -------------------------------------------------------------------------
+
+
+def polyval(p: Any, x: Any) -> Expr:
+    """Evaluate a polynomial of few coefficients, highest power first."""
+    coefficients, values = np.asarray(p), operand(x)
+    if coefficients.ndim != 1 or coefficients.dtype == object:
+        message = "polyval of coefficients in more than one axis runs on small arrays only"
+        raise NotYetError(message)
+    out: Expr = constant(np.zeros((), values.dtype), shape=values.shape)
+    for coefficient in coefficients:
+        out = add(multiply(out, values), constant(coefficient))
+    return out
+
+
+def sort_complex(a: Expr) -> Expr:
+    """Sort along the last axis, by real parts first, and give complex values."""
+    made = sort(a)
+    return cast(made, np.sort_complex(np.zeros((1,), a.dtype)).dtype)

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from chunkarr.errors import NotYetError
-from chunkarr.expr.affine import Affine, Term
+from chunkarr.expr.affine import Affine, Progression, Term
 from chunkarr.expr.build import apply, as_expr, caller, cast_lazily, constant, own, view
-from chunkarr.expr.node import Expr, Generate, Reshape, Shape, Source
+from chunkarr.expr.node import Expr, Generate, Overlay, Reshape, Shape, Source
 from chunkarr.functions.manipulation import stack
 
 NDArray = npt.NDArray[Any]
@@ -41,6 +41,21 @@ def span(a: Expr, axis: int, start: int, count: int, step: int = 1) -> Expr:
     shape = tuple(count if i == axis else n for i, n in enumerate(a.shape))
     terms = tuple(Term(i, start, step) if i == axis else Term(i, 0, 1) for i in range(a.ndim))
     return view(a, Affine(shape, terms))
+
+
+def interleave(
+    parts: Sequence[Expr], places: Sequence[tuple[Progression, ...]], shape: Shape, verb: str
+) -> Expr:
+    """Lay parts of one dtype on progressions of places that together cover everything."""
+    return Overlay(
+        shape=shape,
+        dtype=parts[0].dtype,
+        operands=tuple(parts),
+        line=caller(),
+        places=tuple(places),
+        based=False,
+        verb=verb,
+    )
 
 
 def fold(a: Expr, shape: Shape) -> Expr:

@@ -17,7 +17,6 @@ from chunkarr.errors import NotYetError
 from chunkarr.expr.affine import Progression
 from chunkarr.expr.build import (
     apply,
-    caller,
     cast,
     cast_lazily,
     constant,
@@ -28,12 +27,12 @@ from chunkarr.expr.build import (
     view,
     where,
 )
-from chunkarr.expr.node import Expr, Overlay, Shape
+from chunkarr.expr.node import Expr, Shape
 from chunkarr.functions import views
 from chunkarr.functions.creation import index_along
 from chunkarr.functions.fancy import take
 from chunkarr.functions.manipulation import concatenate, join
-from chunkarr.functions.pieces import fold, known, operand, span
+from chunkarr.functions.pieces import fold, interleave, known, operand, span
 from chunkarr.functions.reductions import accumulate, flatten
 
 PATCHES_MAX = 64
@@ -147,20 +146,14 @@ def repeat(a: Expr, repeats: Any, axis: int | None = None) -> Expr:
     a, axis = _last_axis(a, axis)
     n = a.shape[axis]
     counts = known(repeats, "repeat", "repeats")
-    if not np.can_cast(counts.dtype, np.int64, "safe"):
-        message = f"Cannot cast array data from {counts.dtype!r} to dtype('int64') according to the rule 'safe'"
-        raise TypeError(message)
-    if counts.ndim > 1:
-        message = "object too deep for desired array"
-        raise ValueError(message)
-    if (counts < 0).any():
-        message = "repeats may not contain negative values."
-        raise ValueError(message)
-    if counts.size == 1:
-        return _repeat(a, int(counts.reshape(())), axis)
-    if counts.shape != (n,):
-        message = f"operands could not be broadcast together with shape ({n},) ({counts.size},)"
-        raise ValueError(message)
+    # NumPy checks the counts itself, on the places that are repeated.
+    if counts.size == 1 and counts.ndim < 2:
+        np.repeat(np.zeros(0), counts if isinstance(repeats, Expr) else repeats)
+        count = int(counts.reshape(()))
+        if count < 0:
+            message = "negative dimensions are not allowed"
+            raise ValueError(message)
+        return _repeat(a, count, axis)
     return take(a, np.repeat(np.arange(n), counts), axis)
 
 
@@ -176,15 +169,7 @@ def _repeat(a: Expr, count: int, axis: int) -> Expr:
         (*whole[:axis], Progression(j, count, a.shape[axis]), *whole[axis + 1 :])
         for j in range(count)
     ]
-    return Overlay(
-        shape=shape,
-        dtype=a.dtype,
-        operands=(a,) * count,
-        line=caller(),
-        places=tuple(places),
-        based=False,
-        verb="repeat",
-    )
+    return interleave([a] * count, places, shape, "repeat")
 
 
 def resize(a: Expr, new_shape: Any) -> Expr:
@@ -320,15 +305,8 @@ def _between(a: Expr, gone: range, axis: int) -> Expr:
     pieces = [(piece, place) for piece, place in pieces if place.count]
     shape = tuple(kept + rest if i == axis else n for i, n in enumerate(a.shape))
     whole = [Progression(0, 1, n) for n in shape]
-    return Overlay(
-        shape=shape,
-        dtype=a.dtype,
-        operands=tuple(piece for piece, _ in pieces),
-        line=caller(),
-        places=tuple((*whole[:axis], place, *whole[axis + 1 :]) for _, place in pieces),
-        based=False,
-        verb="delete",
-    )
+    places = [(*whole[:axis], place, *whole[axis + 1 :]) for _, place in pieces]
+    return interleave([piece for piece, _ in pieces], places, shape, "delete")
 
 
 # -- triangles and diagonals -----------------------------------------------------------------------

@@ -30,7 +30,17 @@ from chunkarr.expr.node import Expr
 from chunkarr.functions import reductions, views
 from chunkarr.functions.elementwise import as_complex, imag, real
 from chunkarr.functions.manipulation import concatenate, join
-from chunkarr.functions.pieces import add, divide, fold, guard, less, multiply, operand, span, subtract
+from chunkarr.functions.pieces import (
+    add,
+    divide,
+    fold,
+    guard,
+    less,
+    multiply,
+    operand,
+    span,
+    subtract,
+)
 from chunkarr.functions.products import matmul
 from chunkarr.functions.reductions import Axis
 
@@ -46,14 +56,18 @@ def _missing(a: Expr) -> Expr | None:
 
 def _filled(a: Expr, value: Any) -> Expr:
     gone = _missing(a)
-    return a if gone is None or a.dtype.kind not in "fc" else where_(gone, np.asarray(value, a.dtype), a)
+    return (
+        a
+        if gone is None or a.dtype.kind not in "fc"
+        else where_(gone, np.asarray(value, a.dtype), a)
+    )
 
 
 def _present(a: Expr, mask: Any) -> Any:
     """Tell where values take part; None for everywhere."""
     gone = _missing(a)
     chosen = None if mask is None or mask is True else operand(mask)
-    if gone is None:
+    if gone is None or not a.size:
         return chosen
     there = apply("logical_not", gone)
     return there if chosen is None else apply("logical_and", there, chosen)
@@ -363,9 +377,7 @@ def _cumulative(
     return join([constant(identity, made.dtype, shape), made], number, "cumulative")
 
 
-def diff(
-    a: Expr, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None
-) -> Expr:
+def diff(a: Expr, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Expr:
     """Give differences of neighbours along an axis, n times over."""
     if n == 0:
         return a
@@ -378,9 +390,7 @@ def diff(
     number = normalize_axis(axis, a.ndim)
     edge = tuple(1 if i == number else m for i, m in enumerate(a.shape))
     ends = [None if v is None else operand(v) for v in (prepend, append)]
-    first, last = (
-        [] if v is None else [stretch(v, edge) if not v.ndim else v] for v in ends
-    )
+    first, last = ([] if v is None else [stretch(v, edge) if not v.ndim else v] for v in ends)
     if first or last:
         a = concatenate([*first, a, *last], number)
     name = "not_equal" if a.dtype == bool else "subtract"
@@ -393,7 +403,8 @@ def diff(
 def ediff1d(ary: Expr, to_end: Any = None, to_begin: Any = None) -> Expr:
     """Give differences of neighbours of the flattened array, with values before and after."""
     flat = fold(ary, (ary.size,))
-    parts = [diff(flat)]
+    n = max(0, flat.size - 1)
+    parts = [subtract(span(flat, 0, flat.size - n, n), span(flat, 0, 0, n))]
     for name, value, place in (("to_begin", to_begin, 0), ("to_end", to_end, len(parts))):
         if value is None:
             continue
@@ -418,7 +429,7 @@ def gradient(
         message = "'edge_order' greater than 2 not supported"
         raise ValueError(message)
     values = f
-    if f.dtype.kind in "iub":
+    if f.dtype.kind in "iu":
         values = cast(f, np.float64)
     elif f.dtype.kind == "M":
         values = cast(f, f.dtype.str.replace("M8", "m8"))
@@ -494,8 +505,9 @@ def _gradient(f: Expr, axis: int, step: Any, edge_order: int) -> Expr:
     else:
         first = _parabola(at(0), at(1), at(2), h[0], h[1])
         last = apply("negative", _parabola(at(-1), at(-2), at(-3), h[3], h[2]))
-    kind = middle.dtype
-    return join([cast_lazily(part, kind) for part in (first, middle, last) if part.size], axis, "gradient")
+    kind = f.dtype if f.dtype.kind in "fcm" else np.dtype(np.float64)
+    parts = [cast(part, kind) for part in (first, middle, last) if part.size]
+    return join(parts, axis, "gradient")
 
 
 def _parabola(f0: Expr, f1: Expr, f2: Expr, h0: Any, h1: Any) -> Expr:
@@ -520,6 +532,11 @@ def trapezoid(y: Expr, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Expr:
             step = diff(places, axis=axis)
     pairs = add(span(y, number, min(1, y.shape[number]), n), span(y, number, 0, n))
     return reductions.sum(divide(multiply(step, pairs), 2.0), number)
+
+
+def trace(a: Expr, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: object = None) -> Expr:
+    """Add up along a diagonal."""
+    return reductions.sum(view(a, views.diagonal(a.shape, offset, axis1, axis2)), -1, dtype)
 
 
 def unwrap(p: Expr, discont: Any = None, axis: int = -1, *, period: Any = 2 * np.pi) -> Expr:

@@ -48,7 +48,8 @@ class Machine:
     log: list[str] = field(default_factory=list)
 
     def pick(self) -> Pair:
-        return self.pairs[self.draw(st.integers(0, len(self.pairs) - 1))]
+        number: int = self.draw(st.integers(0, len(self.pairs) - 1))
+        return self.pairs[number]
 
     def add(self, plain: Any, chunked: Any) -> None:
         if isinstance(plain, np.ndarray) and plain.size <= 4000:
@@ -204,7 +205,7 @@ def compute(machine: Machine) -> None:
         try:
             plain = getattr(np, name)(one.plain, two.plain)
         except ValueError:
-            with pytest.raises(ValueError, match="broadcast|mismatch|enough dimensions"):
+            with pytest.raises(ValueError, match=r"broadcast|mismatch|enough dimensions"):
                 getattr(chunkarr, name)(one.chunked, two.chunked)
             return
         machine.add(plain, getattr(chunkarr, name)(one.chunked, two.chunked))
@@ -290,7 +291,7 @@ ACTIONS = (make, look, look, compute, compute, reduce, write, write, write, in_p
 @given(st.data())
 def test_programs_of_views_and_writes_give_numpys_values(data: st.DataObject) -> None:
     machine = Machine(data.draw)
-    settings = {
+    settings: dict[str, Any] = {
         "chunk_bytes": data.draw(st.sampled_from([8, 64, 300, 1 << 20])),
         "eager_bytes": data.draw(st.sampled_from([0, 0, 200, 1 << 18])),
     }

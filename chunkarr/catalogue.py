@@ -1,0 +1,402 @@
+"""The table of NumPy's functions that are made of others: name, function of expressions, options.
+
+Small arrays in memory go to NumPy at once; everything else becomes an expression. A name that has no
+bounded form yet runs on small arrays only and says so for others: nothing is gathered silently.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from chunkarr import counting, namespace, shaping, tricks
+from chunkarr.arrays import Array
+from chunkarr.dispatch import arrays_in, convert, give, lift, ndarray_of, small, store_out
+from chunkarr.errors import NotYetError
+from chunkarr.functions import contractions, fancy, lookup, padding, shapes, statistics, windows
+from chunkarr.functions.pieces import TABLE_BYTES
+from chunkarr.settings import settings
+
+Function = Callable[..., Any]
+
+
+class Row(NamedTuple):
+    """How a function of expressions becomes public."""
+
+    function: Function
+    arrays: int = 1
+    """How many leading arguments are array-like."""
+    tables: tuple[str, ...] = ()
+    """Arguments that are small: their values are computed at the call."""
+    scalar: bool = False
+    """Whether a result without axes is a NumPy scalar."""
+    grows: bool = False
+    """Whether small arguments may have a large result."""
+
+
+TABLE: dict[str, Row] = {
+    "append": Row(shapes.append, 2),
+    "block": Row(shapes.block, 0),
+    "column_stack": Row(shapes.column_stack, 0),
+    "delete": Row(shapes.delete, tables=("obj",)),
+    "diagflat": Row(shapes.diagflat, grows=True),
+    "dstack": Row(shapes.dstack, 0),
+    "insert": Row(shapes.insert, tables=("obj",), grows=True),
+    "pad": Row(padding.pad, tables=("pad_width",), grows=True),
+    "repeat": Row(shapes.repeat, tables=("repeats",), grows=True),
+    "resize": Row(shapes.resize, grows=True),
+    "tile": Row(shapes.tile, tables=("reps",), grows=True),
+    "tril": Row(shapes.tril, grows=True),
+    "triu": Row(shapes.triu, grows=True),
+    "vander": Row(shapes.vander, grows=True),
+    "convolve": Row(contractions.convolve, 2),
+    "correlate": Row(contractions.correlate, 2),
+    "cross": Row(contractions.cross, 2),
+    "einsum": Row(contractions.einsum, 0, scalar=True, grows=True),
+    "inner": Row(contractions.inner, 2, scalar=True, grows=True),
+    "kron": Row(contractions.kron, 2, grows=True),
+    "outer": Row(contractions.outer, 2, grows=True),
+    "tensordot": Row(contractions.tensordot, 2, tables=("axes",), grows=True),
+    "average": Row(statistics.average, scalar=True),
+    "corrcoef": Row(statistics.corrcoef, scalar=True),
+    "cov": Row(statistics.cov),
+    "cumulative_prod": Row(statistics.cumulative_prod),
+    "cumulative_sum": Row(statistics.cumulative_sum),
+    "diff": Row(statistics.diff),
+    "ediff1d": Row(statistics.ediff1d),
+    "gradient": Row(statistics.gradient),
+    "nanargmax": Row(statistics.nanargmax, scalar=True),
+    "nanargmin": Row(statistics.nanargmin, scalar=True),
+    "nancumprod": Row(statistics.nancumprod),
+    "nancumsum": Row(statistics.nancumsum),
+    "nanmax": Row(statistics.nanmax, scalar=True),
+    "nanmean": Row(statistics.nanmean, scalar=True),
+    "nanmin": Row(statistics.nanmin, scalar=True),
+    "nanprod": Row(statistics.nanprod, scalar=True),
+    "nanstd": Row(statistics.nanstd, scalar=True),
+    "nansum": Row(statistics.nansum, scalar=True),
+    "nanvar": Row(statistics.nanvar, scalar=True),
+    "trace": Row(statistics.trace, scalar=True),
+    "trapezoid": Row(statistics.trapezoid, scalar=True),
+    "unwrap": Row(statistics.unwrap),
+    "choose": Row(lookup.choose),
+    "digitize": Row(lookup.digitize, tables=("bins",), scalar=True),
+    "i0": Row(lookup.i0),
+    "interp": Row(lookup.interp, tables=("xp", "fp", "left", "right", "period"), scalar=True),
+    "isin": Row(lookup.isin, tables=("test_elements",)),
+    "isneginf": Row(lookup.isneginf, scalar=True),
+    "isposinf": Row(lookup.isposinf, scalar=True),
+    "ravel_multi_index": Row(lookup.ravel_multi_index, 0, tables=("dims",), scalar=True),
+    "searchsorted": Row(lookup.searchsorted, 0, tables=("a", "sorter"), scalar=True),
+    "select": Row(lookup.select, 0),
+    "sinc": Row(lookup.sinc, scalar=True),
+    "take": Row(fancy.take, 2, grows=True),
+    "packbits": Row(lookup.packbits),
+    "unpackbits": Row(lookup.unpackbits),
+    "busday_count": Row(lookup.busday_count, 2, scalar=True),
+    "busday_offset": Row(lookup.busday_offset, 2, scalar=True),
+    "is_busday": Row(lookup.is_busday, scalar=True),
+    "polyval": Row(lookup.polyval, 0, tables=("p",), scalar=True),
+    "sort_complex": Row(lookup.sort_complex),
+    "unravel_index": Row(lookup.unravel_index, tables=("shape",), scalar=True),
+}
+
+MAKERS: dict[str, Function] = {
+    "bartlett": windows.bartlett,
+    "blackman": windows.blackman,
+    "geomspace": windows.geomspace,
+    "hamming": windows.hamming,
+    "hanning": windows.hanning,
+    "indices": tricks.indices,
+    "kaiser": windows.kaiser,
+    "logspace": windows.logspace,
+    "tri": shapes.tri,
+}
+"""Functions that make arrays from numbers."""
+
+OVERRIDES = ("where",)
+"""Functions of the namespace that the catalogue extends."""
+
+OBJECTS = ("c_", "mgrid", "ogrid", "r_")
+
+HANDLES = [
+    "argwhere",
+    "asarray_chkfinite",
+    "atleast_1d",
+    "atleast_2d",
+    "atleast_3d",
+    "broadcast_arrays",
+    "compress",
+    "copyto",
+    "diag",
+    "dsplit",
+    "extract",
+    "fill_diagonal",
+    "flatnonzero",
+    "hsplit",
+    "meshgrid",
+    "nonzero",
+    "piecewise",
+    "place",
+    "put",
+    "put_along_axis",
+    "putmask",
+    "real_if_close",
+    "rollaxis",
+    "rot90",
+    "take_along_axis",
+    "trim_zeros",
+    "unstack",
+    "vsplit",
+]
+"""Functions of the handle, in `shaping`."""
+
+COUNTS = ["bincount", "histogram", "histogram2d", "histogram_bin_edges", "histogramdd"]
+"""Functions in `counting`."""
+
+PLAIN = [
+    "common_type",
+    "diag_indices",
+    "diag_indices_from",
+    "einsum_path",
+    "ix_",
+    "mask_indices",
+    "tril_indices",
+    "tril_indices_from",
+    "triu_indices",
+    "triu_indices_from",
+]
+"""Functions whose result NumPy makes from shapes and dtypes, or from a few numbers."""
+
+SMALL = [
+    "apply_along_axis",
+    "argpartition",
+    "argsort",
+    "datetime_as_string",
+    "frompyfunc",
+    "intersect1d",
+    "lexsort",
+    "median",
+    "nanmedian",
+    "nanpercentile",
+    "nanquantile",
+    "partition",
+    "percentile",
+    "polyfit",
+    "quantile",
+    "setdiff1d",
+    "setxor1d",
+    "union1d",
+    "unique",
+    "unique_all",
+    "unique_counts",
+    "unique_inverse",
+    "unique_values",
+]
+"""Functions without a bounded form yet."""
+
+COEFFICIENTS = [
+    "poly",
+    "polyadd",
+    "polyder",
+    "polydiv",
+    "polyint",
+    "polymul",
+    "polysub",
+    "roots",
+]
+"""Functions of polynomials' coefficients, which are few."""
+
+
+def near(arrays: Iterable[Array]) -> bool:
+    """Whether arrays, computed, are small enough for NumPy."""
+    return sum(array.nbytes for array in arrays) <= settings().eager_bytes > 0
+
+
+def _computed(function: Function, args: Any, kwargs: Any) -> Any:
+    """Run NumPy's function on the values of small arrays."""
+    plain = [convert(a, Array.compute) for a in args]
+    named = {k: convert(v, Array.compute) for k, v in kwargs.items()}
+    return give(function(*plain, **named))
+
+
+def _table(value: Any) -> Any:
+    """Compute an argument that has to be small."""
+
+    def change(array: Array) -> Any:
+        return array.compute() if array.nbytes <= TABLE_BYTES else array.to_expr()
+
+    return convert(value, change)
+
+
+def public(name: str, row: Row) -> Function:
+    """Make a public function of arrays from a function of expressions."""
+    numpy_function = getattr(np, name)
+    lazy = lift(
+        row.function, numpy_function, scalar=row.scalar, convert_first=row.arrays, eager=False
+    )
+    order = [p.name for p in inspect.signature(row.function).parameters.values()]
+    positions = [order.index(table) for table in row.tables]
+
+    @functools.wraps(row.function)
+    def made(*args: Any, out: Any = None, **kwargs: Any) -> Any:
+        given = list(args)
+        for i in positions:
+            if i < len(given):
+                given[i] = _table(given[i])
+        named = {k: _table(v) if k in row.tables else v for k, v in kwargs.items()}
+        arrays = arrays_in((*given, *named.values()))
+        here = small(arrays)
+        if here and not (row.grows and _large(lazy, given, named)):
+            plain = [convert(a, ndarray_of) for a in given]
+            result = give(
+                _own(
+                    numpy_function(*plain, **{k: convert(v, ndarray_of) for k, v in named.items()})
+                )
+            )
+        else:
+            try:
+                result = lazy(*given, **named)
+            except NotYetError:
+                if not near(arrays):
+                    raise
+                result = _computed(numpy_function, given, named)
+        return result if out is None else store_out(result, out)
+
+    made.__name__ = made.__qualname__ = name
+    made.__module__ = "chunkarr"
+    return made
+
+
+def _large(lazy: Function, args: list[Any], kwargs: dict[str, Any]) -> bool:
+    """Whether the result is more than small; NumPy words the errors."""
+    try:
+        result = lazy(*args, **kwargs)
+    except Exception:  # noqa: BLE001 - whatever is wrong, NumPy says it better
+        return False
+    parts = result if isinstance(result, tuple) else (result,)
+    return sum(part.nbytes for part in parts) > settings().eager_bytes
+
+
+def _own(result: Any) -> Any:
+    """Copy a result that looks into an argument."""
+    return result.copy() if isinstance(result, np.ndarray) and result.base is not None else result
+
+
+def _small_only(name: str) -> Function:
+    numpy_function = getattr(np, name)
+
+    @functools.wraps(numpy_function)
+    def made(*args: Any, **kwargs: Any) -> Any:
+        if not near(arrays_in((*args, *kwargs.values()))):
+            raise namespace.not_yet(name)
+        return _computed(numpy_function, args, kwargs)
+
+    made.__module__ = "chunkarr"
+    return made
+
+
+def _of_few(name: str) -> Function:
+    numpy_function = getattr(np, name)
+
+    @functools.wraps(numpy_function)
+    def made(*args: Any, **kwargs: Any) -> Any:
+        if sum(a.nbytes for a in arrays_in((*args, *kwargs.values()))) > TABLE_BYTES:
+            raise namespace.not_yet(name)
+        return _computed(numpy_function, args, kwargs)
+
+    made.__module__ = "chunkarr"
+    return made
+
+
+def _plain(name: str) -> Function:
+    numpy_function = getattr(np, name)
+
+    def shown(array: Array) -> Any:
+        return (
+            array.compute()
+            if name == "ix_"
+            else np.broadcast_to(np.zeros((), array.dtype), array.shape)
+        )
+
+    @functools.wraps(numpy_function)
+    def made(*args: Any, **kwargs: Any) -> Any:
+        return give(numpy_function(*(convert(a, shown) for a in args), **kwargs))
+
+    made.__module__ = "chunkarr"
+    return made
+
+
+def array_equiv(a1: Any, a2: Any) -> bool:
+    """Tell whether arrays have the same elements once stretched to one shape."""
+    left, right = namespace.asarray(a1), namespace.asarray(a2)
+    try:
+        np.broadcast_shapes(left.shape, right.shape)
+    except ValueError:
+        return False
+    return bool((left == right).all())
+
+
+def where(condition: Any, *choices: Any, **named: Any) -> Any:
+    """Choose elementwise between two arrays, or give the places where a condition is true."""
+    if choices or named:
+        return _where(condition, *choices, **named)
+    return shaping.nonzero(condition)
+
+
+_where = namespace.where
+
+
+def fix(x: Any, out: Any = None) -> Any:
+    """Round towards zero."""
+    return namespace.TABLE["trunc"](x, out=out)
+
+
+def apply_over_axes(func: Function, a: Any, axes: Any) -> Any:
+    """Apply a reduction over axes one after the other, keeping them."""
+    value: Any = namespace.asarray(a)
+    for axis in axes if np.ndim(axes) else (axes,):
+        number = axis + value.ndim if axis < 0 else axis
+        reduced = func(value, number)
+        if reduced.ndim != value.ndim:
+            reduced = namespace.expand_dims(reduced, number)
+            if reduced.ndim != value.ndim:
+                message = "function is not returning an array of the correct shape"
+                raise ValueError(message)
+        value = reduced
+    return value
+
+
+def functions() -> dict[str, Any]:
+    """Give everything that the catalogue adds to the namespace."""
+    made: dict[str, Any] = {name: public(name, row) for name, row in TABLE.items()}
+    for name, function in MAKERS.items():
+        made[name] = namespace._maker(function, getattr(np, name))  # noqa: SLF001
+    for name in OBJECTS:
+        made[name] = getattr(tricks, name)
+    made.update({name: getattr(shaping, name) for name in HANDLES})
+    made.update({name: getattr(counting, name) for name in COUNTS})
+    made.update({name: _plain(name) for name in PLAIN})
+    made.update({name: _small_only(name) for name in SMALL})
+    made.update({name: _of_few(name) for name in COEFFICIENTS})
+    made |= {
+        "array_equiv": array_equiv,
+        "apply_over_axes": apply_over_axes,
+        "fix": fix,
+        "where": where,
+    }
+    made["row_stack"] = namespace.vstack
+    for name in (*HANDLES, *COUNTS, "array_equiv", "apply_over_axes", "fix", "where"):
+        made[name].__module__ = "chunkarr"
+    return made
+
+
+def attach() -> None:
+    """Put the functions into the namespace; names that are there already stay."""
+    for name, value in functions().items():
+        if name in OVERRIDES or not hasattr(namespace, name):
+            setattr(namespace, name, value)

@@ -1,0 +1,89 @@
+"""Scratch files in C order, and copies of arrays for other processes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from chunkarr.errors import SpillError
+from chunkarr.grid import Grid, region_of
+from chunkarr.settings import config
+from chunkarr.storage.files import handles
+from chunkarr.storage.flat import FlatStore, SharedCopy
+from chunkarr.storage.spill import Session
+from chunkarr.storage.store import NDArray, Store
+from tests.storage.contract import ReadContract, WriteContract
+
+
+@pytest.fixture(autouse=True)
+def spill_dir(tmp_path: Path) -> Iterator[Path]:
+    """Spill under the test's own directory."""
+    directory = tmp_path / "spill"
+    directory.mkdir()
+    config(spill_dir=str(directory))
+    yield directory
+    Session.close_all()
+
+
+def files(directory: Path) -> list[str]:
+    return [name for _, _, names in os.walk(directory) for name in names if name != ".lock"]
+
+
+class TestFlat(ReadContract, WriteContract):
+    """Flat scratch keeps the contract."""
+
+    def stored(self, folder: Path, values: NDArray) -> Store:
+        store = SharedCopy(values)
+        store.create()
+        return store
+
+    def target(self, folder: Path, grid: Grid, dtype: npt.DTypeLike) -> Store:
+        return FlatStore(grid.shape, np.dtype(dtype))
+
+
+def test_released_or_collected_it_is_gone_and_closed(spill_dir: Path) -> None:
+    for collected in (False, True):
+        before = len(handles)
+        store = FlatStore((3, 4), np.dtype("f8"))
+        store.create()
+        store.write(region_of((3, 4)), np.ones((3, 4)))
+        assert len(files(spill_dir)) == 1
+        if not collected:
+            store.release()
+            store.release()
+        del store
+        assert files(spill_dir) == []
+        assert len(handles) == before
+
+
+def test_a_copy_that_has_travelled_removes_nothing(spill_dir: Path) -> None:
+    store = SharedCopy(np.arange(9000.0))
+    store.create()
+    there = pickle.loads(pickle.dumps(store))
+    assert float(there.read((slice(3, 4),))[0]) == 3
+    there.release()
+    del there
+    assert float(store.read((slice(8999, 9000),))[0]) == 8999
+    store.release()
+    assert files(spill_dir) == []
+
+
+@pytest.mark.faults
+def test_a_full_disk_says_how_full(spill_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    store = FlatStore((3, 4), np.dtype("f8"))
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(SpillError, match="needed 96 B") as caught:
+        store.create()
+    assert caught.value.directory.startswith(str(spill_dir))
+    assert caught.value.bytes_free > 0
+    assert files(spill_dir) == []
