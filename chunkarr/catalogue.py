@@ -1,7 +1,7 @@
 """The table of NumPy's functions that are made of others: name, function of expressions, options.
 
-Small arrays in memory go to NumPy at once; everything else becomes an expression. A name that has no
-bounded form yet runs on small arrays only and says so for others: nothing is gathered silently.
+Small arrays in memory go to NumPy at once; everything else becomes an expression. A name that has
+no bounded form yet runs on small arrays only and says so for others: nothing is gathered silently.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from chunkarr.errors import NotYetError
 from chunkarr.functions import contractions, fancy, lookup, padding, shapes, statistics, windows
 from chunkarr.functions.pieces import TABLE_BYTES
 from chunkarr.settings import settings
+from chunkarr.ufuncs import TABLE as UFUNC_TABLE
 
 Function = Callable[..., Any]
 
@@ -214,7 +215,8 @@ COEFFICIENTS = [
 
 def near(arrays: Iterable[Array]) -> bool:
     """Whether arrays, computed, are small enough for NumPy."""
-    return sum(array.nbytes for array in arrays) <= settings().eager_bytes > 0
+    room = settings().eager_bytes
+    return room > 0 and sum(array.nbytes for array in arrays) <= room
 
 
 def _computed(function: Function, args: Any, kwargs: Any) -> Any:
@@ -279,7 +281,7 @@ def _large(lazy: Function, args: list[Any], kwargs: dict[str, Any]) -> bool:
     except Exception:  # noqa: BLE001 - whatever is wrong, NumPy says it better
         return False
     parts = result if isinstance(result, tuple) else (result,)
-    return sum(part.nbytes for part in parts) > settings().eager_bytes
+    return bool(sum(part.nbytes for part in parts) > settings().eager_bytes)
 
 
 def _own(result: Any) -> Any:
@@ -353,7 +355,7 @@ _where = namespace.where
 
 def fix(x: Any, out: Any = None) -> Any:
     """Round towards zero."""
-    return namespace.TABLE["trunc"](x, out=out)
+    return UFUNC_TABLE["trunc"](x, out=out)
 
 
 def apply_over_axes(func: Function, a: Any, axes: Any) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 
 from chunkarr import namespace
 from chunkarr.arrays import Array, wrap
-from chunkarr.dispatch import expression
+from chunkarr.dispatch import expression, give
 from chunkarr.expr.build import cast
 from chunkarr.functions import lookup
 
@@ -56,7 +56,7 @@ def _edges(a: Any, bins: Any, range: Any, weights: Any = None) -> Any:
 
 def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any = None) -> Any:
     """Give the edges of the bins of a histogram."""
-    return namespace.give(_edges(namespace.asarray(a), bins, range, weights))
+    return give(_edges(namespace.asarray(a), bins, range, weights))
 
 
 def histogram(
@@ -79,7 +79,7 @@ def histogram(
     counts: Any = wrap(made)
     if density:
         counts = counts / np.array(np.diff(edges), float) / counts.sum()
-    return counts, namespace.give(edges)
+    return counts, give(edges)
 
 
 def histogramdd(
@@ -116,7 +116,7 @@ def histogramdd(
             shape = [-1 if i == axis else 1 for i in np.arange(count)]
             counts = counts / np.diff(e).reshape(shape)
         counts = counts / whole
-    return counts, tuple(namespace.give(e) for e in edges)
+    return counts, tuple(give(e) for e in edges)
 
 
 def histogram2d(

@@ -65,6 +65,9 @@ METHODS = [
     "searchsorted",
     "nonzero",
     "trace",
+    "argsort",
+    "choose",
+    "put",
 ]
 """Functions whose first argument is the array and which are methods too."""
 
@@ -388,6 +391,12 @@ def attach() -> None:
         if hasattr(namespace, name):
             setattr(Array, name, _method(name))
     setattr(Array, "sort", _sort)  # noqa: B010
+    setattr(Array, "compress", _compress)  # noqa: B010
+
+
+def _compress(self: Array, condition: Any, axis: int | None = None, out: Any = None) -> Any:
+    """Give the parts along an axis, or the elements, where a condition is true."""
+    return shaping.compress(condition, self, axis, out)
 
 
 def _sort(self: Array, axis: int = -1, kind: str | None = None) -> None:

@@ -1,7 +1,8 @@
 """Functions that need the handle and not just its value: views, writes in place, selections.
 
-Where NumPy gives a view, so does this, and what NumPy writes in place is written through the handle.
-Where a result's shape or dtype follows from values, one bounded reduction is computed at the call.
+Where NumPy gives a view, so does this, and what NumPy writes in place is written through the
+handle. Where a result's shape or dtype follows from values, one bounded reduction is computed at
+the call.
 """
 
 from __future__ import annotations
@@ -14,10 +15,18 @@ import numpy as np
 
 from chunkarr import namespace
 from chunkarr.arrays import Array, wrap
-from chunkarr.dispatch import expression, small
-from chunkarr.expr.build import apply, cast, constant, stretch, where
+from chunkarr.dispatch import expression, give, ndarray_of, small, store_out
+from chunkarr.expr.build import (
+    apply,
+    cast,
+    constant,
+    normalize_axes,
+    normalize_axis,
+    stretch,
+    where,
+)
 from chunkarr.expr.node import Expr
-from chunkarr.functions import shapes, views
+from chunkarr.functions import shapes
 from chunkarr.functions.creation import index_along
 from chunkarr.functions.pieces import call, fold
 from chunkarr.functions.reductions import cumsum
@@ -94,7 +103,7 @@ def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
     """Move an axis before another."""
     a = namespace.asarray(a)
     n = a.ndim
-    axis = views.normalize_axis(axis, n)
+    axis = normalize_axis(axis, n)
     start = start + n if start < 0 else start
     if not 0 <= start <= n:
         message = f"'start' arg requires {-n} <= start < {n + 1}, but {start} was passed in"
@@ -168,7 +177,7 @@ def trim_zeros(filt: Any, trim: str = "fb", axis: Any = None) -> Any:
     if sides not in {"fb", "bf", "f", "b"}:
         message = f"unexpected character(s) in `trim`: {sides!r}"
         raise ValueError(message)
-    axes = range(a.ndim) if axis is None else views.normalize_axes(axis, a.ndim)
+    axes = range(a.ndim) if axis is None else normalize_axes(axis, a.ndim)
     lines = [(a != 0).any(tuple(i for i in range(a.ndim) if i != own)) for own in axes]
     bounds = namespace.compute(*(part for line in lines for part in _ends(line)) if a.size else ())
     key: list[Any] = [slice(None)] * a.ndim
@@ -212,14 +221,20 @@ def copyto(dst: Any, src: Any, casting: Any = "same_kind", where: Any = True) ->
     else:
         fits = np.can_cast(np.result_type(dst.dtype, given), dst.dtype, casting)
     if not fits:
-        message = f"Cannot cast array data from {given!r} to {dst.dtype!r} according to the rule '{casting}'"
+        message = (
+            f"Cannot cast array data from {given!r} to {dst.dtype!r} according to the rule "
+            f"'{casting}'"
+        )
         raise TypeError(message)
     if where is True:
         dst[...] = source
         return
     mask = namespace.asarray(where)
     if mask.dtype != bool:
-        message = f"Cannot cast array data from {mask.dtype!r} to dtype('bool') according to the rule 'safe'"
+        message = (
+            f"Cannot cast array data from {mask.dtype!r} to dtype('bool') according to the rule "
+            "'safe'"
+        )
         raise TypeError(message)
     mask = namespace.broadcast_to(mask, dst.shape)
     value = source if isinstance(source, Array) else np.asarray(source).astype(dst.dtype)
@@ -243,7 +258,7 @@ def place(arr: Any, mask: Any, vals: Any) -> None:
         raise ValueError(message)
     test, values = fold(test, (arr.size,)), _table(vals, arr.dtype)
     if not values.size:
-        if bool(wrap(test).any()):  # type: ignore[attr-defined]
+        if bool(wrap(test).any()):
             message = "Cannot insert from an empty array!"
             raise ValueError(message)
         return
@@ -337,24 +352,27 @@ def compress(condition: Any, a: Any, axis: int | None = None, out: Any = None) -
     whole = namespace.ravel(a) if axis is None else namespace.moveaxis(a, axis, 0)
     n = test.shape[0]
     if n > whole.shape[0]:
-        if bool(wrap(test)[whole.shape[0] :].any()):  # type: ignore[attr-defined]
+        if bool(wrap(test)[whole.shape[0] :].any()):
             message = f"index {n - 1} is out of bounds for axis 0 with size {whole.shape[0]}"
             raise IndexError(message)
         n = whole.shape[0]
     made: Any = whole[:n][wrap(test)[:n]]
     if axis is not None and a.ndim > 1:
         made = namespace.moveaxis(made, 0, axis)
-    return made if out is None else namespace.store_out(made, out)
+    return made if out is None else store_out(made, out)
 
 
 def nonzero(a: Any) -> tuple[Any, ...]:
     """Give the places along each axis of the elements that are not zero."""
     a = namespace.asarray(a)
     if not a.ndim:
-        message = "Calling nonzero on 0d arrays is not allowed. Use np.atleast_1d(scalar).nonzero() instead."
+        message = (
+            "Calling nonzero on 0d arrays is not allowed. Use np.atleast_1d(scalar).nonzero() "
+            "instead."
+        )
         raise ValueError(message)
     if small([a]):
-        return tuple(namespace.give(part) for part in np.nonzero(namespace.ndarray_of(a)))
+        return tuple(give(part) for part in np.nonzero(ndarray_of(a)))
     test = cast(a.to_expr(), bool)
     # One handle for the mask, so that it is counted once.
     return tuple(
@@ -382,12 +400,7 @@ def piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> An
     several = many and (isinstance(condlist[0], list | Array | np.ndarray) or not x.ndim)
     if isinstance(condlist, Array | np.ndarray) and condlist.ndim > x.ndim and x.ndim:
         several = True
-    tests = [
-        TABLE["not_equal"](namespace.asarray(c), 0)
-        if np.asarray(getattr(c, "dtype", bool)) != bool
-        else namespace.asarray(c)
-        for c in (condlist if several else [condlist])
-    ]
+    tests = [namespace.asarray(c).astype(bool) for c in (condlist if several else [condlist])]
     if len(tests) == len(funclist) - 1:
         found = tests[0]
         for test in tests[1:]:
@@ -427,7 +440,7 @@ def _checked_along(arr: Any, indices: Any, axis: int | None) -> tuple[Any, Any, 
             message = "when axis=None, `indices` must have a single dimension."
             raise ValueError(message)
         arr, axis = namespace.ravel(arr), 0
-    number = views.normalize_axis(axis, arr.ndim)
+    number = normalize_axis(axis, arr.ndim)
     if places.dtype.kind not in "iu":
         message = "`indices` must be an integer array"
         raise IndexError(message)

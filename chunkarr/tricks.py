@@ -1,4 +1,4 @@
-"""Objects that are indexed to make arrays: ogrid, mgrid, r_ and c_; and `indices`, their function."""
+"""Objects that are indexed to make arrays: ogrid, mgrid, r_ and c_; and `indices`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from chunkarr import namespace
-from chunkarr.dispatch import convert, ndarray_of, small
+from chunkarr.arrays import Array
+from chunkarr.dispatch import convert, give, ndarray_of, small
 from chunkarr.expr.build import normalize_shape
 from chunkarr.expr.node import Expr
 from chunkarr.functions.creation import index_along
@@ -38,7 +39,7 @@ class Grid:
         if not isinstance(key, tuple):
             return _points(key)
         if any(not isinstance(part, slice) for part in key):
-            return namespace.give(np.ogrid[key] if self.sparse else np.mgrid[key])
+            return give(np.ogrid[key] if self.sparse else np.mgrid[key])
         numbers = [v for part in key for v in (part.start, part.stop, part.step) if v is not None]
         kind = np.result_type(0, *(abs(v) if isinstance(v, complex) else v for v in numbers))
         lines = []
@@ -52,8 +53,9 @@ class Grid:
 
 
 def _line(part: slice, kind: np.dtype[Any]) -> Any:
-    start, step = part.start or 0, 1 if part.step is None else part.step
-    if isinstance(step, complex | np.complexfloating):
+    start: Any = part.start or 0
+    step: Any = 1 if part.step is None else part.step
+    if np.iscomplexobj(step):
         count = int(abs(step))
         step = (part.stop - start) / float(count - 1) if count != 1 else 1
     else:
@@ -64,8 +66,9 @@ def _line(part: slice, kind: np.dtype[Any]) -> Any:
 
 
 def _points(part: Any) -> Any:
-    start, step = part.start or 0, part.step
-    if not isinstance(step, complex | np.complexfloating):
+    start: Any = part.start or 0
+    step: Any = part.step
+    if not np.iscomplexobj(step):
         return namespace.arange(start, part.stop, 1 if step is None else step)
     count = int(abs(step))
     width = (part.stop - start) / float(count - 1) if count != 1 else count
@@ -84,14 +87,14 @@ class Joiner:
         """Join slices, numbers and arrays; a leading text such as "0,2" gives axis and axes."""
         items = key if isinstance(key, tuple) else (key,)
         axis, ndmin, trans1d = self.axis, self.ndmin, self.trans1d
-        held = [item for item in items if isinstance(item, namespace.Array)]
+        held = [item for item in items if isinstance(item, Array)]
         matrix = isinstance(items[0], str) and items[0] in ("r", "c") if items else False
         if not held or small(held) or matrix:
             if not small(held):
                 raise namespace.not_yet("r_")
             numpy_key = tuple(convert(item, ndarray_of) for item in items)
-            made = np.r_ if (axis, ndmin) == (0, 1) else np.c_
-            return namespace.give(made[numpy_key if isinstance(key, tuple) else numpy_key[0]])
+            joiner = np.r_ if (axis, ndmin) == (0, 1) else np.c_
+            return give(joiner[numpy_key if isinstance(key, tuple) else numpy_key[0]])
         if isinstance(items[0], str):
             values = [int(part) for part in items[0].split(",")]
             axis, ndmin, trans1d = (*values, *(axis, ndmin, trans1d)[len(values) :])
@@ -100,7 +103,7 @@ class Joiner:
         kinds: list[Any] = []
         for item in items:
             plain = isinstance(item, bool | int | float | complex)
-            made = _points(item) if isinstance(item, slice) else namespace.asarray(item)
+            made: Any = _points(item) if isinstance(item, slice) else namespace.asarray(item)
             kinds.append(item if plain else made.dtype)
             short = ndmin - made.ndim
             if short > 0:

@@ -294,10 +294,10 @@ def _read(operands: tuple[Any, ...]) -> tuple[list[str], str, list[Expr]]:
     inputs, arrow, out = text.partition("->")
     terms = inputs.split(",")
     if len(terms) != len(arrays):
+        word = "more" if len(terms) < len(arrays) else "fewer"
         message = (
-            "more operands provided to einstein sum function than specified in the subscripts string"
-            if len(terms) < len(arrays)
-            else "fewer operands provided to einstein sum function than specified in the subscripts string"
+            f"{word} operands provided to einstein sum function than specified in the subscripts "
+            "string"
         )
         raise ValueError(message)
     free = [c for c in string.ascii_letters if c not in text]
@@ -307,8 +307,8 @@ def _read(operands: tuple[Any, ...]) -> tuple[list[str], str, list[Expr]]:
             count = array.ndim - len(term) + 3
             widest = max(widest, count)
             terms[i] = term.replace("...", "".join(free[len(free) - count :]) if count > 0 else "")
-        if len(terms[i]) != array.ndim or not terms[i].isalpha() and terms[i]:
-            message = f"einstein sum subscripts string {term!r} does not fit an operand of {array.ndim} axes"
+        if len(terms[i]) != array.ndim or (terms[i] and not terms[i].isalpha()):
+            message = f"einstein sum subscripts {term!r} do not fit an operand of {array.ndim} axes"
             raise ValueError(message)
     spread = "".join(free[len(free) - widest :])
     if arrow:

@@ -1,7 +1,7 @@
 """`pad`: pieces of the array, constants or ramps laid around it, axis by axis.
 
-Each axis is padded on what the axes before it have become, as NumPy does, so that corners agree. What
-repeats the array (reflect, symmetric, wrap) is a few strided views of it per axis.
+Each axis is padded on what the axes before it have become, as NumPy does, so that corners agree.
+What repeats the array (reflect, symmetric, wrap) is a few strided views of it per axis.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _widths(pad_width: Any, ndim: int) -> list[Pair]:
             pairs[axis] = width if np.ndim(width) else (width, width)
         pad_width = pairs
     widths = np.asarray(pad_width)
-    if not widths.dtype.kind == "i":
+    if widths.dtype.kind != "i":
         message = "`pad_width` must be of integral type."
         raise TypeError(message)
     return [(int(a), int(b)) for a, b in _pairs(widths, ndim, as_index=True)]

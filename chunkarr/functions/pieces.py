@@ -1,9 +1,9 @@
-"""What the chapters of shapes and statistics are made of: slices of expressions, and elementwise calls.
+"""What chapters of functions are made of: slices of expressions, and elementwise calls.
 
-A function of NumPy that is elementwise but no ufunc, such as `interp` with given points, is called on
-each piece: the first operand is a constant that holds the function with its tables. So kernels need
-one operation for all of them, and a table is never cut. Rejected: tables as array operands, because an
-elementwise operation would broadcast them.
+A function of NumPy that is elementwise but no ufunc, such as `interp` with given points, is called
+on each piece: the first operand is a constant that holds the function with its tables. So kernels
+need one operation for all of them, and a table is never cut. Rejected: tables as array operands,
+because an elementwise operation would broadcast them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Averages, differences, covariance, and the functions that skip NaN.
 
-The nan-functions are the plain ones with a mask: what is NaN counts as the identity of the reduction.
-Errors that depend on values, such as weights that add up to zero, are raised when the value is computed.
+The nan-functions are the plain ones with a mask: what is NaN counts as the identity of the
+reduction. Errors that depend on values, such as weights that add up to zero, are raised when the
+value is computed.
 """
 
 from __future__ import annotations
@@ -285,8 +286,8 @@ def cov(
     scaled, left = rows, constant(max(rows.shape[1] - ddof, 0), np.dtype(np.float64))
     if given:
         w = given[0] if len(given) == 1 else multiply(*given)
-        center, _ = average(rows, 1, stretch(w, rows.shape), True)
         left = reductions.sum(w)
+        center = divide(reductions.sum(multiply(rows, w), 1), left)
         if ddof and importance is None:
             left = subtract(left, ddof)
         elif ddof:

@@ -49,7 +49,7 @@ def test_a_full_output_disk(kind: str, executor: str, disk: Path) -> None:
 
 
 def test_a_full_spill_disk(disk: Path) -> None:
-    with xp.config(executor="processes", workers=2, spill_dir=str(disk)):
+    with xp.config(executor="processes", workers=2, spill_dir=str(disk), chunk_bytes=1 << 20):
         big = xp.load(disk.parent / "big.npy")
         with pytest.raises(SpillError, match=r"needed 16\.0 MiB, free [78]\.\d MiB") as caught:
             xp.save(disk.parent / "y.npy", xp.cumsum(big, 0).T + 1)

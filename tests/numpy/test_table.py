@@ -10,7 +10,7 @@ import pytest
 
 import chunkarr
 from chunkarr.functions.elementwise import UFUNCS
-from tests.numpy import cases, function_cases, view_cases
+from tests.numpy import cases, function_cases, shape_cases, statistic_cases, view_cases
 from tests.numpy.cases import texts
 from tests.numpy.function_cases import DATES, ENTRIES, LATER, PAIRS, UFUNC_CALLS
 from tests.numpy.support import (
@@ -27,7 +27,13 @@ from tests.numpy.support import (
     usual,
 )
 
-TABLE = cases.GROUPS | view_cases.GROUPS | function_cases.GROUPS
+TABLE = (
+    cases.GROUPS
+    | view_cases.GROUPS
+    | function_cases.GROUPS
+    | shape_cases.GROUPS
+    | statistic_cases.GROUPS
+)
 
 
 @pytest.fixture(params=[*MODES, "uneven"])
