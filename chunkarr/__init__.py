@@ -99,10 +99,15 @@ _SHARED = [
     "s_",
     "index_exp",
     "typename",
+    "poly1d",
+    "True_",
+    "False_",
 ]
 """What NumPy already has for everybody: constants, types, dtype rules."""
 
 _IO = ("open", "from_zarr", "from_array", "load", "save", "memmap", "NpzFile", "to_zarr", "explain")
+_CHAPTERS = ("random",)
+"""Modules that are public names, loaded when they are asked for."""
 _HIDDEN = frozenset(
     ("find", "missing", "not_yet", "attach", "lift", "give", "refuse", "small", "convert")
 )
@@ -148,6 +153,9 @@ def _loaded() -> Any:
 
 
 def __getattr__(name: str) -> Any:
+    if name in _CHAPTERS:
+        _loaded()
+        return importlib.import_module(f"chunkarr.{name}")
     if name.startswith("_") or name in _submodules():
         # `from chunkarr import engine` asks here first; the import system then loads the file.
         raise AttributeError(name)
@@ -199,6 +207,7 @@ def __dir__() -> list[str]:
             "Array",
             "ndarray",
             *_SHARED,
+            *_CHAPTERS,
             *_IO,
             *namespace.TABLE,
             *_public(namespace),

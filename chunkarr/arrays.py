@@ -55,6 +55,9 @@ CHEAP_BYTES = 1 << 22
 COPY_BYTES = 1 << 20
 """A buffer that lazy expressions read is copied before a write up to this size, else laid over."""
 
+COPY_BYTES_MAX = 1 << 26
+"""`compute` keeps a second copy for the name up to here; above, `persist` is what keeps."""
+
 WRITES_MAX = 32
 """After this many assignments to an array that is not in memory yet, it is brought there."""
 
@@ -456,7 +459,7 @@ class Array(Attached):
 
     def _remember(self, expr: Expr, whole: NDArray) -> NDArray:
         """Keep a computed value for the name where a second copy is cheap."""
-        fits = whole.nbytes <= settings().memory // 16
+        fits = whole.nbytes <= min(COPY_BYTES_MAX, settings().memory // 16)
         if fits and not isinstance(expr, Source) and expr.memo.store is None:
             expr.memo.store = MemoryStore(whole.copy(), owned=True)
         return whole

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -122,11 +123,14 @@ MAKERS: dict[str, Function] = {
 OVERRIDES = ("where",)
 """Functions of the namespace that the catalogue extends."""
 
-OBJECTS = ("c_", "mgrid", "ogrid", "r_")
+OBJECTS = ("c_", "mgrid", "ndenumerate", "ogrid", "r_", "vectorize")
 
 HANDLES = [
     "argwhere",
+    "array_repr",
+    "array_str",
     "asarray_chkfinite",
+    "asfortranarray",
     "atleast_1d",
     "atleast_2d",
     "atleast_3d",
@@ -147,6 +151,7 @@ HANDLES = [
     "put_along_axis",
     "putmask",
     "real_if_close",
+    "require",
     "rollaxis",
     "rot90",
     "take_along_axis",
@@ -164,6 +169,9 @@ PLAIN = [
     "diag_indices",
     "diag_indices_from",
     "einsum_path",
+    "from_dlpack",
+    "fromiter",
+    "fromstring",
     "ix_",
     "mask_indices",
     "tril_indices",
@@ -171,12 +179,13 @@ PLAIN = [
     "triu_indices",
     "triu_indices_from",
 ]
-"""Functions whose result NumPy makes from shapes and dtypes, or from a few numbers."""
+"""Functions whose result NumPy makes from shapes and dtypes, or from what is in memory."""
 
 SMALL = [
     "apply_along_axis",
     "argpartition",
     "argsort",
+    "array2string",
     "datetime_as_string",
     "frompyfunc",
     "intersect1d",
@@ -243,10 +252,15 @@ def public(name: str, row: Row) -> Function:
     )
     order = [p.name for p in inspect.signature(row.function).parameters.values()]
     positions = [order.index(table) for table in row.tables]
+    shown = _signature(numpy_function)
+    names = _positional(shown)
+    out_at = names.index("out") if "out" in names else sys.maxsize
 
     @functools.wraps(row.function)
     def made(*args: Any, out: Any = None, **kwargs: Any) -> Any:
-        given = list(args)
+        if len(args) > out_at:
+            out, kwargs = args[out_at], kwargs | _rest(names, args, out_at + 1)
+        given = list(args[:out_at])
         for i in positions:
             if i < len(given):
                 given[i] = _table(given[i])
@@ -271,7 +285,28 @@ def public(name: str, row: Row) -> Function:
 
     made.__name__ = made.__qualname__ = name
     made.__module__ = "chunkarr"
+    if shown:
+        made.__signature__ = shown  # type: ignore[attr-defined]
     return made
+
+
+def _rest(names: list[str], args: tuple[Any, ...], start: int) -> dict[str, Any]:
+    return dict(zip(names[start:], args[start:], strict=False))
+
+
+def _positional(signature: inspect.Signature | None) -> list[str]:
+    """Give the names of arguments that may be given by position, in order."""
+    given = list(signature.parameters.values()) if signature else []
+    if any(p.kind is p.VAR_POSITIONAL for p in given):
+        return []
+    return [p.name for p in given if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+
+
+def _signature(function: Function) -> inspect.Signature | None:
+    try:
+        return inspect.signature(function)
+    except ValueError:  # a function written in C does not tell
+        return None
 
 
 def _large(lazy: Function, args: list[Any], kwargs: dict[str, Any]) -> bool:

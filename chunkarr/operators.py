@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from chunkarr import dispatch, io, namespace
+from chunkarr import dispatch, io, namespace, shaping
 from chunkarr.arrays import Array, wrap
 from chunkarr.dispatch import arrays_in, at_hand, refuse, store_out
 from chunkarr.expr.build import broadcast_shapes, cast, constant, from_ndarray

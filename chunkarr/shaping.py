@@ -30,6 +30,7 @@ from chunkarr.functions import shapes
 from chunkarr.functions.creation import index_along
 from chunkarr.functions.pieces import call, fold
 from chunkarr.functions.reductions import cumsum
+from chunkarr.printing import array_text
 from chunkarr.ufuncs import TABLE
 from chunkarr.views import Selection
 
@@ -493,3 +494,43 @@ def asarray_chkfinite(a: Any, dtype: Any = None, order: Any = None) -> Any:
         message = "array must not contain infs or NaNs"
         raise ValueError(message)
     return made
+
+
+def asfortranarray(a: Any, dtype: Any = None) -> Any:
+    """Give an array; chunks have no order, so the one asked for says nothing."""
+    return namespace.asarray(a, dtype, "F")
+
+
+def require(a: Any, dtype: Any = None, requirements: Any = None) -> Any:
+    """Give an array of a dtype, of its own where it is asked to be writable and is not."""
+    made = namespace.asarray(a, dtype)
+    wanted = {str(r).upper()[0] for r in requirements or ()}
+    if "W" in wanted:
+        try:
+            made.check_writable()
+        except ValueError:
+            return made.copy()
+    return made
+
+
+# -- text ------------------------------------------------------------------------------------------
+
+
+def _spelled(arr: Any, summary: bool, width: Any, precision: Any, suppress: Any) -> str:
+    asked = {"linewidth": width, "precision": precision, "suppress": suppress}
+    with np.printoptions(**{k: v for k, v in asked.items() if v is not None}):
+        return array_text(namespace.asarray(arr), summary=summary)
+
+
+def array_repr(
+    arr: Any, max_line_width: Any = None, precision: Any = None, suppress_small: Any = None
+) -> str:
+    """Spell an array as NumPy's `repr` does; only what is shown is computed."""
+    return _spelled(arr, True, max_line_width, precision, suppress_small)
+
+
+def array_str(
+    a: Any, max_line_width: Any = None, precision: Any = None, suppress_small: Any = None
+) -> str:
+    """Spell an array as NumPy's `str` does; only what is shown is computed."""
+    return _spelled(a, False, max_line_width, precision, suppress_small)

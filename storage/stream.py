@@ -34,6 +34,7 @@ MARKS_SENT = 64
 RECENT_MAX = 8
 HELD_BYTES = 8 << 20
 """Windows drawn last, of all streams together."""
+HELD_MAX = 256
 WINDOW_UNIT = 32
 """Booleans share a word among so many, and a window has to begin with a new word."""
 STEP_BYTES = 1 << 18
@@ -194,7 +195,8 @@ class PartDraw(Draw):
             used = int(good[taken - 1]) + 1 if taken and not wanted else len(raw)
             cursor.rest = raw[used:] if used < len(raw) else None
         low = np.array(self.named["low"]).astype(np.int64).astype(part)
-        return (np.concatenate(found) + low).astype(part).view(self.dtype)
+        drawn: NDArray = (np.concatenate(found) + low).astype(part).view(self.dtype)
+        return drawn
 
     def _words(self, cursor: Cursor, wanted: int, per_word: int) -> NDArray:
         count = -(-wanted // per_word)
@@ -221,18 +223,32 @@ class PartDraw(Draw):
 
 
 _streams: weakref.WeakValueDictionary[str, Stream] = weakref.WeakValueDictionary()
-_held: OrderedDict[tuple[str, int], NDArray] = OrderedDict()
-_held_lock = threading.Lock()
 
 
-def _hold(key: tuple[str, int], values: NDArray) -> None:
-    """Keep a window for readers that come next, and forget the oldest ones."""
-    with _held_lock:
-        _held[key] = values
-        total = sum(each.nbytes for each in _held.values())
-        while total > HELD_BYTES and len(_held) > 1:
-            _, oldest = _held.popitem(last=False)
-            total -= oldest.nbytes
+class _Held:
+    """The windows drawn last, for readers that come next."""
+
+    def __init__(self) -> None:
+        self._windows: OrderedDict[tuple[str, int], NDArray] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple[str, int]) -> NDArray | None:
+        return self._windows.get(key)
+
+    def put(self, key: tuple[str, int], values: NDArray) -> None:
+        with self._lock:
+            old = self._windows.pop(key, None)
+            self._windows[key] = values
+            self._bytes += values.nbytes - (0 if old is None else old.nbytes)
+            while len(self._windows) > 1 and (
+                self._bytes > HELD_BYTES or len(self._windows) > HELD_MAX
+            ):
+                _, oldest = self._windows.popitem(last=False)
+                self._bytes -= oldest.nbytes
+
+
+_held = _Held()
 
 
 class Stream:
@@ -246,7 +262,7 @@ class Stream:
         self.key = uuid.uuid4().hex
         self.draw, self.window = draw, window
         self.count = -(-draw.count // window)
-        self._start = start
+        self.start = start
         self._marks: dict[int, Mark] = {}
         self._spacing = 1
         self._recent: OrderedDict[int, Mark] = OrderedDict()
@@ -258,20 +274,20 @@ class Stream:
     @property
     def known(self) -> bool:
         """Whether the end can be told without drawing."""
-        jumps = bool(self.draw.jumps) and not isinstance(self._start, Stream)
+        jumps = bool(self.draw.jumps) and not isinstance(self.start, Stream)
         return jumps or self.count in self._marks
 
     def start_state(self) -> State:
         """Give the state before the first number."""
         chain = [self]
-        while isinstance(chain[-1]._start, Stream):
-            chain.append(chain[-1]._start)
+        while isinstance(chain[-1].start, Stream):
+            chain.append(chain[-1].start)
         for later in reversed(chain[:-1]):
-            before = later._start
+            before = later.start
             if isinstance(before, Stream):
-                later._start = before.end_state()
-        assert not isinstance(self._start, Stream)
-        return self._start
+                later.start = before.end_state()
+        assert not isinstance(self.start, Stream)
+        return self.start
 
     def end_state(self) -> State:
         """Give the state after the last number, running through the stream if nobody did."""
@@ -345,7 +361,7 @@ class Stream:
                 first = cursor.window * self.window
                 count = min(self.window, self.draw.count - first)
                 values = self.draw.next(cursor, first, count)
-                _hold((self.key, cursor.window), values)
+                _held.put((self.key, cursor.window), values)
                 with self._changed:
                     cursor.window += 1
                     self.windows_drawn += 1
@@ -381,9 +397,7 @@ class Stream:
         return _opened, (self.key, self.draw, start, self.window, dict(marks[::step]))
 
 
-def _opened(
-    key: str, draw: Draw, start: State, window: int, marks: dict[int, Mark]
-) -> Stream:
+def _opened(key: str, draw: Draw, start: State, window: int, marks: dict[int, Mark]) -> Stream:
     """Make a pickled stream again, once in each process."""
     found = _streams.get(key)
     if found is None:
@@ -429,7 +443,8 @@ class StreamStore(Store):
         out: NDArray = np.empty(region_shape(region[:axes]) + item, self.dtype)
         if out.size:
             self._fill(out, region[:axes], self.shape[:axes], 0)
-        return out if whole else out[(..., *region[axes:])].copy()
+        cut = (slice(None),) * axes + region[axes:]
+        return out if whole else out[cut].copy()
 
     def _fill(self, out: NDArray, region: Region, shape: tuple[int, ...], offset: int) -> None:
         """Fill a box of the C-ordered array of `shape` that begins at item `offset`."""

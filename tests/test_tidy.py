@@ -47,7 +47,7 @@ TOP = {
 """All that may stand at the top of the repository."""
 
 BASE = {"grid", "errors", "settings", "machine", "records"}
-NAMES = {"__init__", "__main__", "cli", "calc", "demo"}
+NAMES = {"__init__", "__main__", "cli", "calc", "demo", "random"}
 LAYERS = {
     "base": set[str](),
     "storage": {"base"},

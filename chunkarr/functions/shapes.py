@@ -31,6 +31,7 @@ from chunkarr.expr.node import Expr, Shape
 from chunkarr.functions import views
 from chunkarr.functions.creation import index_along
 from chunkarr.functions.fancy import take
+from chunkarr.functions.lookup import searchsorted
 from chunkarr.functions.manipulation import concatenate, join
 from chunkarr.functions.pieces import fold, interleave, known, operand, span
 from chunkarr.functions.reductions import accumulate, flatten
@@ -146,6 +147,8 @@ def repeat(a: Expr, repeats: Any, axis: int | None = None) -> Expr:
     a, axis = _last_axis(a, axis)
     n = a.shape[axis]
     counts = known(repeats, "repeat", "repeats")
+    if not counts.size and isinstance(repeats, list | tuple):
+        counts = counts.astype(np.intp)
     # NumPy checks the counts itself, on the places that are repeated.
     if counts.size == 1 and counts.ndim < 2:
         np.repeat(np.zeros(0), counts if isinstance(repeats, Expr) else repeats)
@@ -154,7 +157,13 @@ def repeat(a: Expr, repeats: Any, axis: int | None = None) -> Expr:
             message = "negative dimensions are not allowed"
             raise ValueError(message)
         return _repeat(a, count, axis)
-    return take(a, np.repeat(np.arange(n), counts), axis)
+    np.repeat(np.zeros(0), counts[:0])
+    if counts.shape != (n,) or (counts < 0).any():
+        np.repeat(np.zeros(n, np.uint8), counts)
+    # The place that an element comes from is how many elements have ended before it.
+    ends = np.cumsum(counts)
+    places = searchsorted(ends, index_along((int(ends[-1]) if n else 0,), 0), "right")
+    return take(a, places, axis)
 
 
 def _repeat(a: Expr, count: int, axis: int) -> Expr:
@@ -272,9 +281,10 @@ def delete(arr: Expr, obj: Any, axis: int | None = None) -> Expr:
     counts = np.diff(starts, append=sorted_places.size)
     runs = list(zip(sorted_places[starts].tolist(), counts.tolist(), strict=True))
     if len(runs) > PATCHES_MAX:
-        kept = np.ones(n, bool)
-        kept[sorted_places] = False
-        return take(a, np.flatnonzero(kept), number)
+        # Each element that stays was moved forward by the number of deleted ones before it.
+        left = index_along((n - sorted_places.size,), 0)
+        before = sorted_places - np.arange(sorted_places.size)
+        return take(a, apply("add", left, searchsorted(before, left, "right")), number)
     return _without(a, runs, number)
 
 

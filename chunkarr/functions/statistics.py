@@ -51,17 +51,13 @@ ALL_NAN = "All-NaN slice encountered"
 
 
 def _missing(a: Expr) -> Expr | None:
-    """Tell where values are NaN; None for dtypes that have none."""
-    return apply("isnan", a) if a.dtype.kind in "fcmM" else None
+    """Tell where values are NaN; None for dtypes that have none, and for times, as in NumPy."""
+    return apply("isnan", a) if a.dtype.kind in "fc" else None
 
 
 def _filled(a: Expr, value: Any) -> Expr:
     gone = _missing(a)
-    return (
-        a
-        if gone is None or a.dtype.kind not in "fc"
-        else where_(gone, np.asarray(value, a.dtype), a)
-    )
+    return a if gone is None else where_(gone, np.asarray(value, a.dtype), a)
 
 
 def _present(a: Expr, mask: Any) -> Any:
@@ -221,11 +217,12 @@ def average(
     """Give the weighted mean over axes, and the sum of weights if asked."""
     axes = normalize_axes(axis, a.ndim)
     if weights is None:
+        np.average(np.zeros((1,), a.dtype))  # NumPy's own error for durations
         mean = reductions.mean(a, axis, keepdims=keepdims)
         count = a.size // max(1, mean.size)
         return (mean, constant(count, mean.dtype, mean.shape)) if returned else mean
     spread = _weights(operand(weights), a, axis, axes)
-    kinds = [a.dtype, spread.dtype, *([np.dtype("f8")] if a.dtype.kind in "iub" else [])]
+    kinds = [a.dtype, spread.dtype, *([np.dtype("f8")] if a.dtype.kind in "iubm" else [])]
     kind = np.result_type(*kinds)
     scale = reductions.sum(spread, axes, kind, keepdims=keepdims)
     zero = apply("equal", scale, 0.0)

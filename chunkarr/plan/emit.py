@@ -53,6 +53,12 @@ READS_MAX = 3.0
 TILE_SIDE_MIN = 256
 """Below this side a product's tiles no longer reach the rate of BLAS."""
 
+BATCHED_BYTES_MIN = 4096
+"""Cells smaller than this are made for tests of many chunks, and visited one by one."""
+
+BATCH_BYTES = 1 << 19
+"""Small cells are visited together up to about the size of a core's cache."""
+
 SECONDS_PER_BYTE = 1 / 2.0e9
 """Rough cost of reading or writing a byte in memory, measured on one core of a 2024 server."""
 
@@ -156,10 +162,24 @@ def emit_sweep(planner: Planner, group: Group) -> None:
         states.append(output)
         outputs.append(output)
         creates.extend(output.stores)
-    _add_sweep(planner, group, Sweep(grid, tuple(outputs)), creates, bytes_of(grid.chunk_shape))
+    batch = batch_of(grid, recipes, folds)
+    work = Sweep(grid, tuple(outputs), batch=batch)
+    _add_sweep(planner, group, work, creates, batch * bytes_of(grid.chunk_shape))
     planner.release(tuple(scratch))
     for job, output in zip(folds, states, strict=True):
         _combine(planner, job, output)
+
+
+def batch_of(grid: Grid, recipes: Sequence[Recipe], folds: Sequence[Job]) -> int:
+    """Choose how many cells to visit at once: small ones cost more to call than to compute."""
+    positions = any(
+        reducer_of(j.node.name).kind == "arg" for j in folds if isinstance(j.node, Reduce)
+    )
+    size = math.prod(grid.chunk_shape) * max(recipe.dtype.itemsize for recipe in recipes)
+    decoded = any(not store.addressable for recipe in recipes for store in recipe.stores())
+    if positions or decoded or not BATCHED_BYTES_MIN <= size <= BATCH_BYTES // 2:
+        return 1
+    return BATCH_BYTES // size
 
 
 def _recipes(

@@ -59,10 +59,11 @@ def pick(source: Store, index: NDArray, before: Region, after: Region) -> NDArra
     axis = len(before)
     if source.addressable:
         whole = source.read((*before, slice(0, source.shape[axis]), *after))
-        return whole[(*(slice(None),) * axis, index)]
+        key: tuple[Any, ...] = (*(slice(None),) * axis, index)
+        return np.asarray(whole[key])
     shape = (*region_shape(before), len(index), *region_shape(after))
     out = np.empty(shape, source.dtype)
-    lead = (slice(None),) * axis
+    lead: tuple[Any, ...] = (slice(None),) * axis
     order = np.argsort(index, kind="stable")
     ordered = index[order]
     at = 0
@@ -104,7 +105,8 @@ class ScatterWork:
             chosen = here[::-1][last]
             before, after = region[: self.axis], region[self.axis + 1 :]
             values = pick(self.values, chosen, before, after)
-            out[(*(slice(None),) * self.axis, spots - span.start)] = values
+            key: tuple[Any, ...] = (*(slice(None),) * self.axis, spots - span.start)
+            out[key] = values
         self.store.write(region, out)
 
 

@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from chunkarr.grid import Grid, region_of
-from chunkarr.kernels.recipe import OverlayLeaf, Patch, Recipe, StoreLeaf
+from chunkarr.kernels.recipe import OverlayLeaf, Recipe, StoreLeaf
 from chunkarr.storage.store import Store
 
 REDUCED_DEPTH = 256
@@ -164,8 +164,8 @@ def bytes_wanted(recipes: Sequence[Recipe]) -> tuple[int, int]:
         if isinstance(leaf, StoreLeaf):
             met[leaf, shape] = _bytes_met(leaf, shape)
         elif isinstance(leaf, OverlayLeaf):
-            parts = [*leaf.patches, *([leaf.base] if leaf.base else [])]
-            inner = [part.recipe if isinstance(part, Patch) else part for part in parts]
+            inner = [patch.recipe for patch in leaf.patches]
+            inner += [leaf.base] if leaf.base else []
             stack.extend((below, part.shape) for part in inner for below in part.leaves)
     # Views of one store overlap: nothing is read more often than whole, but for its own cut.
     totals: dict[int, tuple[Store, int]] = {}

@@ -8,7 +8,7 @@ All are plain data: recipes, grids and stores.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -69,6 +69,42 @@ class ReduceOutput:
         for store, part in zip(self.stores, state, strict=True):
             store.write((slice(row, row + 1), *kept), part[None])
 
+    def run_many(self, region: Region, arrays: list[NDArray], run: Run, row: int) -> None:
+        """Reduce the cells of a run, each into its row, in one call.
+
+        The axis they follow each other on is split in two, of which the outer one is kept: every
+        cell is reduced in its own order, and so to its own bits.
+        """
+        axis, count, length = run
+        shape = list(region_shape(region))
+        shape[axis : axis + 1] = [count, length]
+        split = [_split(array, axis, count) for array in arrays]
+        axes = tuple(a + (a >= axis) for a in self.axes)
+        state = reduce_region(
+            self.recipe.program, reducer_of(self.reducer), split, tuple(shape), axes
+        )
+        place = sum(a not in self.axes for a in range(axis))
+        kept = tuple(s for a, s in enumerate(region) if a not in self.axes)
+        for store, part in zip(self.stores, state, strict=True):
+            store.write((slice(row, row + count), *kept), np.moveaxis(part, place, 0))
+
+
+class Run(NamedTuple):
+    """Whole cells that follow each other along an axis."""
+
+    axis: int
+    cells: int
+    length: int
+
+
+def _split(array: NDArray, axis: int, count: int) -> NDArray:
+    """Split an axis in two, the outer one of length `count`; an axis of length one in ones."""
+    if array.ndim == 0:
+        return array
+    n = array.shape[axis]
+    parts = (1, 1) if n == 1 else (count, n // count)
+    return array.reshape(*array.shape[:axis], *parts, *array.shape[axis + 1 :])
+
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
@@ -80,6 +116,56 @@ class Sweep:
     """The axes from the slowest to the fastest visited, None for C order."""
     cache_bytes: int = 0
     """Decoded chunks to hold for neighbouring cells."""
+    batch: int = 1
+    """How many small cells to visit at once; each keeps its own bits."""
+
+    def run_range(self, start: int, stop: int, context: Context) -> None:
+        """Visit cells in turn, runs of small ones together."""
+        task = start
+        while task < stop:
+            run = self._run_at(task, stop) if self.batch > 1 else None
+            if run is None:
+                self.run(task, context)
+                task += 1
+            else:
+                context.check()
+                self._visit_many(task, run)
+                task += run.cells
+
+    def _run_at(self, task: int, stop: int) -> Run | None:
+        """Give the whole cells that follow on from a task along the fastest axis that is cut."""
+        counts = self.grid.counts
+        axis = max((a for a, count in enumerate(counts) if count > 1), default=-1)
+        length = self.grid.axes[axis] if axis >= 0 else 0
+        if not isinstance(length, int) or not length:
+            return None
+        whole = self.grid.shape[axis] // length - task % counts[axis]
+        count = min(self.batch, stop - task, whole)
+        return Run(axis, count, length) if count > 1 else None
+
+    def _visit_many(self, task: int, run: Run) -> None:
+        cell = self.grid.cell(task)
+        box = list(self.grid.region(cell))
+        start = box[run.axis].start
+        box[run.axis] = slice(start, start + run.cells * run.length)
+        region = tuple(box)
+        earlier: list[NDArray] = []
+        loaded: dict[int, NDArray] = {}
+        for output in self.outputs:
+            if isinstance(output, MapOutput):
+                earlier.append(output.run(region, earlier, loaded))
+            elif run.axis in output.axes:
+                arrays = output.recipe.load(region, earlier, loaded)
+                output.run_many(region, arrays, run, self._row(output, cell))
+            else:
+                output.run(region, earlier, loaded, self._row(output, cell))
+
+    def _row(self, output: ReduceOutput, cell: Cell) -> int:
+        """Give the row of a cell's partial state: its C-order place along the reduced axes."""
+        row = 0
+        for axis in output.axes:
+            row = row * self.grid.counts[axis] + cell[axis]
+        return row
 
     def cell(self, task: int) -> Cell:
         """Give the cell that a task visits."""
@@ -98,17 +184,13 @@ class Sweep:
             chunk_cache.resize(self.cache_bytes)
         cell = self.cell(task)
         region = self.grid.region(cell)
-        counts = self.grid.counts
         earlier: list[NDArray] = []
         loaded: dict[int, NDArray] = {}
         for output in self.outputs:
             if isinstance(output, MapOutput):
                 earlier.append(output.run(region, earlier, loaded))
             else:
-                row = 0
-                for axis in output.axes:
-                    row = row * counts[axis] + cell[axis]
-                output.run(region, earlier, loaded, row)
+                output.run(region, earlier, loaded, self._row(output, cell))
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,19 @@ np.trim_zeros(v, 'x')
 np.real_if_close(x)
 np.real_if_close(x + 1e-16j)
 np.real_if_close(x + 1j)
+np.array_repr(x)
+np.array_str(x, precision=2)
+np.array_repr(v, 40, 2, True)
+np.require(x, 'f8' if x.dtype.kind != 'c' else None, 'W')
+np.asfortranarray(x)
+np.vectorize(lambda p, q: p + 2 * q)(x, r)
+np.vectorize(lambda p: p > 0)(y.real)
+np.vectorize(lambda p: p > 0, otypes=[float])(y.real)
+np.vectorize(lambda p: p)(e)
+np.vectorize(lambda p: p + 1)(3)
+[i for i, p in np.ndenumerate(x)][-1]
+[p for i, p in np.ndenumerate(r)]
+np.fromiter(range(5), 'i8')
 """
 
 REPEATING = """
@@ -197,6 +210,11 @@ np.delete(v, [])
 np.delete(v, 1.5)
 np.delete(v, numpy.array([True]))
 np.delete(x, 1, axis=2)
+np.delete(np.arange(400), numpy.arange(1, 399, 3))
+np.delete(np.tile(v, 20), numpy.arange(0, 300, 2))
+np.repeat(x, [1, -1, 1, 1, 1], axis=1)
+np.repeat(x, numpy.arange(5.), axis=1)
+np.repeat(e, [], axis=0)
 """
 
 MATRICES = """
@@ -364,6 +382,12 @@ np.take(v, [1, 50])
 np.take(v, [1, 50], mode='clip')
 np.take(v, [1, -50], mode='wrap')
 x.take([1, 2], 0)
+x.compress([True, False, True], axis=1)
+x.compress(m.ravel())
+m.choose([y, 1]).astype('c16')
+x.put([0, -1], 3);x
+np.argwhere(x > 0)[:2]
+np.nonzero(x > 0)[0].sum()
 """
 
 GROUPS: dict[str, tuple[list[str], tuple[str, ...]]] = {

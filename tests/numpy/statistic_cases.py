@@ -53,6 +53,8 @@ np.nancumsum(x)
 np.nancumsum(x, axis=0)
 np.nancumprod(y)
 np.nancumprod(x, axis=1)
+np.nanmax(x, 0, np.zeros(5, x.dtype))
+q = np.zeros(5, x.dtype);np.nanmin(x, 0, q, True);np.nanmin(x, 0, q);q
 np.nansum(x, axis=0, out=np.zeros(5, np.nansum(x, axis=0).dtype))
 """
 
@@ -358,6 +360,110 @@ np.bincount(y.astype(int))
 np.bincount(abs(v).astype(int), minlength=-1)
 """
 
+MIXED = """
+np.diff(x[m])
+np.append(x[m], y[m])
+np.histogram(y[m], 3)
+np.nansum(x[m])
+np.nanmean(x[m])
+np.tile(x[m], 2)
+np.pad(y[m], 1)
+np.average(y[m])
+np.cumulative_sum(y[m])
+np.repeat(x[0, 0], 3)
+np.tile(x[0, 0], 3)
+np.append(x[0, 0], 1)
+np.atleast_1d(x[0, 0])
+np.atleast_2d(x[0, 0])
+np.sinc(y[0, 0])
+np.nansum(x[0, 0])
+np.fix(y[0, 0])
+np.isposinf(x[0, 0])
+np.diag(x[:, 0])
+np.outer(x[0], [1])
+np.interp(y[0], y[1] * 0 + numpy.arange(5), r) if x.dtype.kind != 'c' else 1
+np.isin(y[m], y[0])
+np.select([y[m] > 0], [y[m]])
+np.choose(m[0], [r, r * 2])
+np.nonzero(x[m])
+np.argwhere(x[:, 0])
+np.convolve(y[m], [1, 2])
+np.gradient(y[m])
+np.trapezoid(y[m])
+np.unwrap(y[:, 0]) if x.dtype.kind != 'c' else 1
+np.kron(x[:2, :2], y[:2, :2])
+np.einsum('i,i', r, x[1])
+np.tensordot(x, y.T, 1)
+np.inner(x[1], r)
+np.cov(y[1:4])
+np.average(y.T, axis=0)
+np.pad(x.T, 1, 'wrap')
+np.roll(np.tile(r, 3), 2)
+np.insert(x.T, 1, 3, axis=1)
+np.delete(x[::-1], 0, axis=0)
+np.block([[x.T, y.T]])
+np.take_along_axis(x.T, np.array([[0]] * 5), 1)
+np.copyto(x.T, 1);x
+np.copyto(x[:, 1], r[0]);x
+np.putmask(x[:, 1], k, 1);x
+np.place(x[2:4], m[2:4], 7);x
+np.fill_diagonal(x.T, 3);x
+np.put(x[::2], [0, 3], 5);x
+q = x.T[::2];np.fill_diagonal(q, 1);x
+q = np.diag(x);q[0] = 1;x
+q = np.atleast_2d(v);q[0, 0] = 9;v
+q = np.unstack(x);q[0][0] = 4;x
+q = np.hsplit(x, [2]);q[0][...] = 4;x
+q = np.broadcast_arrays(x, r);q[0][0] = 1;x
+q = np.meshgrid(r, v, copy=False);q[0].shape
+q = np.einsum('ij->ji', x);x
+"""
+"""Functions of selections, scalars and views, and writes through the views that they give."""
+
+TIMES = """
+np.diff(s)
+np.diff(d)
+np.diff(s, n=2)
+np.gradient(d)
+np.gradient(s)
+np.nanmax(d)
+np.nanmin(s)
+np.nansum(d)
+np.nanmean(d)
+np.nanargmin(d)
+np.append(s, s)
+np.tile(s, 2)
+np.repeat(s, 2)
+np.pad(d, 2)
+np.pad(d, 2, 'edge')
+np.insert(s, 2, s[0])
+np.delete(s, [1, 2])
+np.isin(s, [s[0], s[3]])
+np.searchsorted(np.sort(s), s)
+np.ediff1d(d)
+np.digitize(s, numpy.array(['2020-01-03', '2020-01-10'], 'M8[h]'))
+np.where(np.isnat(s))
+np.select([d > numpy.timedelta64(0)], [d], numpy.timedelta64(3, 's'))
+np.trapezoid(d)
+np.cumulative_sum(d)
+np.diag(d)
+np.extract(np.isnat(s), s)
+np.is_busday(s.astype('M8[D]'))
+np.busday_offset(s[:3].astype('M8[D]'), 1, roll='forward')
+np.busday_count(s[:3].astype('M8[D]'), s[1:4].astype('M8[D]'))
+np.average(d)
+np.histogram(d, 3)
+np.unwrap(d)
+np.argwhere(d)
+np.average(d, weights=numpy.arange(13))
+np.interp(d, d, d)
+np.outer(d, [1, 2])
+np.bincount(d)
+np.column_stack([s, s])
+np.trim_zeros(d)
+"""
+"""Cases of dates s and durations d."""
+
 GROUPS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "without_nan": (
         [line.format(f=f) for f in (*NAN_REDUCERS, *NAN_OTHERS) for line in texts(WITHOUT_NAN)]
@@ -373,5 +479,6 @@ GROUPS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "differences": (texts(DIFFERENCES), ("?", *FEW, "f4", "c16")),
     "products": (texts(PRODUCTS), ("?", *FEW, "f4", "c16")),
     "tables": (texts(TABLES), (*FEW, "f4", "c16")),
+    "mixed": (texts(MIXED), ("i4", "f8", "c16")),
     "histograms": (texts(HISTOGRAMS), (*FEW, "f4")),
 }

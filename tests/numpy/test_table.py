@@ -13,6 +13,7 @@ from chunkarr.functions.elementwise import UFUNCS
 from tests.numpy import cases, function_cases, shape_cases, statistic_cases, view_cases
 from tests.numpy.cases import texts
 from tests.numpy.function_cases import DATES, ENTRIES, LATER, PAIRS, UFUNC_CALLS
+from tests.numpy.statistic_cases import TIMES
 from tests.numpy.support import (
     DTYPES,
     MODES,
@@ -94,7 +95,7 @@ def test_two_dtypes_promote_as_in_numpy(text: str) -> None:
     assert not found
 
 
-@pytest.mark.parametrize("text", texts(DATES))
+@pytest.mark.parametrize("text", texts(DATES) + texts(TIMES))
 def test_dates_and_durations_compute_as_in_numpy(text: str, mode: str) -> None:
     assert not differences(text, times(), uneven if mode == "uneven" else usual)
 
