@@ -179,7 +179,7 @@ def batch_of(grid: Grid, recipes: Sequence[Recipe], folds: Sequence[Job]) -> int
     decoded = any(not store.addressable for recipe in recipes for store in recipe.stores())
     if positions or decoded or not BATCHED_BYTES_MIN <= size <= BATCH_BYTES // 2:
         return 1
-    return BATCH_BYTES // size
+    return max(1, min(grid.size, BATCH_BYTES // size))
 
 
 def _recipes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -150,6 +151,7 @@ def test_what_is_persisted_stays_readable(
         np.testing.assert_allclose(held.mean(0).compute(), (x + 1).mean(0))
     np.testing.assert_array_equal(held.compute(), x + 1)
     del held
+    gc.collect()
     assert not left_in(tmp_path)
 
 
