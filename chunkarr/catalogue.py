@@ -333,6 +333,7 @@ def _small_only(name: str) -> Function:
             raise namespace.not_yet(name)
         return _computed(numpy_function, args, kwargs)
 
+    made.__doc__ = f"Run `numpy.{name}` on arrays of up to `eager_bytes`; larger ones are refused."
     made.__module__ = "chunkarr"
     return made
 
@@ -346,6 +347,7 @@ def _of_few(name: str) -> Function:
             raise namespace.not_yet(name)
         return _computed(numpy_function, args, kwargs)
 
+    made.__doc__ = f"Run `numpy.{name}` on coefficients of up to 1 MiB; more are refused."
     made.__module__ = "chunkarr"
     return made
 
@@ -364,6 +366,7 @@ def _plain(name: str) -> Function:
     def made(*args: Any, **kwargs: Any) -> Any:
         return give(numpy_function(*(convert(a, shown) for a in args), **kwargs))
 
+    made.__doc__ = f"Run `numpy.{name}`, which asks for no elements."
     made.__module__ = "chunkarr"
     return made
 

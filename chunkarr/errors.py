@@ -38,7 +38,7 @@ class MemoryBudgetError(ChunkarrError, MemoryError):
 
     code = "CA1001"
 
-    def __init__(  # noqa: PLR0913 - each argument is a field that tests and tools read
+    def __init__(
         self,
         array: str,
         operation: str,

@@ -12,6 +12,7 @@ NumPy's.
 
 from __future__ import annotations
 
+import bisect
 import math
 import threading
 import uuid
@@ -31,7 +32,8 @@ MARKS_MAX = 512
 """States kept along a stream; one of MT19937 takes 2.5 KiB."""
 MARKS_SENT = 64
 """States that travel when a stream is pickled."""
-RECENT_MAX = 8
+IDLE_MAX = 4
+"""Generators that stand where somebody stopped reading."""
 HELD_BYTES = 8 << 20
 """Windows drawn last, of all streams together."""
 HELD_MAX = 256
@@ -265,7 +267,8 @@ class Stream:
         self.start = start
         self._marks: dict[int, Mark] = {}
         self._spacing = 1
-        self._recent: OrderedDict[int, Mark] = OrderedDict()
+        self._places: list[int] = []  # of the marks, in order
+        self._idle: list[Cursor] = []
         self._running: list[Cursor] = []
         self._changed = threading.Condition()
         self.windows_drawn = 0
@@ -342,15 +345,27 @@ class Stream:
 
     def _first_mark(self) -> None:
         if 0 not in self._marks:
-            self._marks[0] = self.start_state(), None
+            self._set_mark(0, (self.start_state(), None))
+
+    def _set_mark(self, at: int, mark: Mark) -> None:
+        if at not in self._marks:
+            bisect.insort(self._places, at)
+        self._marks[at] = mark
 
     def _take(self, window: int) -> Cursor | None:
         """Give the nearest cursor before a window, or None where a running one is nearer."""
-        nearest = max(at for at in (*self._marks, *self._recent) if at <= window)
+        saved = self._places[bisect.bisect_right(self._places, window) - 1]
+        idle = max(
+            (c for c in self._idle if c.window <= window), key=lambda c: c.window, default=None
+        )
+        nearest = saved if idle is None else max(saved, idle.window)
         if any(nearest <= cursor.window <= window for cursor in self._running):
             return None
-        mark = self._recent.get(nearest) or self._marks[nearest]
-        cursor = self.draw.cursor(nearest, mark)
+        if idle is not None and idle.window == nearest:
+            self._idle.remove(idle)
+            cursor = idle
+        else:
+            cursor = self.draw.cursor(saved, self._marks[saved])
         self._running.append(cursor)
         return cursor
 
@@ -365,29 +380,30 @@ class Stream:
                 with self._changed:
                     cursor.window += 1
                     self.windows_drawn += 1
-                    self._enter_mark(cursor, last=cursor.window == stop)
+                    self._enter_mark(cursor)
                     self._changed.notify_all()
                     if cursor.window == stop:
+                        self._idle.append(cursor)
+                        del self._idle[:-IDLE_MAX]
                         return values
         finally:
             with self._changed:
                 self._running.remove(cursor)
                 self._changed.notify_all()
 
-    def _enter_mark(self, cursor: Cursor, *, last: bool) -> None:
+    def _enter_mark(self, cursor: Cursor) -> None:
+        """Keep the state before the next window if it is due, and of twice as many half."""
         at = cursor.window
-        if at == self.count or (at % self._spacing == 0 and at not in self._marks):
-            if len(self._marks) >= MARKS_MAX:
-                self._spacing *= 2
-                for old in [old for old in self._marks if old % self._spacing]:
-                    if old != self.count:
-                        del self._marks[old]
-            if at == self.count or at % self._spacing == 0:
-                self._marks[at] = cursor.mark()
-        if last:
-            self._recent[at] = cursor.mark()
-            if len(self._recent) > RECENT_MAX:
-                self._recent.popitem(last=False)
+        if at != self.count and (at % self._spacing or at in self._marks):
+            return
+        if len(self._marks) >= MARKS_MAX:
+            self._spacing *= 2
+            kept = {
+                k: v for k, v in self._marks.items() if k % self._spacing == 0 or k == self.count
+            }
+            self._marks, self._places = kept, sorted(kept)
+        if at == self.count or at % self._spacing == 0:
+            self._set_mark(at, cursor.mark())
 
     def __reduce__(self) -> tuple[object, ...]:
         start = self.start_state()
@@ -406,7 +422,8 @@ def _opened(key: str, draw: Draw, start: State, window: int, marks: dict[int, Ma
         found.key = key
         found = _streams.setdefault(key, found)
     with found._changed:  # noqa: SLF001 - what its constructor would do
-        found._marks = marks | found._marks  # noqa: SLF001
+        for at, mark in marks.items():
+            found._set_mark(at, mark)  # noqa: SLF001
     return found
 
 
