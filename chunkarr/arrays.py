@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import operator
 import sys
+import threading
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -23,7 +24,7 @@ import numpy.typing as npt
 from chunkarr import engine, maps, picks
 from chunkarr.attached import Attached
 from chunkarr.expr.affine import Affine
-from chunkarr.expr.build import as_expr, caller, cast_lazily, stretch, view, where
+from chunkarr.expr.build import as_expr, caller, view
 from chunkarr.expr.node import Expr, Source
 from chunkarr.functions.indexing import Basic, Fancy, Masked, read_key
 from chunkarr.functions.views import NewShape
@@ -60,6 +61,9 @@ COPY_BYTES_MAX = 1 << 26
 
 WRITES_MAX = 32
 """After this many assignments to an array that is not in memory yet, it is brought there."""
+
+
+_writing = threading.RLock()
 
 
 class Array(Attached):
@@ -324,6 +328,11 @@ class Array(Attached):
         return Array(picks.pick(self, item.key))
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        # Reading a value, laying over it and naming the result is one act for other threads too.
+        with _writing:
+            self._set(key, value)
+
+    def _set(self, key: Any, value: Any) -> None:
         self.check_writable()
         item = read_key(plain_key(key), self.shape)
         if self.on_file:
@@ -332,7 +341,7 @@ class Array(Attached):
         if held is not None and _assign_now(held, item, key, value, self.on_file):
             return
         if isinstance(item, Masked):
-            self._assign_masked(item.mask, value)
+            picks.assign_masked(self, item.mask, value)
             return
         if isinstance(item, Fancy):
             picks.put(self, item.key, value)
@@ -423,25 +432,6 @@ class Array(Attached):
             root = self if self._base is None else self.base
             assert root is not None
             root.persist()
-
-    def _assign_masked(self, mask: Any, value: Any) -> None:
-        test = mask.to_expr() if isinstance(mask, Array) else as_expr(mask)
-        here = self.to_expr()
-        spread = Selection(here, test).spread_mask()
-        if isinstance(value, Array) and value.selection is not None:
-            given = value.selection
-            if given.mask is test and given.operand.shape == here.shape:
-                self.rebind(where(spread, cast_lazily(given.operand, here.dtype), here))
-                return
-        expr = value.to_expr() if isinstance(value, Array) else as_expr(value)
-        rest = here.shape[test.ndim :]
-        if expr.ndim <= len(rest):
-            given_expr = cast_lazily(
-                stretch(expr, rest) if expr.shape != rest else expr, here.dtype
-            )
-            self.rebind(where(spread, stretch(given_expr, here.shape), here))
-            return
-        picks.put_masked(self, test, value)
 
     # -- computing ----------------------------------------------------------------------------
 

@@ -44,9 +44,7 @@ def intersect(left: Region, right: Region) -> Region | None:
 
 def shift(region: Region, origin: Sequence[int]) -> Region:
     """Express a region relative to `origin`."""
-    return tuple(
-        slice(s.start - o, s.stop - o) for s, o in zip(region, origin, strict=True)
-    )
+    return tuple(slice(s.start - o, s.stop - o) for s, o in zip(region, origin, strict=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from chunkarr import engine
 from chunkarr.expr.affine import Affine
-from chunkarr.expr.build import apply
+from chunkarr.expr.build import apply, as_expr, cast_lazily, stretch, where
 from chunkarr.expr.node import Expr
 from chunkarr.functions.creation import index_along
 from chunkarr.functions.fancy import Places, gather, read_places, scatter
 from chunkarr.functions.views import NewShape
-from chunkarr.views import value_for
+from chunkarr.views import Selection, value_for
 
 if TYPE_CHECKING:
     from chunkarr.arrays import Array
@@ -43,6 +45,24 @@ def put(array: Array, key: tuple[Any, ...], value: Any) -> None:
     given = value.to_expr() if hasattr(value, "to_expr") else value
     laid = value_for(given, places.shape, array.dtype)
     seen.rebind(scatter(seen.to_expr(), places, laid))
+
+
+def assign_masked(array: Array, mask: Any, value: Any) -> None:
+    """Write where a mask over the leading axes is true."""
+    test = mask.to_expr() if hasattr(mask, "to_expr") else as_expr(mask)
+    here = array.to_expr()
+    spread = Selection(here, test).spread_mask()
+    given = getattr(value, "selection", None)
+    if given is not None and given.mask is test and given.operand.shape == here.shape:
+        array.rebind(where(spread, cast_lazily(given.operand, here.dtype), here))
+        return
+    rest = here.shape[test.ndim :]
+    if np.ndim(value) <= len(rest):
+        plain = value.to_expr() if hasattr(value, "to_expr") else value
+        laid = stretch(value_for(plain, rest, array.dtype), here.shape)
+        array.rebind(where(spread, laid, here))
+        return
+    put_masked(array, test, value)
 
 
 def put_masked(array: Array, mask: Expr, value: Any) -> None:

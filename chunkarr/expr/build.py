@@ -226,11 +226,12 @@ def cast_lazily(operand: Expr, dtype: Dtype) -> Expr:
 def reduce(
     name: str, operand: Expr, axes: tuple[int, ...], dtype: Dtype | None = None, ddof: float = 0
 ) -> Expr:
-    """Reduce over sorted axes, which the result lacks."""
+    """Reduce over sorted axes, which the result lacks; values in foreign byte order are turned."""
+    operand = cast_lazily(operand, operand.dtype.newbyteorder("="))
     shape = tuple(n for axis, n in enumerate(operand.shape) if axis not in axes)
     return Reduce(
         shape=shape,
-        dtype=dtype or operand.dtype,
+        dtype=(dtype or operand.dtype).newbyteorder("="),
         operands=(operand,),
         line=caller(),
         name=name,

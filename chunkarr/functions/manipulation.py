@@ -163,6 +163,21 @@ def _part(a: Expr, axis: int, start: int, stop: int) -> Expr:
     return view(a, Affine(shape, terms))
 
 
+NODES_SEEN_MAX = 16
+
+
+def _apart(value: Expr, base: Expr) -> bool:
+    """Whether a value plainly does not read the base; a large expression counts as reading it."""
+    stack, seen = [value], 0
+    while stack:
+        node = stack.pop()
+        seen += 1
+        if node is base or seen > NODES_SEEN_MAX:
+            return False
+        stack.extend(node.operands)
+    return True
+
+
 def assign(base: Expr, places: tuple[Progression, ...], value: Expr) -> Expr:
     """Lay a value over part of a base; `value` has one axis per base axis."""
     if any(place.count == 0 for place in places):
@@ -172,7 +187,7 @@ def assign(base: Expr, places: tuple[Progression, ...], value: Expr) -> Expr:
     whole = counts == base.shape and all(p.first == 0 and p.step == 1 for p in places)
     if whole:
         return patch
-    if isinstance(base, Overlay) and base.verb == "assign" and base.based:
+    if isinstance(base, Overlay) and base.verb == "assign" and base.based and _apart(patch, base):
         # One node with many patches, however many assignments there were.
         operands, spots = (*base.operands, patch), (*base.places, places)
     else:

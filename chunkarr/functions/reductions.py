@@ -218,7 +218,7 @@ def _count(a: Expr, axes: tuple[int, ...], where: object) -> Expr | int:
     if where is None or where is True:
         return int(np.prod([a.shape[i] for i in axes], dtype=object)) if axes else 1
     mask = stretch_to(cast_lazily(as_expr(where), np.dtype(bool)), a)
-    return reduce("sum", cast(mask, np.int64), axes)
+    return sum(mask, axes, np.int64)
 
 
 def mean(
@@ -245,8 +245,9 @@ def _mean_dtypes(a: Expr, dtype: object) -> tuple[Dtype, Dtype]:
     if a.dtype.kind in "biu":
         return np.dtype(np.float64), np.dtype(np.float64)
     if a.dtype == np.float16:
-        return a.dtype, np.dtype(np.float32)
-    return a.dtype, a.dtype
+        return np.dtype(np.float16), np.dtype(np.float32)
+    own = a.dtype.newbyteorder("=")
+    return own, own
 
 
 def _divide(total: Expr, count: Expr | int) -> Expr:

@@ -77,6 +77,8 @@ class StoreLeaf:
         if self.store.addressable:
             return 0
         whole = self.bytes_cut(shape)
+        if not whole:
+            return 0
         # Part of a chunk is decoded from the whole of it.
         chunk = self.store.grid.chunk_shape
         cut = any(

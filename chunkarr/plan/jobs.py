@@ -86,6 +86,7 @@ def find_jobs(order: Sequence[Expr], wanted: Iterable[Expr], kept: set[int]) -> 
             below = node.operands[0]
             if id(below) in layered:
                 chosen.add(id(below))
+    chosen |= _often_read(order, chosen)
     reach: dict[int, Reach] = {}
     jobs = []
     for node in order:
@@ -97,6 +98,39 @@ def find_jobs(order: Sequence[Expr], wanted: Iterable[Expr], kept: set[int]) -> 
         else:
             reach[id(node)] = found
     return jobs
+
+
+def _often_read(order: Sequence[Expr], chosen: set[int]) -> set[int]:
+    """Find values that would be computed again and again, because shifted boxes of them are read.
+
+    A box of `x[1:] + x[:-1]` needs two boxes of x, a step of a stencil on that four, and so on. A
+    value that is read at other places than its reader's, more than once, and is no light work, is
+    stored: the work of a loop of such steps then grows with its length.
+    """
+    readers: dict[int, int] = {}
+    shifted: set[int] = set()
+    for node in order:
+        for operand in node.operands:
+            readers[id(operand)] = readers.get(id(operand), 0) + 1
+            if isinstance(node, View | Overlay):
+                shifted.add(id(operand))
+    often: set[int] = set()
+    work: dict[int, int] = {}
+    for node in order:
+        if isinstance(node, Source | Generate) or id(node) in chosen:
+            work[id(node)] = 0
+            continue
+        own = not isinstance(node, View | Regrid)
+        work[id(node)] = own + sum(work[id(operand)] for operand in node.operands)
+        again = readers.get(id(node), 0) > 1 and id(node) in shifted
+        if own and again and work[id(node)] > WORK_MAX:
+            often.add(id(node))
+            work[id(node)] = 0
+    return often
+
+
+WORK_MAX = 8
+"""Operations on an element that are rather done twice than stored."""
 
 
 def read_whole(order: Sequence[Expr], roots: Iterable[Expr]) -> set[int]:
