@@ -64,6 +64,20 @@ def preallocate(fd: int, size: int) -> None:
                 raise
 
 
+def reserve(fd: int, size: int) -> None:
+    """Ask the file system for a file's room at once, where it can do so without writing zeros.
+
+    On ext4 a file that grows write by write costs up to five times as much: each page is reserved
+    by itself. Nothing depends on it, so a refusal is not an error; a full disk shows in the write.
+    """
+    fallocate = getattr(_libc(), "fallocate", None)
+    if fallocate is not None and size >= RESERVED_BYTES_MIN:
+        fallocate(fd, 0, ctypes.c_int64(0), ctypes.c_int64(size))
+
+
+RESERVED_BYTES_MIN = 1 << 18
+
+
 def write_at(fd: int, data: NDArray | bytes, offset: int) -> None:
     """Write all bytes at an offset; a short write is continued."""
     rest = buffer_of(data)

@@ -35,6 +35,7 @@ from chunkarr.storage.claims import LOCK_NAME, Claim, remove, sweep
 from chunkarr.storage.files import (
     output_error,
     refuse_objects,
+    reserve,
     sync_disk,
     sync_path,
     view_of,
@@ -321,6 +322,7 @@ def _write_file(root: str, path: str, parts: Sequence[Any]) -> None:
         fd = os.open(temporary, flags, 0o666)
     try:
         place = 0
+        reserve(fd, sum(map(len, parts)))
         for part in parts:
             write_at(fd, part, place)
             place += len(part)

@@ -12,6 +12,7 @@ import argparse
 import importlib
 import importlib.util
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -107,6 +108,8 @@ def race_processes(
     peaks: dict[str, int] = dict.fromkeys(names, 0)
     for turn in range(rounds + 1):
         for name in names:
+            # What the one before left in the system's write-back would be waited for by this one.
+            os.sync()
             done = measured(["-m", module, "run", name, *arguments])
             if turn:  # the first is for the disk's cache and the kernels'
                 times[name].append(json.loads(done.output.splitlines()[-1])["seconds"])
