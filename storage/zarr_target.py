@@ -33,6 +33,7 @@ from chunkarr.errors import OutputError, format_bytes
 from chunkarr.grid import Grid, Region, region_of, region_shape, shift
 from chunkarr.storage.claims import LOCK_NAME, Claim, remove, sweep
 from chunkarr.storage.files import (
+    begin_sync,
     output_error,
     refuse_objects,
     reserve,
@@ -326,6 +327,7 @@ def _write_file(root: str, path: str, parts: Sequence[Any]) -> None:
         for part in parts:
             write_at(fd, part, place)
             place += len(part)
+        begin_sync(fd)
         os.rename(temporary, path)
     except BaseException:
         remove(temporary)
