@@ -79,7 +79,7 @@ RESERVED_BYTES_MIN = 1 << 18
 
 
 def begin_sync(fd: int) -> None:
-    """Start bringing a file to disk without waiting, so that the sync of a commit finds less to do."""
+    """Start bringing a file to disk without waiting: the sync of a commit finds less to do."""
     start = getattr(_libc(), "sync_file_range", None)
     if start is not None:
         start(fd, ctypes.c_int64(0), ctypes.c_int64(0), 2)  # SYNC_FILE_RANGE_WRITE

@@ -7,6 +7,7 @@ space that read a common source and do not need each other become one group: one
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import field
 from typing import NamedTuple
@@ -107,13 +108,11 @@ def _often_read(order: Sequence[Expr], chosen: set[int]) -> set[int]:
     value that is read at other places than its reader's, more than once, and is no light work, is
     stored: the work of a loop of such steps then grows with its length.
     """
-    readers: dict[int, int] = {}
-    shifted: set[int] = set()
-    for node in order:
-        for operand in node.operands:
-            readers[id(operand)] = readers.get(id(operand), 0) + 1
-            if isinstance(node, View | Overlay):
-                shifted.add(id(operand))
+    moving = [node for node in order if isinstance(node, View | Overlay)]
+    shifted = {id(operand) for node in moving for operand in node.operands}
+    if not shifted:
+        return set()
+    readers = Counter(id(operand) for node in order for operand in node.operands)
     often: set[int] = set()
     work: dict[int, int] = {}
     for node in order:
@@ -122,7 +121,7 @@ def _often_read(order: Sequence[Expr], chosen: set[int]) -> set[int]:
             continue
         own = not isinstance(node, View | Regrid)
         work[id(node)] = own + sum(work[id(operand)] for operand in node.operands)
-        again = readers.get(id(node), 0) > 1 and id(node) in shifted
+        again = readers[id(node)] > 1 and id(node) in shifted
         if own and again and work[id(node)] > WORK_MAX:
             often.add(id(node))
             work[id(node)] = 0
