@@ -94,6 +94,12 @@ def execute(targets: Sequence[Target]) -> list[Store]:
     return plan.results
 
 
+def explain_rows(*exprs: Expr) -> tuple[Row, ...]:
+    """Give the steps that computing values together takes."""
+    limits, _ = current_limits()
+    return tuple(plan_for([Target(expr) for expr in exprs], limits).rows)
+
+
 def persist(*exprs: Expr) -> list[Store]:
     """Compute values and hold them, in memory while they fit and on disk beyond."""
     stores = execute([Target(expr) for expr in exprs])

@@ -1,0 +1,93 @@
+"""What a hostile tester found once: each a sentence of behaviour that has to stay."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chunkarr
+from chunkarr import engine
+
+xp: Any = chunkarr
+
+STEPS: dict[str, Callable[[Any, Any], Any]] = {
+    "a stencil in place": lambda m, x: x.__setitem__(slice(1, -1), (x[:-2] + x[2:]) / 2),
+    "a shifted sum in place": lambda m, x: x.__setitem__(slice(1, None), x[1:] + x[:-1]),
+    "a shifted copy": lambda m, x: x.__setitem__(slice(1, None), x[:-1]),
+    "every other element": lambda m, x: x.__setitem__(slice(None, None, 2), x[1::2] * 2),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_loop_of_in_place_steps_costs_as_its_length(name: str) -> None:
+    theirs = np.arange(64.0)
+    with chunkarr.config(eager_bytes=0):
+        ours = xp.arange(64.0) + 0
+        for _ in range(24):
+            STEPS[name](xp, ours)
+            STEPS[name](np, theirs)
+        rows = len(engine.explain_rows(ours.to_expr()))
+        np.testing.assert_allclose(ours.compute(), theirs)
+    assert rows <= 3 * 24
+
+
+def test_shifted_readers_of_a_value_share_it() -> None:
+    theirs = np.random.default_rng(0).random((8, 9))
+    with chunkarr.config(eager_bytes=0):
+        ours = xp.asarray(theirs) * 1.0
+        for _ in range(12):
+            ours = xp.roll(ours, 1, 0) + xp.roll(ours, 1, 1) - ours
+            theirs = np.roll(theirs, 1, 0) + np.roll(theirs, 1, 1) - theirs
+        np.testing.assert_allclose(ours.compute(), theirs)
+
+
+@pytest.mark.parametrize(("shape", "count"), [((8, 3), 12), ((8, 1), 0), ((8,), 3)])
+def test_a_masked_assignment_checks_its_values(shape: tuple[int, ...], count: int) -> None:
+    mask = np.array([1, 0, 1, 0, 0, 0, 0, 1], bool)[:8]
+    with chunkarr.config(eager_bytes=0):
+        x = xp.zeros(shape) + 0
+        with pytest.raises(ValueError, match=r"broadcast|assign"):
+            x[mask] = np.zeros(count + (len(shape) == 1))
+
+
+def test_a_masked_assignment_keeps_numpys_range_checks() -> None:
+    with chunkarr.config(eager_bytes=0):
+        x = xp.zeros(8, dtype="u1") + xp.zeros(8, dtype="u1")
+        with pytest.raises(OverflowError, match="out of bounds"):
+            x[np.arange(8) > 3] = -1
+
+
+@pytest.mark.parametrize("dtype", [">f8", ">i4"])
+def test_values_in_foreign_byte_order_reduce(dtype: str) -> None:
+    theirs = np.arange(1000).astype(dtype)
+    with chunkarr.config(eager_bytes=0, chunk_bytes=640):
+        ours = xp.array(theirs)
+        assert int(ours.max()) == 999
+        assert int(ours.argmin()) == 0
+        assert ours.mean().dtype == theirs.mean().dtype
+
+
+def test_an_empty_array_is_stored_and_read(tmp_path: Path) -> None:
+    xp.zeros((0, 3)).to_zarr(tmp_path / "empty.zarr")
+    assert xp.open(tmp_path / "empty.zarr").compute().shape == (0, 3)
+
+
+def test_threads_that_write_disjoint_slices_lose_nothing() -> None:
+    with chunkarr.config(eager_bytes=0):
+        x = xp.arange(8000.0) + 1
+
+        def write(part: int) -> None:
+            for _ in range(20):
+                x[part * 1000 : (part + 1) * 1000] = part
+
+        threads = [threading.Thread(target=write, args=(part,)) for part in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        np.testing.assert_array_equal(x.compute(), np.repeat(np.arange(8.0), 1000))
