@@ -34,12 +34,15 @@ if TYPE_CHECKING:
 
 NDArray = npt.NDArray[Any]
 
+PLACES_MADE = 256
+"""So many places of a value that stands nowhere are rather computed than all of it stored."""
+
 
 @dataclass(frozen=True, slots=True)
 class GatherWork:
     """Takes rows of a store at named places."""
 
-    source: Store
+    source: Store | Recipe
     places: Recipe
     axis: int
     grid: Grid
@@ -51,7 +54,20 @@ class GatherWork:
         region = self.grid.region(task)
         index = self.places.evaluate((region[self.axis],))
         before, after = region[: self.axis], region[self.axis + 1 :]
-        self.store.write(region, pick(self.source, index, before, after))
+        taken = make if isinstance(self.source, Recipe) else pick
+        self.store.write(region, taken(self.source, index, before, after))  # type: ignore[arg-type]
+
+
+def make(source: Recipe, index: NDArray, before: Region, after: Region) -> NDArray:
+    """Compute named places of a value that stands nowhere, one by one."""
+    shape = (*region_shape(before), len(index), *region_shape(after))
+    out = np.empty(shape, source.dtype)
+    lead: tuple[Any, ...] = (slice(None),) * len(before)
+    for row, place in enumerate(index.tolist()):
+        source.evaluate(
+            (*before, slice(place, place + 1), *after), out[(*lead, slice(row, row + 1))]
+        )
+    return out
 
 
 def pick(source: Store, index: NDArray, before: Region, after: Region) -> NDArray:
@@ -117,7 +133,15 @@ def emit_gather(planner: Planner, group: Group) -> None:
     assert isinstance(node, Gather)
     operand, places = node.operands
     few = places.size * 4 <= operand.shape[node.axis] or places.size <= 1
-    source, scratch = _reachable(planner, operand, copy=not few)
+    source: Store | Recipe
+    scratch: tuple[Store, ...] = ()
+    if places.size <= PLACES_MADE and few and planner.plain_leaf(operand) is None:
+        source = planner.lowering(operand.shape).recipe(operand)
+        chunk, extra = 0, source.bytes_box((1,) * operand.ndim) + bytes_extra([source])
+    else:
+        source, scratch = _reachable(planner, operand, copy=not few)
+        chunk = 0 if source.addressable else math.prod(source.grid.chunk_shape)
+        extra = source.bytes_read_extra
     recipe = planner.lowering(places.shape).recipe(places)
     target = planner.target_of(node)
     unit = write_unit(node.shape, [target] if target else [])
@@ -125,7 +149,6 @@ def emit_gather(planner: Planner, group: Group) -> None:
 
     def bytes_of(cell: tuple[int, ...]) -> int:
         rows = cell[node.axis]
-        chunk = 0 if source.addressable else math.prod(source.grid.chunk_shape)
         return 2 * math.prod(cell) * size + chunk * size + recipe.bytes_box((rows,)) + 40 * rows
 
     if isinstance(unit, Grid):
@@ -139,7 +162,7 @@ def emit_gather(planner: Planner, group: Group) -> None:
         name=node.label,
         work=GatherWork(source, recipe, node.axis, grid, store),
         tasks=grid.size,
-        bytes_task=bytes_of(grid.chunk_shape) + source.bytes_read_extra + bytes_extra([recipe]),
+        bytes_task=bytes_of(grid.chunk_shape) + extra + bytes_extra([recipe]),
         where=node.where,
         creates=(store,),
         bytes_read=node.nbytes + sum(bytes_wanted([recipe])),

@@ -91,3 +91,8 @@ def test_threads_that_write_disjoint_slices_lose_nothing() -> None:
         for thread in threads:
             thread.join()
         np.testing.assert_array_equal(x.compute(), np.repeat(np.arange(8.0), 1000))
+
+
+def test_few_places_of_a_huge_value_are_computed_alone() -> None:
+    x = xp.arange(10**12) * 2 + 1
+    np.testing.assert_array_equal(x[[5, -1, 7]].compute(), [11, 2 * 10**12 - 1, 15])
