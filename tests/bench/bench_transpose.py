@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import sys
 from typing import Any
 
@@ -31,6 +32,8 @@ def run(name: str, folder: str, side_all: str, side: str) -> None:
     """Do the work as one contender; called in a process of its own."""
     n, cut = int(side_all), int(side)
     source, out = os.path.join(folder, "x.zarr"), os.path.join(folder, f"{name}.zarr")
+    # Everybody begins without an output: who replaces an old one at the end holds both meanwhile.
+    shutil.rmtree(out, ignore_errors=True)
     if name == "chunkarr":
         xp.config(memory=f"{LIMIT}MiB", workers=WORKERS, spill_dir=folder)
         timed(lambda: xp.open(source).T.to_zarr(out, chunks=(cut, cut)))
