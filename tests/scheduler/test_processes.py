@@ -11,6 +11,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -138,8 +139,9 @@ def test_a_worker_killed_between_runs_is_replaced(executor: Executor, tmp_path: 
         assert store.open().tolist() == list(range(1, 51))
         # Workers alone: the tracker of multiprocessing serves other tests of this process.
         for child in psutil.Process().children():
-            if any("chunkarr" in word for word in child.cmdline()):
-                child.kill()
+            with suppress(psutil.NoSuchProcess):  # also of those that ended and wait to be reaped
+                if any("chunkarr" in word for word in child.cmdline()):
+                    child.kill()
 
 
 @pytest.mark.faults
