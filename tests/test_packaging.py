@@ -88,7 +88,10 @@ def test_import_loads_nothing_heavy() -> None:
 
 def test_a_first_result_loads_only_what_it_needs() -> None:
     loaded = f"sorted({UNASKED!r} & set(sys.modules))"
-    work = "import sys, chunkarr as np; np.config(workers=1, chunk_bytes=1<<22); print((np.ones(200_000) * 2).sum())"
+    work = (
+        "import sys, chunkarr as np; np.config(workers=1, chunk_bytes=1 << 22); "
+        "print((np.ones(200_000) * 2).sum())"
+    )
     done = python(f"{work}; print({loaded})")
     assert done.stdout.split() == ["400000.0", "[]"], done.stderr or done.stdout
 
