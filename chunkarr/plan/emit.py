@@ -203,7 +203,8 @@ def _reduce_output(planner: Planner, job: Job, recipe: Recipe, grid: Grid) -> Re
     shape = (rows, *(grid.shape[axis] for axis in kept))
     cut = Grid(shape, (1, *(grid.axes[axis] for axis in kept)))
     stores = tuple(
-        planner.scratch(shape, dtype, cut, f"{node.label} parts")
+        # The tasks that fill them run while they are held, and there are several of them.
+        planner.scratch(shape, dtype, cut, f"{node.label} parts", parts=8)
         for dtype in reducer_of(node.name).state_dtypes(recipe.dtype)
     )
     return ReduceOutput(recipe, node.name, node.axes, stores)

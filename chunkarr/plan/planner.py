@@ -130,11 +130,16 @@ class Planner:
 
     # -- places -----------------------------------------------------------------------------
 
-    def scratch(self, shape: tuple[int, ...], dtype: np.dtype[Any], grid: Grid, name: str) -> Store:
-        """Make a store for a value that only this plan reads."""
+    def scratch(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], grid: Grid, name: str, parts: int = 2
+    ) -> Store:
+        """Make a store for a value that only this plan reads.
+
+        It lies in memory if it takes at most one of `parts` equal parts of what is free.
+        """
         memory = MemoryStore(shape=shape, dtype=dtype, grid=grid, name=name, owned=True)
         memory.tiled = True
-        if self._fits(memory):
+        if self._fits(memory, parts):
             return memory
         spill = new_spill(shape, dtype, grid, name)
         self.plan.bytes_spilled += spill.bytes_size
@@ -149,8 +154,8 @@ class Planner:
         self.plan.bytes_spilled += flat.bytes_size
         return flat
 
-    def _fits(self, memory: MemoryStore) -> bool:
-        if not self.limits.shares_memory or memory.bytes_size > self.bytes_free // 2:
+    def _fits(self, memory: MemoryStore, parts: int = 2) -> bool:
+        if not self.limits.shares_memory or memory.bytes_size > self.bytes_free // parts:
             return False
         self.held += memory.bytes_size
         return True
