@@ -185,22 +185,14 @@ def reads_path(expr: Expr, path: str) -> bool:
     return False
 
 
-def band_grid(shape: tuple[int, ...], elements: int, wish: tuple[int, ...] | None) -> Grid:
-    """Cut an index space into bands that follow each other in C order."""
-    cell = list(choose_cut(shape, elements, (1,) * len(shape)))
-    for axis, n in enumerate(wish or ()):
-        if 1 < cell[axis] < shape[axis] and 0 < n <= cell[axis]:
-            cell[axis] = cell[axis] // n * n
-    return Grid(shape, tuple(cell))
-
-
 def select(operand: Expr, mask: Expr, line: Any = None) -> Compress:
     """Count a mask's true values and make the selection, whose length is then known."""
     limits, executor = current_limits()
     rest = operand.shape[mask.ndim :]
     width = int(np.prod(rest, dtype=object)) * operand.dtype.itemsize
     most = min(limits.chunk_bytes, limits.bytes_share // 4) // max(1, width)
-    bands = band_grid(mask.shape, max(1, most), None)
+    # Cells that are whole along the last axes follow each other in C order.
+    bands = Grid(mask.shape, choose_cut(mask.shape, max(1, most), (1,) * mask.ndim))
     plan, store = count_plan(mask, bands, limits)
     if plan.steps:
         _run(plan, executor, limits)

@@ -168,14 +168,3 @@ def diagonal(shape: Sequence[int], offset: int, axis1: int, axis2: int) -> Affin
     terms[axis1] = Term(len(kept), row, 1)
     terms[axis2] = Term(len(kept), column, 1)
     return Affine((*(shape[axis] for axis in kept), count), tuple(terms))
-
-
-def slices(starts: Sequence[int], stops: Sequence[int]) -> Affine:
-    """Give the map of a plain box."""
-    terms = tuple(Term(axis, start, 1) for axis, start in enumerate(starts))
-    return Affine(tuple(b - a for a, b in zip(starts, stops, strict=True)), terms)
-
-
-def empty_region(region: Region) -> bool:
-    """Whether a region has no elements."""
-    return any(s.start >= s.stop for s in region)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from chunkarr.errors import NotYetError
 from chunkarr.expr.affine import Affine, Term
 from chunkarr.expr.node import Expr
 from chunkarr.records import dataclass
@@ -155,12 +154,3 @@ def _take_slice(part: slice, n: int, terms: list[Term], lengths: list[int]) -> N
     count = len(range(start, stop, step))
     terms.append(Term(len(lengths), start if count else 0, step if count > 1 else 1))
     lengths.append(count)
-
-
-def not_fancy() -> NotYetError:
-    """Make the error for integer arrays as indices of what is not in memory."""
-    message = (
-        "indexing with integer arrays runs on arrays in memory only; use slices or a boolean mask, "
-        "or x.persist() where x fits"
-    )
-    return NotYetError(message)
