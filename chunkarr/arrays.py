@@ -10,12 +10,11 @@ Operators, methods and NumPy's functions are attached in `operators`, from table
 
 from __future__ import annotations
 
+import gc
 import math
-import operator
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -24,19 +23,22 @@ import numpy.typing as npt
 from chunkarr import engine, maps, picks
 from chunkarr.attached import Attached
 from chunkarr.expr.affine import Affine
-from chunkarr.expr.build import as_expr, caller, view
+from chunkarr.expr.build import as_expr, caller, cast_lazily, view
+from chunkarr.expr.cuts import computed
 from chunkarr.expr.node import Expr, Source
 from chunkarr.functions.indexing import Basic, Fancy, Masked, read_key
 from chunkarr.functions.views import NewShape
 from chunkarr.grid import Grid, region_of
-from chunkarr.printing import array_text, summary_text
 from chunkarr.settings import settings
 from chunkarr.storage.memory import MemoryStore
 from chunkarr.views import (
+    Field,
     Lens,
-    Part,
+    Reading,
     Selection,
     c_strides,
+    check_value,
+    field_key,
     get,
     lay,
     look,
@@ -49,9 +51,6 @@ from chunkarr.views import (
 )
 
 NDArray = npt.NDArray[Any]
-
-CHEAP_BYTES = 1 << 22
-"""A `repr` computes the shown values of arrays up to this size, and summarises larger ones."""
 
 COPY_BYTES = 1 << 20
 """A buffer that lazy expressions read is copied before a write up to this size, else laid over."""
@@ -73,6 +72,7 @@ class Array(Attached):
         "__weakref__",
         "_base",
         "_cell",
+        "_frozen",
         "_lens",
         "_seen",
         "_selection",
@@ -85,21 +85,31 @@ class Array(Attached):
     def __init__(
         self,
         cell: Expr | None = None,
+        dtype: Any = float,
+        buffer: Any = None,
+        offset: int = 0,
+        strides: Any = None,
+        order: Any = None,
         *,
+        shape: Any = None,
         base: Array | None = None,
         lens: Lens | None = None,
         selection: Selection | None = None,
         scalar: bool = False,
         writable: bool = True,
     ) -> None:
-        if cell is not None and not isinstance(cell, Expr):
-            message = "Array holds an expression; make arrays by array(), empty() or zeros()"
-            raise TypeError(message)
+        if shape is not None or (cell is not None and not isinstance(cell, Expr)):
+            # Called with the arguments of `numpy.ndarray`: a shape, perhaps a buffer to look at.
+            length: Any = cell if shape is None else shape
+            held = np.ndarray(length, dtype, buffer, offset, strides, order)
+            writable = held.flags.writeable
+            store = MemoryStore(held, owned=True)
+            cell = Source(shape=held.shape, dtype=held.dtype, store=store)
         self._cell = cell
         self._base, self._lens = base, lens
         self._seen: weakref.ref[Expr] | None = None
         self._selection = selection
-        self._writable = writable
+        self._writable, self._frozen = writable, False
         self.is_scalar = scalar
         """Whether this stands for a NumPy scalar: in-place operators then rebind."""
         if cell is not None:
@@ -166,7 +176,7 @@ class Array(Attached):
             return None
         if not isinstance(cell, Source):
             # The value was computed on the way: from now on the name is the value.
-            self._cell = Source(shape=cell.shape, dtype=cell.dtype, line=cell.line, store=store)
+            self._cell = computed(cell, store)
         return store.array if isinstance(store, MemoryStore) else store.read(region_of(store.shape))
 
     def rebind(self, new: Expr) -> None:
@@ -184,43 +194,52 @@ class Array(Attached):
 
     def view_through(self, lens: Lens, *, writable: bool = True) -> Array:
         """Give a view of this array; a scalar is immutable, so of a copy of it."""
-        if self.is_scalar:
-            if not isinstance(lens, Part) and not lens.shape:
+        if self.is_scalar and self._base is None:
+            if not isinstance(lens, Reading) and not lens.shape:
                 return self
             return Array(self.to_expr(), writable=writable).view_through(lens)
         if self._base is not None and isinstance(lens, Affine) and isinstance(self._lens, Affine):
             return Array(
                 base=self._base,
                 lens=self._lens.then(lens),
-                writable=self._writable and writable,
+                writable=self.writable and writable,
             )
-        return Array(base=self, lens=lens, writable=self._writable and writable)
+        return Array(base=self, lens=lens, writable=self.writable and writable)
 
     # -- attributes ---------------------------------------------------------------------------
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The lengths of the axes."""
-        if self._lens is not None and not self._is_part:
-            return self._lens.shape  # type: ignore[union-attr]
+        if isinstance(self._lens, Affine | NewShape):
+            return self._lens.shape
         return self.to_expr().shape
 
-    @shape.setter
-    def shape(self, shape: Any) -> None:
-        whole = self.reshape(shape).to_expr()
-        if self._base is not None:
-            message = "Incompatible shape for in-place modification of a view; use reshape"
-            raise AttributeError(message)
-        self.rebind(whole)
+    def reshape_in_place(self, shape: tuple[int, ...]) -> None:
+        """Take another shape of as many elements; views of this array go on seeing the old one."""
+        seen = self._views()
+        if self._base is None and not seen:
+            self.rebind(get(NewShape(shape), self.to_expr()))
+            return
+        inner = Array(self._cell, base=self._base, lens=self._lens, writable=self._writable)
+        for other in seen:
+            other._base = inner  # noqa: SLF001 - one class
+        self._base, self._lens, self._cell = inner, NewShape(shape), None
+
+    def _views(self) -> list[Array]:
+        """List the views of this array that are alive; slow, so only for changes of its shape."""
+        held = [other for other in gc.get_referrers(self) if isinstance(other, Array)]
+        return [other for other in held if other._base is self]  # noqa: SLF001 - one class
 
     @property
-    def _is_part(self) -> bool:
-        return not isinstance(self._lens, Affine | NewShape)
+    def has_views(self) -> bool:
+        """Whether a view of this array is alive."""
+        return bool(self._views())
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The type of the elements."""
-        if self._base is not None and not self._is_part:
+        if self._base is not None and not isinstance(self._lens, Reading):
             return self._base.dtype
         if self._cell is None and self._selection is not None:
             return self._selection.operand.dtype
@@ -273,7 +292,7 @@ class Array(Attached):
         assert self._lens is not None
         if below is None:
             return None
-        return look_strides(self._lens, below, self._base.shape, self._base.itemsize)
+        return look_strides(self._lens, below, self._base.shape, self._base.dtype)
 
     @property
     def grid(self) -> Grid:
@@ -302,23 +321,22 @@ class Array(Attached):
 
     # -- reading ------------------------------------------------------------------------------
 
-    def __getitem__(self, key: Any) -> Array:
-        selection = self.selection
-        if selection is not None:
+    def __getitem__(self, key: Any) -> Any:
+        named = field_key(key, self.dtype, single=self.is_scalar)
+        if named is not None:
+            return self._field(named)
+        if self.selection is not None:
             self.to_expr()
         item = read_key(plain_key(key), self.shape)
         if isinstance(item, Basic):
             if item.scalar:
-                held = self.in_memory
-                if held is not None:
-                    return Array.of(
-                        np.asarray(held[key if isinstance(key, tuple) else (key,)]), scalar=True
-                    )
-                return Array(view(self.to_expr(), item.affine), scalar=True)
+                return self._element(item.affine)
+            if self.is_scalar and not item.affine.shape:
+                return Array(self.to_expr())  # `scalar[...]` is an array
             seen = self.view_through(item.affine)
             return seen.copy() if item.copies else seen
         held = self.in_memory
-        if held is not None and held.nbytes <= settings().eager_bytes:
+        if held is not None and immediate(held):
             return Array.of(np.asarray(held[ndarray_key(key)]))
         if isinstance(item, Masked):
             mask = item.mask.to_expr() if isinstance(item.mask, Array) else as_expr(item.mask)
@@ -327,12 +345,41 @@ class Array(Attached):
             return Array.of(np.asarray(held[ndarray_key(key)]))
         return Array(picks.pick(self, item.key))
 
+    def _element(self, place: Affine) -> Any:
+        """Give one element: a scalar, which for records is a view, or the Python object."""
+        if self.dtype.names is not None and not self.is_scalar:
+            return Array(base=self, lens=place, scalar=True, writable=self.writable)
+        held = self.in_memory
+        if held is None:
+            # A scalar has the machine's own byte order.
+            native = self.dtype.newbyteorder("=")
+            return Array(cast_lazily(view(self.to_expr(), place), native), scalar=True)
+        element = held[tuple([term.offset for term in place.terms])]
+        return element if held.dtype.hasobject else Array.of(np.asarray(element), scalar=True)
+
+    def _field(self, key: str | tuple[str, ...]) -> Array:
+        """Give a field of records, or records of several: a view."""
+        seen = Array(base=self, lens=Field(key), writable=self.writable)
+        seen.is_scalar = self.is_scalar and seen.ndim == 0
+        return seen
+
     def __setitem__(self, key: Any, value: Any) -> None:
         # Reading a value, laying over it and naming the result is one act for other threads too.
         with _writing:
             self._set(key, value)
 
     def _set(self, key: Any, value: Any) -> None:
+        named = field_key(key, self.dtype, single=self.is_scalar)
+        if named is not None:
+            self._field(named).assign((...), value)
+            return
+        if self.is_scalar and self._base is None:
+            message = f"{self.dtype.type.__name__!r} object does not support item assignment"
+            raise TypeError(message)
+        self.assign(key, value)
+
+    def assign(self, key: Any, value: Any) -> None:
+        """Set what an index of positions names, as `x[key] = value` does."""
         self.check_writable()
         item = read_key(plain_key(key), self.shape)
         if self.on_file:
@@ -347,12 +394,29 @@ class Array(Attached):
             picks.put(self, item.key, value)
             return
         given = value.to_expr() if isinstance(value, Array) else value
+        check_value(given, self.dtype, None if item.scalar else len(item.affine.shape))
         self._assign(item.affine, value_for(given, item.affine.shape, self.dtype))
         self._count_writes()
 
+    @property
+    def writable(self) -> bool:
+        """Whether assignments are allowed: not to a broadcast, or a file opened to read."""
+        return self._writable and not self._frozen
+
+    def set_writable(self, writable: bool) -> None:
+        """Allow or forbid assignments, by this name and by views that are made of it later."""
+        if writable and self._base is not None:
+            lens = self._lens
+            seen_once = not isinstance(lens, Affine) or (lens.boxed and lens.injective)
+            self._writable = self._base.writable and seen_once
+        if writable and not self._writable:
+            message = "cannot set WRITEABLE flag to True of this array"
+            raise ValueError(message)
+        self._frozen = not writable
+
     def check_writable(self) -> None:
-        """Raise ValueError where NumPy would: a broadcast, a diagonal, a file opened to read."""
-        if not self._writable:
+        """Raise ValueError where NumPy would."""
+        if not self.writable:
             message = "assignment destination is read-only"
             raise ValueError(message)
 
@@ -390,7 +454,7 @@ class Array(Attached):
             if store.array.nbytes > max(settings().eager_bytes, COPY_BYTES):
                 return None
             fresh = MemoryStore(store.array.copy(), owned=True)
-            self._cell = Source(shape=self._cell.shape, dtype=self._cell.dtype, store=fresh)
+            self._cell = computed(self._cell, fresh)
             return fresh.array
         return store.array
 
@@ -460,110 +524,23 @@ class Array(Attached):
             expr = self.to_expr()
             (store,) = engine.persist(expr)
             if self._base is None:
-                self.rebind(Source(shape=expr.shape, dtype=expr.dtype, line=expr.line, store=store))
+                self.rebind(computed(expr, store))
         return self
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
-        held = self.in_memory
-        if held is None:
-            if copy is False:
-                message = "a chunked array must be computed, which makes a copy: use copy=None"
-                raise ValueError(message)
-            whole = self.compute()
-            return whole if dtype is None else whole.astype(dtype, copy=False)
-        if copy:
-            return np.array(held, dtype)
-        shown = held.view()
-        shown.flags.writeable = False
-        if dtype is None or np.dtype(dtype) == held.dtype:
-            return shown
-        if copy is False:
-            message = "Unable to avoid copy while creating an array as requested."
-            raise ValueError(message)
-        return held.astype(dtype)
-
-    def item(self, *args: Any) -> Any:
-        """Give one element as a Python scalar."""
-        if not args:
-            if self.size != 1:
-                message = "can only convert an array of size 1 to a Python scalar"
-                raise ValueError(message)
-            return self.compute().item()
-        place = args[0] if len(args) == 1 and isinstance(args[0], tuple) else args
-        if len(place) == 1 and self.ndim != 1:
-            place = np.unravel_index(operator.index(place[0]), self.shape)
-        return self[tuple(int(i) for i in place)].compute().item()
-
-    def tolist(self) -> Any:
-        """Give nested lists of Python scalars."""
-        return self.compute().tolist()
-
-    def __float__(self) -> float:
-        return float(self._one())
-
-    def __int__(self) -> int:
-        return int(self._one())
-
-    def __complex__(self) -> complex:
-        return complex(self._one())
-
-    def __index__(self) -> int:
-        return operator.index(self._one())
-
-    def __bool__(self) -> bool:
-        if self.size == 1:
-            return bool(self.compute())
-        return bool(np.empty(min(self.size, 2)))  # NumPy's own error for none and for many
-
-    def _one(self) -> Any:
-        if self.ndim:
-            # NumPy decides what one element in more axes means.
-            return self.compute() if self.size == 1 else np.empty(2)
-        whole = self.compute()
-        return whole[()] if self.is_scalar else whole
-
-    def __len__(self) -> int:
-        if not self.ndim:
-            message = "len() of unsized object"
-            raise TypeError(message)
-        return self.shape[0]
-
-    def __iter__(self) -> Iterator[Array]:
-        if not self.ndim:
-            message = "iteration over a 0-d array"
-            raise TypeError(message)
-        if self.in_memory is None and 0 < self.nbytes <= settings().memory // 16:
-            self.persist()
-        return (self[i] for i in range(self.shape[0]))
-
-    def __contains__(self, item: Any) -> bool:
-        return bool((self == item).any())
-
-    def __str__(self) -> str:
-        return array_text(self, summary=False)
-
-    def __repr__(self) -> str:
-        if self.in_memory is None and self.nbytes > CHEAP_BYTES:
-            return summary_text(self)
-        return array_text(self, summary=True)
-
-    def __format__(self, spec: str) -> str:
-        if self.ndim == 0:
-            return format(self.compute()[()], spec)
-        if spec:
-            message = f"unsupported format string passed to {type(self).__name__}.__format__"
-            raise TypeError(message)
-        return str(self)
-
-    def __reduce__(self) -> Any:
-        return Array.of, (self.compute(),)
 
     def copy(self, order: str = "C") -> Array:
         """Give an array of its own with the same value."""
         held = self.in_memory
-        if held is not None and held.nbytes <= settings().eager_bytes:
+        if held is not None and immediate(held):
             return Array.of(held.copy(), scalar=self.is_scalar)
         return Array(self.to_expr(), scalar=self.is_scalar)
+
+
+def immediate(held: NDArray) -> bool:
+    """Whether NumPy works on an array in memory at once: small ones, and those of objects.
+
+    Objects stay in the process that made them, so there is nothing to cut or to spill.
+    """
+    return held.nbytes <= settings().eager_bytes or held.dtype.hasobject
 
 
 def wrap(expr: Expr, *, scalar: bool = False) -> Array:
@@ -581,6 +558,8 @@ def _assign_now(held: NDArray, item: Any, key: Any, value: Any, on_file: bool) -
         given = value.compute() if found is None else found
     if isinstance(item, Masked | Fancy):
         held[ndarray_key(key)] = given
+    elif item.scalar:
+        held[tuple([term.offset for term in item.affine.terms])] = given
     else:
         item.affine.apply(held)[...] = given
     return True

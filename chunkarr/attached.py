@@ -61,6 +61,16 @@ class Attached:
         __abs__: Any
         __invert__: Any
         __round__: Any
+        __array__: Any
+        __bool__: Any
+        __bytes__: Any
+        __complex__: Any
+        __contains__: Any
+        __float__: Any
+        __index__: Any
+        __int__: Any
+        __iter__: Any
+        __len__: Any
 
         __hash__: Any
 

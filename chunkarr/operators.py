@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from chunkarr import dispatch, io, namespace, shaping
+from chunkarr import conversions, dask_names, dispatch, io, methods, namespace
 from chunkarr.arrays import Array, wrap
-from chunkarr.dispatch import arrays_in, at_hand, refuse, store_out
+from chunkarr.dispatch import arrays_in, at_hand, store_out
 from chunkarr.expr.build import broadcast_shapes, cast, constant, from_ndarray
-from chunkarr.functions import views
+from chunkarr.functions import retype, views
 from chunkarr.functions.elementwise import power
 from chunkarr.functions.manipulation import regrid
 from chunkarr.ufuncs import BY_UFUNC, TABLE
+from chunkarr.userfuncs import foreign
 from chunkarr.views import Part
+from chunkarr.whole import check_fit
 
 BINARY = {
     "add": "add",
@@ -74,11 +76,19 @@ METHODS = [
 VIEWS = ("swapaxes", "squeeze", "diagonal")
 
 
+SEQUENCES = (str, bytes, list, tuple)
+"""What Python repeats where NumPy's scalars of integers multiply it."""
+
+
+def _is_count(array: Array) -> bool:
+    return array.is_scalar and array.dtype.kind in "iub"
+
+
 def _binary(name: str) -> Callable[[Array, Any], Any]:
-    ufunc = TABLE[name]
+    ufunc, repeats = TABLE[name], name == "multiply"
 
     def method(self: Array, other: Any) -> Any:
-        if not _known(other):
+        if not _known(other) or (repeats and _is_count(self) and isinstance(other, SEQUENCES)):
             return NotImplemented
         return ufunc(self, other)
 
@@ -86,10 +96,10 @@ def _binary(name: str) -> Callable[[Array, Any], Any]:
 
 
 def _reflected(name: str) -> Callable[[Array, Any], Any]:
-    ufunc = TABLE[name]
+    ufunc, repeats = TABLE[name], name == "multiply"
 
     def method(self: Array, other: Any) -> Any:
-        if not _known(other):
+        if not _known(other) or (repeats and _is_count(self) and isinstance(other, SEQUENCES)):
             return NotImplemented
         return ufunc(other, self)
 
@@ -113,6 +123,8 @@ KNOWN = (Array, np.ndarray, np.generic, int, float, complex, list, tuple, str, b
 
 def _known(other: Any) -> bool:
     """Whether an operand is something arrays compute with."""
+    if isinstance(other, np.ndarray) and type(other) is not np.ndarray:
+        return not hasattr(other, "mask")  # masked arrays compute with others themselves
     return isinstance(other, KNOWN) or hasattr(other, "__array__")
 
 
@@ -124,6 +136,11 @@ def _equality(name: str) -> Callable[[Array, Any], Any]:
         if other is not None:
             if not _known(other):
                 return NotImplemented
+            if (
+                self.dtype.names is not None
+                or getattr(other, "dtype", self.dtype).names is not None
+            ):
+                return _compare_records(self, other, equal=name == "equal")
             try:
                 return ufunc(self, other)
             except np._core._exceptions._UFuncNoLoopError:  # type: ignore[attr-defined]  # noqa: SLF001
@@ -132,6 +149,12 @@ def _equality(name: str) -> Callable[[Array, Any], Any]:
         return wrap(constant(name == "not_equal", shape=shape), scalar=not shape)
 
     return method
+
+
+def _compare_records(left: Array, right: Any, *, equal: bool) -> Any:
+    pair = [dispatch.expression(side) for side in (left, right)]
+    made = retype.compare_records(*pair, equal=equal)
+    return wrap(made, scalar=made.ndim == 0)
 
 
 def _unary(name: str) -> Callable[[Array], Any]:
@@ -157,20 +180,12 @@ def _pow(self: Array, other: Any) -> Any:
     return TABLE["power"](self, other)
 
 
-def _rounded(self: Array, ndigits: int | None = None) -> Any:
-    """Round a scalar, as NumPy's scalars do."""
-    if not self.is_scalar:
-        message = "type Array doesn't define __round__ method; use x.round()"
-        raise TypeError(message)
-    value: Any = self.compute()[()]
-    return dispatch.give(round(value) if ndigits is None else round(value, ndigits))
-
-
 def _method(name: str) -> Callable[..., Any]:
     def method(self: Array, *args: Any, **kwargs: Any) -> Any:
         return getattr(namespace, name)(self, *args, **kwargs)
 
     method.__name__ = name
+    method.__doc__ = getattr(namespace, name).__doc__
     return method
 
 
@@ -200,6 +215,10 @@ def _flatten(self: Array, order: str = "C") -> Array:
     return namespace.ravel(self, order).copy()
 
 
+OBJECT_COPIES = 8
+"""Python objects take this many times the bytes of the numbers that they are made of."""
+
+
 def _astype(
     self: Array,
     dtype: Any,
@@ -218,9 +237,11 @@ def _astype(
         raise TypeError(message)
     if wanted == self.dtype and not copy:
         return self
-    held = self.in_memory
-    if held is not None and dispatch.small([self]):
-        return Array.of(held.astype(wanted), scalar=self.is_scalar)
+    if dispatch.small([self]):
+        return Array.of(dispatch.ndarray_of(self).astype(wanted), scalar=self.is_scalar)
+    if wanted.hasobject:
+        check_fit("astype", [self], OBJECT_COPIES)
+        return Array.of(self.compute().astype(wanted), scalar=self.is_scalar)
     return wrap(cast(self.to_expr(), wanted), scalar=self.is_scalar)
 
 
@@ -229,19 +250,9 @@ def _conjugate(self: Array) -> Array:
     return TABLE["conjugate"](self) if self.dtype.kind == "c" else self
 
 
-def _bytes(self: Array) -> bytes:
-    """Give the bytes of the values; without this, Python would iterate."""
-    return self.compute().tobytes()
-
-
 def _copied(self: Array, _memo: object = None) -> Array:
     """Copy for the `copy` module."""
     return self.copy()
-
-
-def _fill(self: Array, value: Any) -> None:
-    """Set all elements."""
-    self[...] = value
 
 
 def _part(imaginary: bool) -> property:
@@ -269,16 +280,15 @@ def _part(imaginary: bool) -> property:
 
 def _rechunk(self: Array, chunks: Any = "auto") -> Array:
     """Give the array another cut for storing; nothing moves until then."""
+    if self.dtype.hasobject:
+        return self
     return wrap(regrid(self.to_expr(), io.grid_for(chunks, self.shape, self.dtype)))
 
 
 def _visit_ufunc(_: Array, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
     own = BY_UFUNC.get(ufunc)
     if own is None:
-        if all(a.in_memory is not None and dispatch.small([a]) for a in arrays_in(inputs)):
-            plain = [a.in_memory if isinstance(a, Array) else a for a in inputs]
-            return dispatch.give(getattr(ufunc, method)(*plain, **kwargs))
-        raise refuse(ufunc.__name__, "apply it to x.compute(), or to parts of x that fit")
+        return foreign(ufunc, method, inputs, kwargs)
     outs = kwargs.get("out", ())
     if not any(isinstance(out, np.ndarray) for out in outs):
         return getattr(own, method)(*inputs, **kwargs)
@@ -326,13 +336,6 @@ def _explain(self: Array, *, analyze: bool = False) -> str:
     return io.explain([self], analyze=analyze)
 
 
-def _unhashed(self: Array) -> int:
-    if self.is_scalar:
-        return hash(self.compute()[()])
-    message = "unhashable type: 'chunkarr.Array'"
-    raise TypeError(message)
-
-
 def _mT(self: Array) -> Array:
     return self.view_through(views.matrix_transpose(self.shape))
 
@@ -358,9 +361,7 @@ def attach() -> None:
     for name, ufunc in UNARY.items():
         setattr(Array, f"__{name}__", _unary(ufunc))
     plain: dict[str, Any] = {
-        "__hash__": _unhashed,
         "__pow__": _pow,
-        "__round__": _rounded,
         "__rpow__": _reflected("power"),
         "__ipow__": _in_place("power"),
         "__array_ufunc__": _visit_ufunc,
@@ -372,8 +373,6 @@ def attach() -> None:
         "ravel": _ravel,
         "flatten": _flatten,
         "astype": _astype,
-        "fill": _fill,
-        "__bytes__": _bytes,
         "__copy__": _copied,
         "__deepcopy__": _copied,
         "conj": _conjugate,
@@ -385,20 +384,9 @@ def attach() -> None:
         "explain": _explain,
         "__getattr__": _missing,
     }
-    for name, value in plain.items():
-        setattr(Array, name, value)
+    for table in (plain, conversions.ATTACHED, methods.ATTACHED, dask_names.ATTACHED):
+        for name, value in table.items():
+            setattr(Array, name, value)
     for name in (*METHODS, *VIEWS):
         if hasattr(namespace, name):
             setattr(Array, name, _method(name))
-    setattr(Array, "sort", _sort)  # noqa: B010
-    setattr(Array, "compress", _compress)  # noqa: B010
-
-
-def _compress(self: Array, condition: Any, axis: int | None = None, out: Any = None) -> Any:
-    """Give the parts along an axis, or the elements, where a condition is true."""
-    return shaping.compress(condition, self, axis, out)
-
-
-def _sort(self: Array, axis: int = -1, kind: str | None = None) -> None:
-    """Sort in place."""
-    self[...] = namespace.sort(self, axis, kind=kind)

@@ -7,6 +7,7 @@ goes through it, and through the array's own lenses, to the base.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,14 +19,21 @@ from chunkarr.expr.node import Expr
 from chunkarr.functions.creation import index_along
 from chunkarr.functions.fancy import Places, gather, read_places, scatter
 from chunkarr.functions.views import NewShape
-from chunkarr.views import Selection, value_for
+from chunkarr.views import Selection, ndarray_key, value_for
 
 if TYPE_CHECKING:
     from chunkarr.arrays import Array
 
 
+def _plain(item: Any) -> Any:
+    """Give the expression of an array in a key; where a mask is true has to be known."""
+    if not hasattr(item, "to_expr"):
+        return item
+    return item.compute() if item.dtype == bool else item.to_expr()
+
+
 def _folded(array: Array, key: tuple[Any, ...]) -> tuple[Array, Places]:
-    plain = [item.to_expr() if hasattr(item, "to_expr") else item for item in key]
+    plain = [_plain(item) for item in key]
     places = read_places(plain, array.shape)
     seen = array.view_through(places.affine)
     if places.folded != places.affine.shape:
@@ -45,6 +53,25 @@ def put(array: Array, key: tuple[Any, ...], value: Any) -> None:
     given = value.to_expr() if hasattr(value, "to_expr") else value
     laid = value_for(given, places.shape, array.dtype)
     seen.rebind(scatter(seen.to_expr(), places, laid))
+
+
+def apply_at(array: Array, key: tuple[Any, ...], ufunc: np.ufunc, operands: Sequence[Any]) -> None:
+    """Apply a ufunc in place at places, once for each time that one is named, in order.
+
+    What the places name is computed, and has to fit the memory limit.
+    """
+    seen, places = _folded(array, key)
+    at = places.axis
+    (index,) = engine.values(places.index)
+    named, which = np.unique(index, return_inverse=True)
+    shape = (*places.folded[:at], named.size, *places.folded[at + 1 :])
+    narrow = Places(places.affine, places.folded, at, as_expr(named), shape)
+    (current,) = engine.values(gather(seen.to_expr(), narrow))
+    spread = (*places.folded[:at], index.size, *places.folded[at + 1 :])
+    given = [np.broadcast_to(ndarray_key(v), places.shape).reshape(spread) for v in operands]
+    here: Any = (*(slice(None),) * at, which)
+    ufunc.at(current, here, *given)
+    seen.rebind(scatter(seen.to_expr(), narrow, as_expr(current)))
 
 
 def assign_masked(array: Array, mask: Any, value: Any) -> None:

@@ -18,6 +18,7 @@ from chunkarr.expr.build import as_expr, caller, cast_lazily, spell, stretch, vi
 from chunkarr.expr.node import Expr, Reshape, Source
 from chunkarr.functions.elementwise import as_complex, imag, real
 from chunkarr.functions.manipulation import assign
+from chunkarr.functions.retype import field, field_dtype, reinterpret, with_field
 from chunkarr.functions.views import NewShape
 from chunkarr.records import dataclass
 from chunkarr.storage.memory import MemoryStore
@@ -25,14 +26,76 @@ from chunkarr.storage.memory import MemoryStore
 NDArray = npt.NDArray[Any]
 
 
+class Reading:
+    """A lens that reads other elements than the base has, at the same places or beside them."""
+
+    __slots__ = ()
+
+    def get(self, base: Expr) -> Expr:
+        """Give the view's value for a base's value."""
+        raise NotImplementedError
+
+    def put(self, base: Expr, value: Expr) -> Expr:
+        """Give the base's new value for a new value of the view."""
+        raise NotImplementedError
+
+    def look(self, array: NDArray) -> NDArray:
+        """Give NumPy's view of an ndarray."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True, slots=True)
-class Part:
+class Part(Reading):
     """The real or the imaginary part of complex values."""
 
     imaginary: bool
 
+    def get(self, base: Expr) -> Expr:  # noqa: D102
+        return imag(base) if self.imaginary else real(base)
 
-Lens = Affine | NewShape | Part
+    def put(self, base: Expr, value: Expr) -> Expr:  # noqa: D102
+        other = real(base) if self.imaginary else imag(base)
+        pair = (other, value) if self.imaginary else (value, other)
+        return cast_lazily(as_complex(*pair), base.dtype)
+
+    def look(self, array: NDArray) -> NDArray:  # noqa: D102
+        return array.imag if self.imaginary else array.real
+
+
+@dataclass(frozen=True, slots=True)
+class Retyped(Reading):
+    """The same bytes under another dtype; `shape` is the view's."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    def get(self, base: Expr) -> Expr:  # noqa: D102
+        return reinterpret(base, self.dtype, self.shape)
+
+    def put(self, base: Expr, value: Expr) -> Expr:  # noqa: D102
+        return reinterpret(value, base.dtype, base.shape)
+
+    def look(self, array: NDArray) -> NDArray:  # noqa: D102
+        return array.view(self.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Field(Reading):
+    """A field of records, or several of them."""
+
+    key: str | tuple[str, ...]
+
+    def get(self, base: Expr) -> Expr:  # noqa: D102
+        return field(base, self.key)
+
+    def put(self, base: Expr, value: Expr) -> Expr:  # noqa: D102
+        return with_field(base, self.key, value)
+
+    def look(self, array: NDArray) -> NDArray:  # noqa: D102
+        return array[self.key if isinstance(self.key, str) else list(self.key)]
+
+
+Lens = Affine | NewShape | Reading
 
 
 def get(lens: Lens, base: Expr) -> Expr:
@@ -41,20 +104,14 @@ def get(lens: Lens, base: Expr) -> Expr:
         if lens.shape == base.shape:
             return base
         return Reshape(shape=lens.shape, dtype=base.dtype, operands=(base,), line=caller())
-    if isinstance(lens, Part):
-        return imag(base) if lens.imaginary else real(base)
-    return view(base, lens)
+    return lens.get(base) if isinstance(lens, Reading) else view(base, lens)
 
 
 def put(lens: Lens, base: Expr, value: Expr) -> Expr:
     """Give the base's new value for a new value of the view."""
     if isinstance(lens, NewShape):
         return get(NewShape(base.shape), value)
-    if isinstance(lens, Part):
-        other = imag(base) if not lens.imaginary else real(base)
-        pair = (value, other) if not lens.imaginary else (other, value)
-        return cast_lazily(as_complex(*pair), base.dtype)
-    return lay(lens, base, value)
+    return lens.put(base, value) if isinstance(lens, Reading) else lay(lens, base, value)
 
 
 def lay(affine: Affine, base: Expr, value: Expr) -> Expr:
@@ -79,9 +136,7 @@ def look(lens: Lens, array: NDArray) -> NDArray:
     """Apply a lens to an ndarray: a NumPy view, or a copy where NumPy has no view."""
     if isinstance(lens, NewShape):
         return array.reshape(lens.shape)
-    if isinstance(lens, Part):
-        return array.imag if lens.imaginary else array.real
-    return lens.apply(array)
+    return lens.look(array) if isinstance(lens, Reading) else lens.apply(array)
 
 
 def source_of(array: NDArray, parent: Source | None) -> Source:
@@ -90,23 +145,33 @@ def source_of(array: NDArray, parent: Source | None) -> Source:
 
 
 def look_strides(
-    lens: Lens, strides: tuple[int, ...], shape: tuple[int, ...], size: int
+    lens: Lens, strides: tuple[int, ...], shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> tuple[int, ...] | None:
     """Give a view's strides from its base's, None where a reshape would copy."""
-    if isinstance(lens, Part):
-        return strides
     if isinstance(lens, Affine):
         out = [0] * len(lens.shape)
         for (axis, _, stride), step in zip(lens.terms, strides, strict=True):
             if axis >= 0:
                 out[axis] += stride * step
         return tuple(out)
-    # NumPy decides whether a reshape needs a copy; the array has these strides and no memory.
-    shown = as_strided(np.empty((), f"V{size}"), shape, strides)
+    if isinstance(lens, Reading):
+        return lens.look(outline(strides, shape, dtype)).strides
     try:
-        return shown.reshape(lens.shape, copy=False).strides
+        return (
+            outline(strides, shape, np.dtype(f"V{dtype.itemsize}"))
+            .reshape(lens.shape, copy=False)
+            .strides
+        )
     except ValueError:
         return None
+
+
+def outline(strides: tuple[int, ...], shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray:
+    """Make an ndarray of a layout and without memory, for NumPy to say what views of it are like.
+
+    Its elements must not be touched.
+    """
+    return as_strided(np.empty((), dtype), shape, strides, writeable=False)
 
 
 class Selection:
@@ -137,6 +202,17 @@ def c_strides(shape: tuple[int, ...], size: int) -> tuple[int, ...]:
     return tuple(reversed(out))
 
 
+def check_value(value: Any, dtype: np.dtype[Any], ndim: int | None) -> None:
+    """Raise NumPy's ValueError for a value with more axes than its place; None is one element."""
+    nested = isinstance(value, list | tuple)
+    if ndim is None and not (nested and dtype.names):
+        np.empty((1,), dtype)[0] = (
+            np.empty((1,) * value.ndim, dtype) if hasattr(value, "ndim") else value
+        )
+    elif nested and dtype.names is None and np.ndim(value) > (ndim or 0):
+        np.empty((1,) * (ndim or 0), dtype)[...] = value
+
+
 def value_for(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Expr:
     """Give an assigned value with the shape and dtype of its destination."""
     if isinstance(value, Expr):
@@ -146,8 +222,12 @@ def value_for(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Expr:
         expr = as_expr(np.array(value))
     else:
         # NumPy's own assignment converts numbers and lists, and words the refusals.
-        given = np.empty(np.shape(value), dtype)
-        given[...] = value
+        # A tuple is one record, where the dtype has fields.
+        given = np.empty(np.shape(value), dtype) if dtype.names is None else None
+        if given is None:
+            given = np.array(value, dtype)
+        else:
+            given[...] = value
         expr = as_expr(given)
     while expr.ndim > len(shape) and expr.shape[0] == 1:
         terms = (Term(-1, 0, 0), *Affine.identity(expr.shape[1:]).terms)
@@ -197,3 +277,23 @@ def ndarray_key(key: Any) -> Any:
     if isinstance(key, tuple):
         return tuple([ndarray_key(item) for item in key])
     return key.compute() if hasattr(key, "to_expr") else key
+
+
+def field_key(
+    key: Any, dtype: np.dtype[Any], *, single: bool = False
+) -> str | tuple[str, ...] | None:
+    """Read the names of fields in a key, for `single` records their numbers too; None if none.
+
+    Raises NumPy's errors: ValueError or KeyError for no such field, IndexError without fields.
+    """
+    if single and dtype.names is not None and isinstance(key, int | np.integer):
+        return str(dtype.names[key])
+    named: str | tuple[str, ...]
+    if isinstance(key, list) and key and all(isinstance(name, str) for name in key):
+        named = tuple(key)
+    elif isinstance(key, str):
+        named = key
+    else:
+        return None
+    field_dtype(dtype, named)
+    return named
