@@ -85,7 +85,6 @@ _SHARED = [
     "min_scalar_type",
     "issubdtype",
     "isdtype",
-    "isscalar",
     "broadcast_shapes",
     "set_printoptions",
     "get_printoptions",
@@ -93,7 +92,6 @@ _SHARED = [
     "errstate",
     "seterr",
     "geterr",
-    "exceptions",
     "ndindex",
     "iterable",
     "s_",
@@ -102,11 +100,71 @@ _SHARED = [
     "poly1d",
     "True_",
     "False_",
+    "ScalarType",
+    "base_repr",
+    "binary_repr",
+    "busdaycalendar",
+    "character",
+    "datetime_data",
+    "flatiter",
+    "flexible",
+    "get_include",
+    "getbufsize",
+    "geterrcall",
+    "little_endian",
+    "matrix",
+    "mintypecode",
+    "recarray",
+    "record",
+    "sctypeDict",
+    "setbufsize",
+    "seterrcall",
+    "show_config",
+    "show_runtime",
+    "typecodes",
+    *(name for name in ("float128", "complex256", "float96", "complex192") if hasattr(_np, name)),
 ]
 """What NumPy already has for everybody: constants, types, dtype rules."""
 
 _IO = ("open", "from_zarr", "from_array", "load", "save", "memmap", "NpzFile", "to_zarr", "explain")
-_CHAPTERS = ("random",)
+_HOMES = {
+    "blockwise": ("map_blocks", "map_overlap"),
+    "dask_bridge": ("from_dask", "from_delayed", "to_dask"),
+    "dask_names": ("argtopk", "coarsen", "store", "topk"),
+    "userfuncs": ("apply_gufunc", "as_gufunc", "gufunc", "guvectorize"),
+    "textio": (
+        *("frombuffer", "fromfile", "fromregex", "genfromtxt", "loadtxt"),
+        *("savetxt", "savez", "savez_compressed"),
+    ),
+    "iteration": ("broadcast", "nditer", "nested_iters"),
+    "sharing": ("isfortran", "isscalar", "may_share_memory", "shares_memory"),
+    "legacy": ("asmatrix", "bmat", "format_float_positional", "format_float_scientific", "info"),
+}
+"""Public names that a file of their own has, loaded when they are asked for."""
+_NOT_ARRAYS = {
+    "core": "it is private in NumPy; its public names are here",
+    "f2py": "it wraps Fortran and makes no arrays; import numpy.f2py",
+    "test": "it runs NumPy's own tests; call numpy.test",
+}
+"""Public names of NumPy that are not about arrays, and where to find what they do."""
+_FOUND_IN = {name: home for home, names in _HOMES.items() for name in names}
+_CHAPTERS = (
+    "char",
+    "ctypeslib",
+    "dtypes",
+    "emath",
+    "exceptions",
+    "fft",
+    "lib",
+    "linalg",
+    "ma",
+    "polynomial",
+    "random",
+    "rec",
+    "strings",
+    "testing",
+    "typing",
+)
 """Modules that are public names, loaded when they are asked for."""
 _HIDDEN = frozenset(
     ("find", "missing", "not_yet", "attach", "lift", "give", "refuse", "small", "convert")
@@ -148,11 +206,18 @@ def _loaded() -> Any:
     if "_ready" not in globals():
         importlib.import_module("chunkarr.catalogue").attach()
         importlib.import_module("chunkarr.operators").attach()
+        importlib.import_module("chunkarr.jitted").attach()
         globals()["_ready"] = True
     return namespace
 
 
+_STANDARD = ("__array_api_version__", "__array_namespace_info__")
+"""Names of the array API standard."""
+
+
 def __getattr__(name: str) -> Any:
+    if name in _STANDARD:
+        return importlib.import_module("chunkarr.exchange").STANDARD[name]
     if name in _CHAPTERS:
         _loaded()
         return importlib.import_module(f"chunkarr.{name}")
@@ -165,8 +230,12 @@ def __getattr__(name: str) -> Any:
         namespace = _loaded()
         if name in {"Array", "ndarray"}:
             value = importlib.import_module("chunkarr.arrays").Array
+        elif name == "ufunc":
+            value = importlib.import_module("chunkarr.ufuncs").UFunc
         elif name in _IO:
             value = getattr(importlib.import_module("chunkarr.io"), name)
+        elif name in _FOUND_IN:
+            value = getattr(importlib.import_module(f"chunkarr.{_FOUND_IN[name]}"), name)
         elif name in namespace.TABLE:
             value = namespace.TABLE[name]
         elif name in _public(namespace):
@@ -187,11 +256,13 @@ def _public(namespace: Any) -> frozenset[str]:
         and (getattr(value, "__module__", None) in ("chunkarr", "chunkarr.namespace"))
     }
     objects = importlib.import_module("chunkarr.catalogue").OBJECTS
-    return frozenset(own | {"linalg", *objects})
+    return frozenset(own | {*objects})
 
 
 def _advice(name: str, namespace: Any) -> str:
     text = f"module 'chunkarr' has no attribute {name!r}"
+    if name in _NOT_ARRAYS:
+        return f"{text}: {_NOT_ARRAYS[name]}"
     if hasattr(_np, name):
         return f"{text}: {namespace.not_yet(name)}"
     close = difflib.get_close_matches(name, __dir__(), n=1)
@@ -206,9 +277,11 @@ def __dir__() -> list[str]:
             "errors",
             "Array",
             "ndarray",
+            "ufunc",
             *_SHARED,
             *_CHAPTERS,
             *_IO,
+            *_FOUND_IN,
             *namespace.TABLE,
             *_public(namespace),
         }

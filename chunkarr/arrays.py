@@ -30,7 +30,7 @@ from chunkarr.functions.indexing import Basic, Fancy, Masked, read_key
 from chunkarr.functions.views import NewShape
 from chunkarr.grid import Grid, region_of
 from chunkarr.settings import settings
-from chunkarr.storage.memory import MemoryStore
+from chunkarr.storage.memory import BufferStore, MemoryStore
 from chunkarr.views import (
     Field,
     Lens,
@@ -103,7 +103,7 @@ class Array(Attached):
             length: Any = cell if shape is None else shape
             held = np.ndarray(length, dtype, buffer, offset, strides, order)
             writable = held.flags.writeable
-            store = MemoryStore(held, owned=True)
+            store = MemoryStore(held, owned=True) if buffer is None else BufferStore(held)
             cell = Source(shape=held.shape, dtype=held.dtype, store=store)
         self._cell = cell
         self._base, self._lens = base, lens
@@ -349,6 +349,9 @@ class Array(Attached):
         """Give one element: a scalar, which for records is a view, or the Python object."""
         if self.dtype.names is not None and not self.is_scalar:
             return Array(base=self, lens=place, scalar=True, writable=self.writable)
+        if self.dtype.kind in "SU":
+            # A text is Python's `str` or `bytes` too, and is used as one.
+            return Array(view(self.to_expr(), place)).compute()[()]
         held = self.in_memory
         if held is None:
             # A scalar has the machine's own byte order.
@@ -441,6 +444,8 @@ class Array(Attached):
             return seen if np.may_share_memory(seen, held) or seen.size == 0 else None
         if self.in_memory is None or not isinstance(self._cell, Source):
             return self._writable_map() if isinstance(self._cell, Source) else None
+        if isinstance(self._cell.store, BufferStore):
+            return self._writable_map()
         store = self._cell.store
         if not isinstance(store, MemoryStore) or store.array is None:
             return None
@@ -528,9 +533,15 @@ class Array(Attached):
         return self
 
     def copy(self, order: str = "C") -> Array:
-        """Give an array of its own with the same value."""
+        """Give an array of its own with the same value, laid out in an order of NumPy's."""
+        if order == "F" or (order in ("K", "A") and self.flags.fnc):
+            upright: Array = self.T.copy().T
+            return upright
         held = self.in_memory
-        if held is not None and immediate(held):
+        # The memory of others may be gone by the time that a lazy copy is computed.
+        lent = isinstance(maps.store_of(self._root_cell()), BufferStore)
+        turned = held is not None and not held.flags.c_contiguous and held.nbytes <= COPY_BYTES_MAX
+        if held is not None and (lent or turned or immediate(held)):
             return Array.of(held.copy(), scalar=self.is_scalar)
         return Array(self.to_expr(), scalar=self.is_scalar)
 

@@ -14,14 +14,37 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chunkarr import counting, namespace, shaping, tricks
+from chunkarr import counting, namespace, sets, shaping, tricks, userfuncs
 from chunkarr.arrays import Array
-from chunkarr.dispatch import arrays_in, convert, give, lift, ndarray_of, small, store_out
+from chunkarr.dispatch import (
+    NO_VALUE,
+    arrays_in,
+    convert,
+    give,
+    lift,
+    ndarray_of,
+    no_out,
+    signature_of,
+    small,
+    store_out,
+)
 from chunkarr.errors import NotYetError
-from chunkarr.functions import contractions, fancy, lookup, padding, shapes, statistics, windows
+from chunkarr.exchange import from_dlpack
+from chunkarr.functions import (
+    contractions,
+    fancy,
+    lookup,
+    orders,
+    padding,
+    ranks,
+    shapes,
+    statistics,
+    windows,
+)
 from chunkarr.functions.pieces import TABLE_BYTES
 from chunkarr.settings import settings
 from chunkarr.ufuncs import TABLE as UFUNC_TABLE
+from chunkarr.whole import at_once
 
 Function = Callable[..., Any]
 
@@ -38,6 +61,8 @@ class Row(NamedTuple):
     """Whether a result without axes is a NumPy scalar."""
     grows: bool = False
     """Whether small arguments may have a large result."""
+    copies: float = 0
+    """Where there is no bounded form, run NumPy's if so many copies of the arguments fit."""
 
 
 TABLE: dict[str, Row] = {
@@ -48,21 +73,25 @@ TABLE: dict[str, Row] = {
     "diagflat": Row(shapes.diagflat, grows=True),
     "dstack": Row(shapes.dstack, 0),
     "insert": Row(shapes.insert, tables=("obj",), grows=True),
-    "pad": Row(padding.pad, tables=("pad_width",), grows=True),
+    "pad": Row(padding.pad, tables=("pad_width",), grows=True, copies=4),
     "repeat": Row(shapes.repeat, tables=("repeats",), grows=True),
     "resize": Row(shapes.resize, grows=True),
     "tile": Row(shapes.tile, tables=("reps",), grows=True),
     "tril": Row(shapes.tril, grows=True),
     "triu": Row(shapes.triu, grows=True),
     "vander": Row(shapes.vander, grows=True),
-    "convolve": Row(contractions.convolve, 2),
-    "correlate": Row(contractions.correlate, 2),
+    "convolve": Row(contractions.convolve, 2, copies=4),
+    "correlate": Row(contractions.correlate, 2, copies=4),
     "cross": Row(contractions.cross, 2),
     "einsum": Row(contractions.einsum, 0, scalar=True, grows=True),
     "inner": Row(contractions.inner, 2, scalar=True, grows=True),
     "kron": Row(contractions.kron, 2, grows=True),
     "outer": Row(contractions.outer, 2, grows=True),
     "tensordot": Row(contractions.tensordot, 2, tables=("axes",), grows=True),
+    "argpartition": Row(orders.argpartition, tables=("kth",)),
+    "argsort": Row(orders.argsort),
+    "lexsort": Row(orders.lexsort, 0, scalar=True),
+    "partition": Row(orders.partition, tables=("kth",)),
     "average": Row(statistics.average, scalar=True),
     "corrcoef": Row(statistics.corrcoef, scalar=True),
     "cov": Row(statistics.cov),
@@ -71,17 +100,23 @@ TABLE: dict[str, Row] = {
     "diff": Row(statistics.diff),
     "ediff1d": Row(statistics.ediff1d),
     "gradient": Row(statistics.gradient),
+    "median": Row(ranks.median, scalar=True),
     "nanargmax": Row(statistics.nanargmax, scalar=True),
     "nanargmin": Row(statistics.nanargmin, scalar=True),
     "nancumprod": Row(statistics.nancumprod),
     "nancumsum": Row(statistics.nancumsum),
     "nanmax": Row(statistics.nanmax, scalar=True),
     "nanmean": Row(statistics.nanmean, scalar=True),
+    "nanmedian": Row(ranks.nanmedian, scalar=True),
     "nanmin": Row(statistics.nanmin, scalar=True),
+    "nanpercentile": Row(ranks.nanpercentile, tables=("q",), scalar=True),
     "nanprod": Row(statistics.nanprod, scalar=True),
+    "nanquantile": Row(ranks.nanquantile, tables=("q",), scalar=True),
     "nanstd": Row(statistics.nanstd, scalar=True),
     "nansum": Row(statistics.nansum, scalar=True),
     "nanvar": Row(statistics.nanvar, scalar=True),
+    "percentile": Row(ranks.percentile, tables=("q",), scalar=True),
+    "quantile": Row(ranks.quantile, tables=("q",), scalar=True),
     "trace": Row(statistics.trace, scalar=True),
     "trapezoid": Row(statistics.trapezoid, scalar=True),
     "unwrap": Row(statistics.unwrap),
@@ -99,9 +134,10 @@ TABLE: dict[str, Row] = {
     "take": Row(fancy.take, 2, grows=True),
     "packbits": Row(lookup.packbits),
     "unpackbits": Row(lookup.unpackbits),
-    "busday_count": Row(lookup.busday_count, 2, scalar=True),
-    "busday_offset": Row(lookup.busday_offset, 2, scalar=True),
-    "is_busday": Row(lookup.is_busday, scalar=True),
+    "busday_count": Row(lookup.busday_count, 0, scalar=True),
+    "busday_offset": Row(lookup.busday_offset, 0, scalar=True),
+    "datetime_as_string": Row(lookup.datetime_as_string, scalar=True, copies=16),
+    "is_busday": Row(lookup.is_busday, 0, scalar=True),
     "polyval": Row(lookup.polyval, 0, tables=("p",), scalar=True),
     "sort_complex": Row(lookup.sort_complex),
     "unravel_index": Row(lookup.unravel_index, tables=("shape",), scalar=True),
@@ -123,7 +159,7 @@ MAKERS: dict[str, Function] = {
 OVERRIDES = ("where",)
 """Functions of the namespace that the catalogue extends."""
 
-OBJECTS = ("c_", "mgrid", "ndenumerate", "ogrid", "r_", "vectorize")
+OBJECTS = ("c_", "mgrid", "ndenumerate", "ogrid", "r_")
 
 HANDLES = [
     "argwhere",
@@ -164,12 +200,27 @@ HANDLES = [
 COUNTS = ["bincount", "histogram", "histogram2d", "histogram_bin_edges", "histogramdd"]
 """Functions in `counting`."""
 
+SETS = [
+    "intersect1d",
+    "setdiff1d",
+    "setxor1d",
+    "union1d",
+    "unique",
+    "unique_all",
+    "unique_counts",
+    "unique_inverse",
+    "unique_values",
+]
+"""Functions in `sets`."""
+
+USERS = ["apply_along_axis", "frompyfunc", "vectorize"]
+"""Functions in `userfuncs`."""
+
 PLAIN = [
     "common_type",
     "diag_indices",
     "diag_indices_from",
     "einsum_path",
-    "from_dlpack",
     "fromiter",
     "fromstring",
     "ix_",
@@ -181,58 +232,25 @@ PLAIN = [
 ]
 """Functions whose result NumPy makes from shapes and dtypes, or from what is in memory."""
 
-SMALL = [
-    "apply_along_axis",
-    "argpartition",
-    "argsort",
-    "array2string",
-    "datetime_as_string",
-    "frompyfunc",
-    "intersect1d",
-    "lexsort",
-    "median",
-    "nanmedian",
-    "nanpercentile",
-    "nanquantile",
-    "partition",
-    "percentile",
-    "polyfit",
-    "quantile",
-    "setdiff1d",
-    "setxor1d",
-    "union1d",
-    "unique",
-    "unique_all",
-    "unique_counts",
-    "unique_inverse",
-    "unique_values",
-]
-"""Functions without a bounded form yet."""
-
-COEFFICIENTS = [
-    "poly",
-    "polyadd",
-    "polyder",
-    "polydiv",
-    "polyint",
-    "polymul",
-    "polysub",
-    "roots",
-]
-"""Functions of polynomials' coefficients, which are few."""
+WHOLE: dict[str, float | Callable[[int], float]] = {
+    "array2string": 2,
+    "poly": 4,
+    "polyadd": 4,
+    "polyder": 4,
+    "polydiv": 4,
+    "polyfit": 16,
+    "polyint": 4,
+    "polymul": 4,
+    "polysub": 4,
+    "roots": lambda size: 2 * size,
+}
+"""Functions that see all values at once, and how many copies of them NumPy's work takes."""
 
 
 def near(arrays: Iterable[Array]) -> bool:
     """Whether arrays, computed, are small enough for NumPy."""
     room = settings().eager_bytes
     return room > 0 and sum(array.nbytes for array in arrays) <= room
-
-
-def _computed(function: Function, args: Any, kwargs: Any) -> Any:
-    """Run NumPy's function on the values of small arrays."""
-    plain = [convert(a, Array.compute) for a in args]
-    named = {k: convert(v, Array.compute) for k, v in kwargs.items()}
-    return give(function(*plain, **named))
 
 
 def _table(value: Any) -> Any:
@@ -252,12 +270,14 @@ def public(name: str, row: Row) -> Function:
     )
     order = [p.name for p in inspect.signature(row.function).parameters.values()]
     positions = [order.index(table) for table in row.tables]
-    shown = _signature(numpy_function)
+    shown = signature_of(numpy_function)
     names = _positional(shown)
     out_at = names.index("out") if "out" in names else sys.maxsize
 
     @functools.wraps(row.function)
     def made(*args: Any, out: Any = None, **kwargs: Any) -> Any:
+        if out is not None and shown and "out" not in shown.parameters:
+            raise no_out(name)
         if len(args) > out_at:
             out, kwargs = args[out_at], kwargs | _rest(names, args, out_at + 1)
         given = list(args[:out_at])
@@ -278,9 +298,9 @@ def public(name: str, row: Row) -> Function:
             try:
                 result = lazy(*given, **named)
             except NotYetError:
-                if not near(arrays):
+                if not row.copies and not near(arrays):
                     raise
-                result = _computed(numpy_function, given, named)
+                result = at_once(name, numpy_function, row.copies)(*given, **named)
         return result if out is None else store_out(result, out)
 
     made.__name__ = made.__qualname__ = name
@@ -302,13 +322,6 @@ def _positional(signature: inspect.Signature | None) -> list[str]:
     return [p.name for p in given if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
-def _signature(function: Function) -> inspect.Signature | None:
-    try:
-        return inspect.signature(function)
-    except ValueError:  # a function written in C does not tell
-        return None
-
-
 def _large(lazy: Function, args: list[Any], kwargs: dict[str, Any]) -> bool:
     """Whether the result is more than small; NumPy words the errors."""
     try:
@@ -322,34 +335,6 @@ def _large(lazy: Function, args: list[Any], kwargs: dict[str, Any]) -> bool:
 def _own(result: Any) -> Any:
     """Copy a result that looks into an argument."""
     return result.copy() if isinstance(result, np.ndarray) and result.base is not None else result
-
-
-def _small_only(name: str) -> Function:
-    numpy_function = getattr(np, name)
-
-    @functools.wraps(numpy_function)
-    def made(*args: Any, **kwargs: Any) -> Any:
-        if not near(arrays_in((*args, *kwargs.values()))):
-            raise namespace.not_yet(name)
-        return _computed(numpy_function, args, kwargs)
-
-    made.__doc__ = f"Run `numpy.{name}` on arrays of up to `eager_bytes`; larger ones are refused."
-    made.__module__ = "chunkarr"
-    return made
-
-
-def _of_few(name: str) -> Function:
-    numpy_function = getattr(np, name)
-
-    @functools.wraps(numpy_function)
-    def made(*args: Any, **kwargs: Any) -> Any:
-        if sum(a.nbytes for a in arrays_in((*args, *kwargs.values()))) > TABLE_BYTES:
-            raise namespace.not_yet(name)
-        return _computed(numpy_function, args, kwargs)
-
-    made.__doc__ = f"Run `numpy.{name}` on coefficients of up to 1 MiB; more are refused."
-    made.__module__ = "chunkarr"
-    return made
 
 
 def _plain(name: str) -> Function:
@@ -381,11 +366,11 @@ def array_equiv(a1: Any, a2: Any) -> bool:
     return bool((left == right).all())
 
 
-def where(condition: Any, *choices: Any, **named: Any) -> Any:
+def where(condition: Any, x: Any = NO_VALUE, y: Any = NO_VALUE, /) -> Any:
     """Choose elementwise between two arrays, or give the places where a condition is true."""
-    if choices or named:
-        return _where(condition, *choices, **named)
-    return shaping.nonzero(condition)
+    if x is NO_VALUE and y is NO_VALUE:
+        return shaping.nonzero(condition)
+    return _where(condition, x, y)
 
 
 _where = namespace.where
@@ -420,17 +405,20 @@ def functions() -> dict[str, Any]:
         made[name] = getattr(tricks, name)
     made.update({name: getattr(shaping, name) for name in HANDLES})
     made.update({name: getattr(counting, name) for name in COUNTS})
+    made.update({name: getattr(sets, name) for name in SETS})
     made.update({name: _plain(name) for name in PLAIN})
-    made.update({name: _small_only(name) for name in SMALL})
-    made.update({name: _of_few(name) for name in COEFFICIENTS})
+    made.update({name: at_once(name, getattr(np, name), n) for name, n in WHOLE.items()})
     made |= {
         "array_equiv": array_equiv,
+        "from_dlpack": from_dlpack,
         "apply_over_axes": apply_over_axes,
         "fix": fix,
         "where": where,
     }
     made["row_stack"] = namespace.vstack
-    for name in (*HANDLES, *COUNTS, "array_equiv", "apply_over_axes", "fix", "where"):
+    made.update({name: getattr(userfuncs, name) for name in USERS})
+    own = ("array_equiv", "from_dlpack", "apply_over_axes", "fix", "where")
+    for name in (*HANDLES, *COUNTS, *SETS, *USERS, *own):
         made[name].__module__ = "chunkarr"
     return made
 

@@ -1,5 +1,7 @@
 """The command line: `chunkarr calc "EXPR" name=path`, `info`, `explain`, `convert`, `demo`.
 
+`doctor`, `clean` and `cluster` are in `upkeep`.
+
 Results go to standard output and everything else to standard error, so that results can be piped.
 An error is one clear line and what to do about it; a traceback is for us, behind `--traceback`.
 Exit codes: 0 done, 1 failed, 2 the command itself is wrong, 130 interrupted, 143 terminated.
@@ -30,6 +32,7 @@ from chunkarr.errors import ChunkarrError, ConfigError, ExpressionError, format_
 from chunkarr.scheduler.budget import memory_in_use
 from chunkarr.settings import settings
 from chunkarr.storage.formats import open_store
+from chunkarr.upkeep import COMMANDS
 
 EXPECTED = (
     ChunkarrError,
@@ -104,6 +107,10 @@ def _terminated() -> Iterator[None]:
 @click.version_option(package_name="chunkarr", prog_name="chunkarr")
 def cli(traceback: bool) -> None:
     """NumPy for data that does not fit."""
+
+
+for _command in COMMANDS:
+    cli.add_command(_command)
 
 
 def _resources(command: Command) -> Command:

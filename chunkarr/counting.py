@@ -16,15 +16,78 @@ from chunkarr import namespace
 from chunkarr.arrays import Array, wrap
 from chunkarr.dispatch import expression, give
 from chunkarr.expr.build import cast
-from chunkarr.functions import lookup
+from chunkarr.functions.counts import binned, occurrences
+from chunkarr.functions.ranks import percentile
+from chunkarr.whole import at_once, check_fit
 
-WIDTHS: dict[str, Callable[[Any, float], float]] = {
+COPIES = 4
+"""How many copies of its arguments NumPy's own work takes, where everything has to fit."""
+
+
+def _interquartile(a: Any, _: Any) -> Any:
+    (both,) = namespace.compute(wrap(percentile(a.to_expr(), [75, 25])))
+    high, low = both
+    return 2.0 * np.subtract(high, low) * a.size ** (-1.0 / 3.0)
+
+
+def _skewness(a: Any, spread: Any) -> Any:
+    if a.size <= 2:
+        return 0.0
+    sigma = a.std().compute()
+    if not sigma > 0:
+        return 0.0
+    sg1 = np.sqrt(6.0 * (a.size - 2) / ((a.size + 1.0) * (a.size + 3)))
+    g1 = (((a - a.mean()) / sigma) ** 3).mean().compute()
+    return spread / (1.0 + np.log2(a.size) + np.log2(1.0 + np.absolute(g1) / sg1))
+
+
+def _automatic(a: Any, spread: Any) -> Any:
+    width = max(_interquartile(a, spread), WIDTHS["sqrt"](a, spread) / 2)
+    return min(width, WIDTHS["sturges"](a, spread))
+
+
+def _deviation(a: Any, _: Any) -> Any:
+    return (24.0 * np.pi**0.5 / a.size) ** (1.0 / 3.0) * a.std().compute()
+
+
+WIDTHS: dict[str, Callable[[Any, Any], Any]] = {
+    "auto": _automatic,
+    "doane": _skewness,
+    "fd": _interquartile,
+    "rice": lambda a, spread: spread / (2.0 * a.size ** (1.0 / 3)),
+    "scott": _deviation,
     "sqrt": lambda a, spread: spread / np.sqrt(a.size),
     "sturges": lambda a, spread: spread / (np.log2(a.size) + 1.0),
-    "rice": lambda a, spread: spread / (2.0 * a.size ** (1.0 / 3)),
-    "scott": lambda a, _: (24.0 * np.pi**0.5 / a.size) ** (1.0 / 3.0) * float(a.std()),
 }
-"""Widths of bins by the rules that need no order statistics."""
+"""Widths of bins by NumPy's rules, of an array and the distance of its ends."""
+
+
+def _ends(a: Any) -> Any:
+    """Compute the least and greatest value; gives a short array, empty for an empty one."""
+    if not a.size:
+        return np.zeros(0, a.dtype)
+    return np.array(namespace.compute(a.min(), a.max()), a.dtype)
+
+
+def _bin_number(a: Any, rule: str, range: Any) -> int:
+    """Give the number of bins that a rule chooses."""
+    if range is not None:
+        np.histogram_bin_edges(np.zeros(0), 1, range)  # NumPy's own errors
+        a = a.reshape(-1)
+        a = a[(a >= range[0]) & (a <= range[1])]
+    ends = _ends(a)
+    if not a.size:
+        return 1
+    first, last = ends if range is None else range
+    if first == last:
+        first, last = first - 0.5, last + 0.5
+    number = int if a.dtype.kind in "iu" else np.asarray
+    width = WIDTHS[rule](a, number(ends[1]) - number(ends[0]))
+    if a.dtype.kind in "iu" and 0 < width < 1:
+        width = 1
+    if range is None and a.dtype.kind in "iu" and ends[0] != ends[1]:
+        first, last = int(first), int(last)
+    return int(np.ceil((last - first) / width)) if width else 1
 
 
 def _edges(a: Any, bins: Any, range: Any, weights: Any = None) -> Any:
@@ -35,28 +98,26 @@ def _edges(a: Any, bins: Any, range: Any, weights: Any = None) -> Any:
         range = tuple(v.compute()[()] if isinstance(v, Array) else v for v in range)
     if np.ndim(bins) == 1:
         return np.histogram_bin_edges(np.zeros(0), bins)
-    whole = a.size and (range is None or isinstance(bins, str))
-    ends = np.zeros(0, a.dtype)
-    if whole:
-        low, high = namespace.compute(a.min(), a.max())
-        ends = np.array([low, high], a.dtype)
     if isinstance(bins, str):
-        if weights is not None or bins not in WIDTHS or range is not None:
-            if weights is None and bins in ("auto", "fd", "doane", "stone", *WIDTHS):
-                raise namespace.not_yet("histogram")
-            return np.histogram_bin_edges(ends, bins, range, weights and np.zeros(ends.size))
-        first, last = float(ends[0]), float(ends[-1])
-        width = WIDTHS[bins](a, last - first) if a.size else 0
-        if width and a.dtype.kind in "iu":
-            width = max(width, 1)
-        bins = int(np.ceil((last - first) / width)) if width else 1
+        # NumPy's own errors.
+        np.histogram_bin_edges(np.zeros(0), bins, weights=None if weights is None else np.zeros(0))
+        if bins not in WIDTHS:
+            check_fit("histogram", [a], 2)
+            return np.histogram_bin_edges(a.compute(), bins, range)
+        bins = _bin_number(a, bins, range)
     # NumPy's own edges and errors, of the two values that decide them.
+    ends = _ends(a) if range is None else np.zeros(0, a.dtype)
     return np.histogram_bin_edges(ends, bins, range)
 
 
 def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any = None) -> Any:
     """Give the edges of the bins of a histogram."""
-    return give(_edges(namespace.asarray(a), bins, range, weights))
+    return give(_edges(_subtractable(a), bins, range, weights))
+
+
+def _subtractable(a: Any) -> Any:
+    a = namespace.asarray(a)
+    return a.astype(np.uint8) if a.dtype == bool else a
 
 
 def histogram(
@@ -67,15 +128,17 @@ def histogram(
     weights: Any = None,
 ) -> tuple[Any, Any]:
     """Count values in bins, or add up their weights."""
-    a = namespace.asarray(a)
-    if a.dtype == bool:
-        a = a.astype(np.uint8)
+    a = _subtractable(a)
     given = None if weights is None else namespace.asarray(weights)
     if given is not None and given.shape != a.shape:
         message = "weights should have the same shape as a."
         raise ValueError(message)
+    if a.dtype.kind == "c":
+        whole = at_once("histogram", np.histogram, COPIES)
+        both: tuple[Any, Any] = whole(a, bins, range, density, weights)
+        return both
     edges = _edges(a, bins, range, given)
-    made = lookup.bin_counts(a.to_expr(), edges, None if given is None else given.to_expr())
+    made = binned([a.to_expr()], [edges], None if given is None else given.to_expr())
     counts: Any = wrap(made)
     if density:
         counts = counts / np.array(np.diff(edges), float) / counts.sum()
@@ -90,10 +153,18 @@ def histogramdd(
     weights: Any = None,
 ) -> tuple[Any, Any]:
     """Count points in a grid of bins; the sample has one row per point, or is a list of columns."""
-    if isinstance(sample, Array | np.ndarray) and sample.ndim == 2:
-        columns = [namespace.asarray(sample[:, i]) for i in np.arange(sample.shape[1])]
+    if isinstance(sample, Array | np.ndarray) and sample.ndim <= 2:
+        table = sample if sample.ndim == 2 else sample.reshape(-1, 1)
+        columns = [namespace.asarray(table[:, i]) for i in np.arange(table.shape[1])]
     else:
         columns = [namespace.asarray(c) for c in sample]
+        # NumPy lays columns side by side, in one dtype.
+        kind = np.result_type(*(c.dtype for c in columns)) if columns else None
+        columns = [c if c.dtype == kind else c.astype(kind) for c in columns]
+    if any(c.dtype.kind == "c" for c in columns):
+        whole = at_once("histogramdd", np.histogramdd, COPIES)
+        both: tuple[Any, Any] = whole(sample, bins, range, density, weights)
+        return both
     count = len(columns)
     each = list(bins) if hasattr(bins, "__len__") else [bins] * count
     if len(each) != count:
@@ -108,8 +179,8 @@ def histogramdd(
         plain = ends is None and column.dtype.kind == "f"
         edges.append(_edges(column if plain else column.astype(np.float64), b, ends))
     exprs = [c.to_expr() for c in columns]
-    given = None if weights is None else expression(weights)
-    counts: Any = wrap(lookup.grid_counts(exprs, edges, given))
+    made = binned(exprs, edges, _as_double(weights))
+    counts: Any = wrap(cast(made, np.float64))
     if density:
         whole = counts.sum()
         for axis, e in enumerate(edges):
@@ -137,6 +208,15 @@ def histogram2d(
     return counts, edges[0], edges[1]
 
 
+def _as_double(weights: Any) -> Any:
+    """Give weights in double precision, or None; TypeError where that loses something."""
+    if weights is None:
+        return None
+    given = expression(weights)
+    np.bincount(np.zeros(1, np.intp), np.zeros(1, given.dtype))  # NumPy's own error
+    return cast(given, np.float64)
+
+
 def bincount(x: Any, /, weights: Any = None, minlength: Any = 0) -> Any:
     """Count how often each integer occurs; the greatest is computed."""
     x = namespace.asarray(x)
@@ -158,5 +238,5 @@ def bincount(x: Any, /, weights: Any = None, minlength: Any = 0) -> Any:
         message = "'list' argument must have no negative elements"
         raise ValueError(message)
     count = max(int(high) + 1, least)
-    given = None if weights is None else expression(weights)
-    return wrap(lookup.integer_counts(cast(x.to_expr(), np.intp), count, given))
+    given = _as_double(weights)
+    return wrap(occurrences(x.to_expr(), count, given))

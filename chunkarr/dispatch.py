@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chunkarr.arrays import Array, wrap
-from chunkarr.errors import NotYetError
+from chunkarr.errors import MaskedOperandError, NotYetError
 from chunkarr.expr.build import as_expr
 from chunkarr.expr.build import plain as without_subclass
 from chunkarr.expr.node import Expr
@@ -63,25 +63,29 @@ def convert(value: Any, change: Callable[[Array], Any]) -> Any:
 
 
 def small(arrays: Iterable[Array]) -> bool:
-    """Whether arrays are all in memory and together small enough for NumPy at once."""
+    """Whether arrays are all in memory and together small enough for NumPy at once.
+
+    Arrays of Python objects are left to NumPy whatever their size: they cannot leave the process.
+    """
     room = settings().eager_bytes
-    if not room:
-        return False
+    direct = room > 0
     for array in arrays:
         held = array.in_memory
         if held is None:
             return False
+        if held.dtype.hasobject:
+            direct = True
+            continue
         room -= held.nbytes
         if room < 0:
             return False
-    return True
+    return direct
 
 
 def at_hand(values: Iterable[Any], *, broadcasts: bool = True) -> list[Any] | None:
     """Give arguments as NumPy takes them, if all are in memory and the result will be small."""
     room = settings().eager_bytes
-    if not room:
-        return None
+    direct = room > 0
     plain: list[Any] = []
     shapes: list[tuple[int, ...]] = []
     bytes_most = 0
@@ -100,12 +104,17 @@ def at_hand(values: Iterable[Any], *, broadcasts: bool = True) -> list[Any] | No
         if isinstance(held, np.ndarray):
             if type(held) is not np.ndarray:
                 held = without_subclass(held)
-            bytes_most = max(bytes_most, held.nbytes)
-            room -= held.nbytes
-            if room < 0:
-                return None
+            if held.dtype.hasobject:
+                direct = True
+            else:
+                bytes_most = max(bytes_most, held.nbytes)
+                room -= held.nbytes
+                if room < 0:
+                    return None
             shapes.append(held.shape)
         plain.append(held)
+    if not direct:
+        return None
     if broadcasts and bytes_most > BROADCAST_BYTES and len(set(shapes)) > 1:
         try:
             shape = np.broadcast_shapes(*shapes)
@@ -135,6 +144,8 @@ def give(result: Any, *, scalar: bool = False) -> Any:
     if isinstance(result, Expr):
         return wrap(result, scalar=scalar and result.ndim == 0)
     if isinstance(result, np.ndarray):
+        if type(result) is not np.ndarray:
+            return result if hasattr(result, "mask") else Array.of(np.asarray(result))
         return Array.of(result)
     if isinstance(result, np.generic):
         return Array.of(np.asarray(result), scalar=True)
@@ -169,9 +180,13 @@ def lift(
     """
     name = function.__name__.rstrip("_")
     shared, order = _positions(function, numpy_function)
+    shown = None if numpy_function is None else signature_of(numpy_function)
+    takes_out = shown is None or "out" in shown.parameters
 
     @functools.wraps(function)
     def public(*args: Any, out: Any = None, **kwargs: Any) -> Any:
+        if out is not None and not takes_out:
+            raise no_out(name)
         if len(args) > shared:
             args, kwargs, out = _by_name(name, args, kwargs, out, shared, order)
         if kwargs:
@@ -188,18 +203,42 @@ def lift(
             if masked is not None:
                 result = masked
             else:
-                exprs = [
-                    expression(a, weak=weak) if i < convert_first else convert(a, Array.to_expr)
-                    for i, a in enumerate(args)
-                ]
+                try:
+                    exprs = [
+                        expression(a, weak=weak) if i < convert_first else convert(a, Array.to_expr)
+                        for i, a in enumerate(args)
+                    ]
+                except MaskedOperandError:
+                    if numpy_function is None:
+                        raise
+                    return on_masked(numpy_function, args, kwargs)
                 named = {k: convert(v, Array.to_expr) for k, v in kwargs.items()}
                 result = give(function(*exprs, **named), scalar=scalar)
         return result if out is None else store_out(result, out)
 
     public.__name__ = public.__qualname__ = name
     public.__module__ = "chunkarr"
-    public.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    public.__signature__ = shown or inspect.signature(function)  # type: ignore[attr-defined]
     return public
+
+
+def signature_of(function: Function) -> inspect.Signature | None:
+    """Give the signature of a function of NumPy; None where one written in C does not tell."""
+    try:
+        return inspect.signature(function)
+    except ValueError:
+        return None
+
+
+def no_out(name: str) -> TypeError:
+    """Make the error for a function that has no `out=`."""
+    return TypeError(f"{name}() got an unexpected keyword argument 'out'")
+
+
+def on_masked(numpy_function: Function, args: Any, kwargs: dict[str, Any]) -> Any:
+    """Run NumPy's function on masked arrays, and on the values of chunked ones beside them."""
+    plain = [convert(a, Array.compute) for a in args]
+    return give(numpy_function(*plain, **{k: convert(v, Array.compute) for k, v in kwargs.items()}))
 
 
 TYPED_BY_OUT = frozenset(("sum", "prod", "cumsum", "cumprod", "mean"))
@@ -287,6 +326,7 @@ def lift_sequence(function: Function, numpy_function: Function) -> Function:
         return lifted(parts, *args, **kwargs)
 
     public.__module__ = "chunkarr"
+    public.__signature__ = lifted.__signature__  # type: ignore[attr-defined]
     return public
 
 

@@ -6,6 +6,7 @@ live name holds is not computed twice while it fits. `live` knows which nodes na
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
 import weakref
@@ -17,17 +18,20 @@ import numpy.typing as npt
 
 from chunkarr.display import watching
 from chunkarr.errors import MemoryBudgetError
-from chunkarr.expr.node import Compress, Expr, Regrid, Source, walk
+from chunkarr.expr.cuts import cut_of
+from chunkarr.expr.node import Blocks, Compress, Expr, Source, walk
+from chunkarr.floats import gathering, tell
 from chunkarr.grid import Grid, region_of
 from chunkarr.kernels import tier
 from chunkarr.plan.grids import choose_cut
 from chunkarr.plan.plan import Limits, Plan, Row, Target
 from chunkarr.plan.planner import count_plan, make_plan
+from chunkarr.points import read_box
 from chunkarr.scheduler.budget import memory_in_use
 from chunkarr.scheduler.executor import Executor
 from chunkarr.scheduler.registry import get_executor
 from chunkarr.scheduler.run import Trace, run
-from chunkarr.settings import settings
+from chunkarr.settings import config, settings
 from chunkarr.storage.chunkcache import chunk_cache
 from chunkarr.storage.memory import MemoryStore
 from chunkarr.storage.store import Store
@@ -52,13 +56,16 @@ def current_limits() -> tuple[Limits, Executor]:
     """Give what a plan made now may use, and who will run it."""
     now = settings()
     executor = get_executor(now.executor, now.workers)
-    free = now.memory - memory_in_use() - executor.bytes_start
+    memory = now.memory
+    if executor.bytes_most is not None and config.is_default("memory"):
+        memory = min(memory, executor.bytes_most)
+    free = memory - memory_in_use() - executor.bytes_start
     kernels = tier.bytes_to_come() * (1 if executor.shares_memory else executor.workers)
     # Where little is left, the room goes to the data and the NumPy tier does the work.
-    compiling = free - kernels >= now.memory // 4
+    compiling = free - kernels >= memory // 4
     tier.set_compiling(allowed=compiling)
     limits = Limits(
-        bytes_limit=now.memory,
+        bytes_limit=memory,
         bytes_available=free - kernels if compiling else free,
         chunk_bytes=now.chunk_bytes,
         workers=executor.workers,
@@ -71,27 +78,73 @@ def plan_for(targets: Sequence[Target], limits: Limits) -> Plan:
     """Plan targets, keeping the values of nodes that other live names hold."""
     nodes = walk(tuple(target.expr for target in targets))
     keep = [node for node in nodes if id(node) in live and node.memo.store is None]
-    return make_plan(targets, keep, limits)
+    beside = _made_beside(targets, limits.bytes_available // 4)
+    plan = make_plan([*targets, *map(Target, beside)], keep, limits)
+    plan.kept.extend(zip(beside, plan.results[len(targets) :], strict=True))
+    del plan.results[len(targets) :]
+    return plan
+
+
+def _made_beside(targets: Sequence[Target], room: int) -> list[Expr]:
+    """Find results that live names hold and that calls which are made anyway give as well."""
+    made = {id(node): node for node in _to_compute(targets) if isinstance(node, Blocks)}
+    calls = {id(node.call) for node in made.values()}
+    found: dict[int, Expr] = {}
+    for array in list(live.values()) if calls else ():
+        node = array.expr_or_none
+        while node is not None and not isinstance(node, Blocks):
+            node = node.operands[0] if len(node.operands) == 1 else None
+        if node is None or id(node.call) not in calls or id(node) in made | found:
+            continue
+        if node.memo.store is None and node.nbytes <= room:
+            found[id(node)] = node
+            room -= node.nbytes
+    return list(found.values())
+
+
+def _to_compute(targets: Sequence[Target]) -> list[Expr]:
+    """List the nodes whose values are computed: none below a value that is held."""
+    seen: dict[int, Expr] = {}
+    stack = [target.expr for target in targets]
+    while stack:
+        node = stack.pop()
+        if id(node) not in seen and node.memo.store is None:
+            seen[id(node)] = node
+            stack.extend(node.operands)
+    return list(seen.values())
 
 
 def _run(plan: Plan, executor: Executor, limits: Limits) -> Trace:
     try:
-        with watching(plan.steps, limits.bytes_limit) as shown:
-            return run(plan.steps, executor, limits.bytes_available, shown)
+        with watching(plan.steps, limits.bytes_limit) as shown, gathering() as events:
+            trace = run(plan.steps, executor, limits.bytes_available, shown)
+        tell(events.found)
+        return trace
     finally:
         chunk_cache.resize(0)
 
 
-def execute(targets: Sequence[Target]) -> list[Store]:
+def execute(targets: Sequence[Target], *, resume: bool = False) -> list[Store]:
     """Plan and run; gives the store of each target."""
     limits, executor = current_limits()
     plan = plan_for(targets, limits)
+    if resume:
+        _resume(plan, targets)
     last.rows, last.trace = tuple(plan.rows), None
     if plan.steps:
         last.trace = _run(plan, executor, limits)
     for node, store in plan.kept:
         node.memo.store = store
     return plan.results
+
+
+def _resume(plan: Plan, targets: Sequence[Target]) -> None:
+    """Let the stores of targets go on from what a run of the same plan has left."""
+    find: Any = importlib.import_module("chunkarr.plan.mark").find_mark
+    mark = find(plan, [target.expr for target in targets])
+    for number, target in enumerate(targets):
+        if target.store is not None:
+            target.store.resume_as(f"{mark}-{number}")
 
 
 def explain_rows(*exprs: Expr) -> tuple[Row, ...]:
@@ -111,6 +164,10 @@ def persist(*exprs: Expr) -> list[Store]:
 
 def values(*exprs: Expr) -> list[NDArray]:
     """Compute ndarrays, all in one plan; refuses before running what does not fit."""
+    if len(exprs) == 1:
+        found = read_box(exprs[0])
+        if found is not None:
+            return [found]
     limits, _ = current_limits()
     wanted = sum(expr.nbytes for expr in exprs if not _in_memory(expr))
     if wanted > max(0, limits.bytes_available) and wanted > 1 << 16:
@@ -152,10 +209,13 @@ def _in_memory(expr: Expr) -> bool:
     return store is not None and store.in_memory
 
 
-def write(expr: Expr, store: Store) -> None:
-    """Compute into a store and publish it; on any failure nothing is published."""
+def write(expr: Expr, store: Store, *, resume: bool = False) -> None:
+    """Compute into a store and publish it; on any failure nothing is published.
+
+    With `resume` what was written is kept for a run of the same plan.
+    """
     try:
-        execute([Target(expr, store)])
+        execute([Target(expr, store)], resume=resume)
         store.commit()
     except BaseException:
         store.discard()
@@ -211,16 +271,9 @@ def select(operand: Expr, mask: Expr, line: Any = None) -> Compress:
 
 def nominal_grid(expr: Expr) -> Grid:
     """Give the cut that people see and that storing follows by default."""
-    node = expr
-    while True:
-        if isinstance(node, Regrid):
-            return node.grid
-        if isinstance(node, Source) and (not node.store.in_memory and node.store.grid.size > 1):
-            return node.store.grid
-        same = [o for o in node.operands if o.shape == node.shape]
-        if isinstance(node, Source) or not same:
-            break
-        node = same[0]
+    found = cut_of(expr)
+    if found is not None:
+        return found
     now = settings()
     most = max(1, min(now.chunk_bytes * 4, now.memory // 64) // max(1, expr.dtype.itemsize))
     return Grid(expr.shape, square_cut(expr.shape, most))

@@ -158,6 +158,35 @@ class WorkerLostError(ChunkarrError, RuntimeError):
         return type(self), (self.step, self.task, self.reason)
 
 
+class ClusterLost(ChunkarrError, ConnectionError):  # noqa: N818 - it tells what has happened
+    """The scheduler of a Dask cluster is gone or silent; workers alone do not raise this."""
+
+    code = "CA4002"
+
+    def __init__(self, step: str, address: str, reason: str, remedies: Sequence[str] = ()) -> None:
+        self.step, self.address, self.reason = step, address, reason
+        self.remedies = tuple(remedies)
+        text = f"{step}: the Dask scheduler at {address} is lost: {reason}"
+        super().__init__(_with_remedies(text, self.remedies, self.code))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.step, self.address, self.reason, self.remedies)
+
+
+class ClusterMismatchError(ChunkarrError, RuntimeError):
+    """Workers of a Dask cluster have other versions, or do not see the client's files."""
+
+    code = "CA4003"
+
+    def __init__(self, reason: str, places: Sequence[str], remedies: Sequence[str] = ()) -> None:
+        self.reason, self.places, self.remedies = reason, tuple(places), tuple(remedies)
+        text = "\n".join([reason, *(f"  {place}" for place in self.places)])
+        super().__init__(_with_remedies(text, self.remedies, self.code))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.reason, self.places, self.remedies)
+
+
 class NotYetError(ChunkarrError, NotImplementedError, TypeError):
     """A NumPy name that chunkarr does not run out of core; says what to use instead.
 
@@ -165,3 +194,9 @@ class NotYetError(ChunkarrError, NotImplementedError, TypeError):
     """
 
     code = "CA5001"
+
+
+class MaskedOperandError(NotYetError):
+    """A masked array met chunked arrays where its mask would be lost."""
+
+    code = "CA5002"

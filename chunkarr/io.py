@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
@@ -18,6 +20,7 @@ from chunkarr.grid import Grid
 from chunkarr.plan.plan import Target
 from chunkarr.settings import parse_bytes, settings
 from chunkarr.storage.formats import new_npy, new_zarr, open_npz, open_raw, open_store
+from chunkarr.storage.objects import ObjectStore, sliceable
 from chunkarr.storage.store import Store
 
 
@@ -44,16 +47,28 @@ def from_zarr(path: str | os.PathLike[str]) -> Array:
     return open(path)
 
 
-def from_array(x: Any, chunks: Any = "auto", **_: Any) -> Array:
+def from_array(x: Any, chunks: Any = "auto", *, lock: Any = False, **_: Any) -> Array:
     """Look at an ndarray, or any array-like, without copying it.
+
+    What slices read (an HDF5 dataset, an array of another library, of dask) is read box by box when
+    values are wanted, with `lock` one box at a time.
 
     The array must not be changed by others while expressions read it. Writing to the result copies.
     """
-    made = x if isinstance(x, Array) else Array.of(np.asarray(x), owned=False)
-    if isinstance(chunks, str) and chunks == "auto":
+    made = x if isinstance(x, Array) else _looked_at(x, lock)
+    if made.dtype.hasobject or (isinstance(chunks, str) and chunks == "auto"):
         return made
     grid = grid_for(chunks, made.shape, made.dtype)
     return wrap(regrid(made.to_expr(), grid))
+
+
+def _looked_at(x: Any, lock: Any) -> Array:
+    if not sliceable(x):
+        return Array.of(np.asarray(x), owned=False)
+    if hasattr(x, "__dask_graph__"):
+        made: Array = importlib.import_module("chunkarr.dask_bridge").from_dask(x)
+        return made
+    return _from_store(ObjectStore(x, lock=threading.Lock() if lock is True else lock or None))
 
 
 class NpzFile(Mapping[str, Array]):
@@ -82,14 +97,17 @@ class NpzFile(Mapping[str, Array]):
         self.close()
 
 
-def load(file: str | os.PathLike[str], mmap_mode: str | None = None, **kwargs: Any) -> Any:
+def load(file: Any, mmap_mode: str | None = None, **kwargs: Any) -> Any:
     """Open an `.npy` file as an array, an `.npz` file as a mapping; lazily, as `np.load` maps.
 
-    Pickled objects are never loaded: `allow_pickle=True` raises ValueError.
+    What an open file gives is read at once. Pickled objects are never loaded: `allow_pickle=True`
+    raises ValueError.
     """
     if kwargs.pop("allow_pickle", False):
         message = "chunkarr never unpickles data files; use numpy.load"
         raise ValueError(message)
+    if hasattr(file, "read"):
+        return importlib.import_module("chunkarr.textio").load_open(file)
     with _open_binary(file) as stream:
         magic = stream.read(4)
     if magic[:2] == b"PK":
@@ -117,13 +135,19 @@ def memmap(
     return _from_store(store, writable=mode not in {"r", "readonly"})
 
 
-def save(file: str | os.PathLike[str], arr: Any, **_: Any) -> None:
-    """Stream an array to an `.npy` file, which appears whole or not at all."""
+def save(file: Any, arr: Any, *, resume: bool = False, **_: Any) -> None:
+    """Stream an array to an `.npy` file, which appears whole or not at all.
+
+    `resume` is as in `to_zarr`.
+    """
+    whole = arr if isinstance(arr, Array) else Array.of(np.asarray(arr), owned=False)
+    if hasattr(file, "write"):
+        importlib.import_module("chunkarr.textio").save_open(file, whole)
+        return
     path = os.fspath(file)
     if not path.endswith(".npy"):
         path += ".npy"
-    whole = arr if isinstance(arr, Array) else Array.of(np.asarray(arr), owned=False)
-    engine.write(whole.to_expr(), new_npy(path, whole.shape, whole.dtype))
+    engine.write(whole.to_expr(), new_npy(path, whole.shape, whole.dtype), resume=resume)
 
 
 def to_zarr(
@@ -131,15 +155,19 @@ def to_zarr(
     path: str | os.PathLike[str],
     chunks: Any = None,
     shards: tuple[int, ...] | None = None,
+    *,
+    resume: bool = False,
     **options: Any,
 ) -> Array:
     """Write to a Zarr v3 array, which appears whole or not at all; gives the stored array.
 
     Without `chunks` the array's own cut is used. Raises MemoryBudgetError if a chunk does not fit.
+    With `resume`, what a run has written is kept, hidden, if it fails or its process is killed; a
+    call that computes the same from the same files then makes the chunks that are missing.
     """
     grid = self.grid if chunks is None else grid_for(chunks, self.shape, self.dtype)
     target = new_zarr(path, self.shape, self.dtype, _even(grid), shards=shards, **options)
-    engine.write(self.to_expr(), target)
+    engine.write(self.to_expr(), target, resume=resume)
     return open(path)
 
 

@@ -49,15 +49,15 @@ def memory_free(environ: Mapping[str, str] = os.environ, root: Path = ROOT) -> S
     return Share(max(0, smallest.amount), smallest.source)
 
 
-def memory_used(root: Path = ROOT) -> int:
-    """Give the bytes of memory that are this process's own: anonymous and shared pages.
+def memory_used(root: Path = ROOT, process: int | str = "self") -> int:
+    """Give the bytes of memory that are a process's own: anonymous and shared pages.
 
     Pages of mapped files are left out: the kernel drops them when memory gets short.
     """
-    fields = _fields(root / "proc/self/status")
+    fields = _fields(root / f"proc/{process}/status")
     if "RssAnon" in fields:
         return fields["RssAnon"] + fields.get("RssShmem", 0)
-    if resource is None:
+    if process != "self" or resource is None:
         return 0
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
@@ -76,6 +76,22 @@ def processors(environ: Mapping[str, str] = os.environ, root: Path = ROOT) -> Sh
     return min(offers, key=lambda offer: offer.amount)
 
 
+def memory_kills(root: Path = ROOT) -> dict[str, int]:
+    """Count the processes that the kernel has killed for want of memory, by where that ran out.
+
+    The innermost control group comes first and the whole machine last. Where the system does not
+    count, there is no entry.
+    """
+    counts: dict[str, int] = {}
+    for version, directory in _groups("memory", root):
+        name = "memory.events" if version == 2 else "memory.oom_control"
+        found = _fields(directory / name).get("oom_kill")
+        if found is not None:
+            counts[f"the control group {directory}"] = found
+    everywhere = _fields(root / "proc/vmstat").get("oom_kill")
+    return counts if everywhere is None else {**counts, "the machine": everywhere}
+
+
 def scratch_directory(root: Path = ROOT) -> str:
     """Give a directory for temporary files that lies on a disk if there is one.
 
@@ -83,11 +99,11 @@ def scratch_directory(root: Path = ROOT) -> str:
     chunk would still take memory; then `/var/tmp` is used if it can be written and is a disk.
     """
     chosen = tempfile.gettempdir()
-    if not _in_memory(chosen, root):
+    if not in_memory(chosen, root):
         return chosen
     disk = "/var/tmp"  # noqa: S108 - the directory only; file names in it are made safely
     usable = os.path.isdir(disk) and os.access(disk, os.W_OK | os.X_OK)
-    return disk if usable and not _in_memory(disk, root) else chosen
+    return disk if usable and not in_memory(disk, root) else chosen
 
 
 def _machine_memory(root: Path) -> list[Share]:
@@ -191,7 +207,7 @@ def _mounts(root: Path) -> Iterator[tuple[str, str, str, str]]:
             yield details[0], details[-1], fields[3], place
 
 
-def _in_memory(directory: str, root: Path) -> bool:
+def in_memory(directory: str, root: Path = ROOT) -> bool:
     """Tell whether a directory lies on a memory file system."""
     path = PurePosixPath(os.path.realpath(directory))
     held = [(len(place), kind) for kind, _, _, place in _mounts(root) if path.is_relative_to(place)]

@@ -1,4 +1,4 @@
-"""Writing through to mapped files, as `numpy.memmap` does.
+"""Writing through to mapped files, as `numpy.memmap` does, and to the memory of other objects.
 
 A file has no old value to keep: once it is written, an expression that still has to read it would
 give another answer. So a write waits for no one, but is refused while a name has yet to be computed
@@ -15,15 +15,16 @@ from chunkarr import engine
 from chunkarr.expr.node import Expr, Source
 from chunkarr.grid import region_of
 from chunkarr.storage.mapped import MappedStore
+from chunkarr.storage.memory import BufferStore
 from chunkarr.views import reads
 
 NDArray = npt.NDArray[Any]
 
 
-def store_of(cell: Expr | None) -> MappedStore | None:
-    """Give the mapped file that an expression is the content of."""
+def store_of(cell: Expr | None) -> MappedStore | BufferStore | None:
+    """Give the mapped file, or the memory of others, that an expression is the content of."""
     store = cell.store if isinstance(cell, Source) else None
-    return store if isinstance(store, MappedStore) else None
+    return store if isinstance(store, MappedStore | BufferStore) else None
 
 
 def whole(cell: Expr | None) -> NDArray | None:
@@ -45,7 +46,7 @@ def buffer_to_write(cell: Expr, holder: object, *, shared: bool) -> NDArray | No
         if store.mode != "r+":
             return None
         message = (
-            f"{store.name}: a lazy expression still reads this file, and writing to it now would "
+            f"{store.name}: a lazy expression still reads this, and writing to it now would "
             "change the expression's value; compute or persist() the expression first"
         )
         raise ValueError(message)

@@ -6,8 +6,10 @@ is nearest; nothing gathers an array silently.
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import sys
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,7 @@ from chunkarr.dispatch import (
     small,
 )
 from chunkarr.errors import NotYetError
+from chunkarr.exchange import check_device
 from chunkarr.expr import build
 from chunkarr.expr.affine import Affine
 from chunkarr.expr.build import constant
@@ -50,20 +53,26 @@ def array(
     order: str | None = "K",
     subok: bool = False,  # noqa: ARG001
     ndmin: int = 0,
+    ndmax: int = 0,
     like: Any = None,  # noqa: ARG001
 ) -> Array:
     """Make an array of its own from anything array-like."""
     if isinstance(object, Array):
-        made = object.copy() if copy else object
-        if dtype is not None and np.dtype(dtype) != made.dtype:
-            made = made.astype(dtype)
+        made = object if dtype is None else object.astype(dtype, copy=False)
+        apart = order in ("C", "F") and not made.flags[f"{order}_CONTIGUOUS"]
+        if apart and copy is False:
+            message = "Unable to avoid copy while creating an array as requested."
+            raise ValueError(message)
+        if apart or (copy and made is object):
+            made = made.copy(order or "K")
     elif isinstance(object, list | tuple) and holds_arrays(object):
         parts = [array(item, dtype) for item in object]
         made = stack(parts)
     else:
         if isinstance(object, np.ndarray) and type(object) is not np.ndarray:
             object = without_subclass(object)
-        owned = np.array(object, dtype, copy=copy, order=order)  # type: ignore[arg-type]
+        options: Any = {"copy": copy, "order": order} | ({"ndmax": ndmax} if ndmax else {})
+        owned = np.array(object, dtype, **options)
         made = Array.of(owned, owned=owned is not object)
     if made.ndim < ndmin:
         made = made[(None,) * (ndmin - made.ndim)]
@@ -71,9 +80,17 @@ def array(
 
 
 def asarray(
-    a: Any, dtype: Any = None, order: Any = None, *, copy: bool | None = None, chunks: Any = None
+    a: Any,
+    dtype: Any = None,
+    order: Any = None,
+    *,
+    device: str | None = None,
+    copy: bool | None = None,
+    like: Any = None,  # noqa: ARG001
+    chunks: Any = None,
 ) -> Array:
     """Give an array for anything array-like; an ndarray is looked at, and copied when written."""
+    check_device(device)
     made = array(a, dtype, copy=copy, order=order)
     return made if chunks is None else made.rechunk(chunks)
 
@@ -81,32 +98,46 @@ def asarray(
 asanyarray = asarray
 
 
-def ascontiguousarray(a: Any, dtype: Any = None) -> Array:
+def ascontiguousarray(a: Any, dtype: Any = None, *, like: Any = None) -> Array:  # noqa: ARG001
     """Give an array in C order of at least one axis."""
     return array(a, dtype, copy=None, order="C", ndmin=1)
+
+
+def _named(public: Function, numpy_function: Function, doc: str | None) -> Function:
+    """Give a function NumPy's name and arguments, and `chunks` where it takes that."""
+    public.__name__ = public.__qualname__ = numpy_function.__name__
+    public.__doc__ = doc
+    public.__module__ = "chunkarr"
+    own = inspect.signature(public).parameters
+    try:
+        shown = list(inspect.signature(numpy_function).parameters.values())
+    except ValueError:  # a function written in C does not tell
+        return public
+    more = [own["chunks"]] if "chunks" in own else []
+    public.__signature__ = inspect.Signature([*shown, *more])  # type: ignore[attr-defined]
+    return public
 
 
 def _maker(function: Function, numpy_function: Function) -> Function:
     """Make a public creation function: NumPy's own where the result is small."""
 
     def public(*args: Any, chunks: Any = None, **kwargs: Any) -> Any:
-        for name in ("order", "device", "like", "subok"):
+        check_device(kwargs.pop("device", None))
+        for name in ("order", "like", "subok"):
             kwargs.pop(name, None)
         plain = [_python(a) for a in args]
         named = {k: _python(v) for k, v in kwargs.items()}
         result = function(*plain, **named)
         first = result[0] if isinstance(result, tuple) else result
         lazy = [v for v in (*plain, *named.values()) if isinstance(v, Expr)]
-        if not lazy and first.nbytes <= settings().eager_bytes and settings().eager_bytes:
+        room = settings().eager_bytes
+        if not lazy and (first.dtype.hasobject or (room and first.nbytes <= room)):
             made = give(numpy_function(*plain, **named))
         else:
             made = give(result)
         return made.rechunk(chunks) if chunks is not None else made
 
-    public.__name__ = public.__qualname__ = numpy_function.__name__
-    public.__doc__ = function.__doc__
-    public.__module__ = "chunkarr"
-    return public
+    return _named(public, numpy_function, function.__doc__)
 
 
 ARGUMENT_BYTES = 1 << 16
@@ -124,24 +155,23 @@ def _python(value: Any) -> Any:
 
 def _like(function: Function, numpy_function: Function) -> Function:
     def public(a: Any, *args: Any, chunks: Any = None, **kwargs: Any) -> Array:
-        for name in ("order", "device", "subok"):
+        check_device(kwargs.pop("device", None))
+        for name in ("order", "subok"):
             kwargs.pop(name, None)
         whole = a if isinstance(a, Array) else asarray(a)
         plain = [_python(v) for v in args]
         named = {k: _python(v) for k, v in kwargs.items()}
         shown = constant(np.zeros((), whole.dtype), shape=whole.shape)
         made = wrap(function(shown, *plain, **named))
-        if made.nbytes <= settings().eager_bytes and settings().eager_bytes:
+        room = settings().eager_bytes
+        if made.dtype.hasobject or (room and made.nbytes <= room):
             prototype = np.broadcast_to(np.zeros((), whole.dtype), whole.shape)
             made = Array.of(numpy_function(prototype, *plain, **named, subok=False))
             if made.in_memory is not None and not made.in_memory.flags.c_contiguous:
                 made = Array.of(np.ascontiguousarray(made.in_memory))
         return made.rechunk(chunks) if chunks is not None else made
 
-    public.__name__ = public.__qualname__ = numpy_function.__name__
-    public.__doc__ = function.__doc__
-    public.__module__ = "chunkarr"
-    return public
+    return _named(public, numpy_function, function.__doc__)
 
 
 zeros = _maker(creation.zeros, np.zeros)
@@ -158,7 +188,14 @@ empty_like = _like(creation.empty_like, np.empty_like)
 full_like = _like(creation.full_like, np.full_like)
 
 
-def fromfunction(function: Function, shape: Any, *, dtype: Any = float, **kwargs: Any) -> Any:
+def fromfunction(
+    function: Function,
+    shape: Any,
+    *,
+    dtype: Any = float,
+    like: Any = None,  # noqa: ARG001
+    **kwargs: Any,
+) -> Any:
     """Call a function with one array of positions per axis."""
     lengths = (shape,) if isinstance(shape, int) else tuple(shape)
     places = [wrap(creation.index_along(lengths, axis, dtype)) for axis in range(len(lengths))]
@@ -193,8 +230,9 @@ iscomplex = lift(elementwise.iscomplex, np.iscomplex, scalar=True)
 isreal = lift(elementwise.isreal, np.isreal, scalar=True)
 
 
-def astype(x: Array, dtype: Any, /, *, copy: bool = True) -> Array:
+def astype(x: Array, dtype: Any, /, *, copy: bool = True, device: str | None = None) -> Array:
     """Convert to a dtype."""
+    check_device(device)
     return x.astype(dtype, copy=copy)  # type: ignore[no-any-return]
 
 
@@ -241,7 +279,6 @@ roll = lift(manipulation.roll, np.roll)
 sort = lift(products.sort, np.sort)
 vdot = lift(products.vdot, np.vdot, scalar=True, convert_first=2)
 _dot = lift(products.dot, np.dot, scalar=True, convert_first=2, eager=False)
-_cholesky = lift(products.cholesky, np.linalg.cholesky)
 
 masked_functions.update(
     sum=reductions.sum,
@@ -308,10 +345,7 @@ def _viewer(lens_for: Function, *, writable: bool = True) -> Function:
         lens = lens_for(whole.shape, *args, **kwargs)
         return whole.view_through(lens, writable=writable)
 
-    public.__name__ = public.__qualname__ = lens_for.__name__
-    public.__doc__ = lens_for.__doc__
-    public.__module__ = "chunkarr"
-    return public
+    return _named(public, getattr(np, lens_for.__name__), lens_for.__doc__)
 
 
 transpose = _viewer(views.transpose)
@@ -402,7 +436,7 @@ def _split(ary: Any, sections: Any, axis: int, *, even: bool) -> list[Array]:
 
 def copy(a: Any, order: str = "K", subok: bool = False) -> Array:  # noqa: ARG001
     """Give an array of its own with the same value."""
-    return array(a)
+    return array(a, order=order)
 
 
 def shape(a: Any) -> tuple[int, ...]:
@@ -420,24 +454,6 @@ def size(a: Any, axis: int | None = None) -> int:
     if not isinstance(a, Array):
         return np.size(a, axis)
     return a.size if axis is None else a.shape[axis]
-
-
-class _Chapter(SimpleNamespace):
-    """A sub-module of NumPy's names, as far as they are there."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or not hasattr(np.linalg, name):
-            message = f"module 'chunkarr.linalg' has no attribute {name!r}"
-            raise AttributeError(message)
-        raise AttributeError(str(not_yet(f"linalg.{name}")))
-
-
-linalg = _Chapter(
-    cholesky=_cholesky,
-    LinAlgError=np.linalg.LinAlgError,
-    matmul=TABLE["matmul"],
-    vecdot=TABLE["vecdot"],
-)
 
 
 # -- computing several at once, and what is missing -----------------------------------------------
@@ -459,23 +475,8 @@ def persist(*arrays: Array) -> tuple[Array, ...]:
 
 
 ALTERNATIVES = {
-    "argsort": "sort runs on any size",
-    "partition": "sort runs on any size",
-    "median": "mean, or sort of one axis and an index, run on any size",
-    "percentile": "sort of one axis and an index run on any size",
-    "quantile": "sort of one axis and an index run on any size",
-    "unique": "sort runs on any size",
-    "linalg.solve": "linalg.cholesky and matmul run on any size",
-    "linalg.norm": "sqrt((x * x).sum()) runs on any size",
-    "apply_along_axis": "ufuncs and reductions with axis= run on any size",
-    "histogram": "sums of comparisons, (x < edge).sum(), run on any size",
     "place": "x[mask] = values runs on any size",
-    "tobytes": "chunkarr.save streams to a file",
-    "tofile": "chunkarr.save streams to a file",
     "savetxt": "chunkarr.save streams to a file",
-    "view": "astype converts on any size",
-    "flat": "x.reshape(-1) is a view on any size",
-    "flags": "x.strides and x.base tell about views",
 }
 
 
@@ -496,12 +497,27 @@ def missing(function: Function) -> NotYetError:
 def find(function: Function) -> Function | None:
     """Give chunkarr's function for a function of NumPy, or None."""
     name = function.__name__
-    if getattr(np.linalg, name, None) is function:
-        found: Function | None = getattr(linalg, name, None)
-        return found
     if getattr(np, name, None) is not function:
-        return None
+        return _in_chapter(function)
     if name in TABLE:
         return TABLE[name]
     own = globals().get(name)
+    if own is None:
+        own = getattr(importlib.import_module("chunkarr"), name, None)
     return own if callable(own) else None
+
+
+CHAPTERS = ("char", "fft", "lib", "linalg", "strings")
+"""Modules of NumPy whose functions ask arrays for their own implementation."""
+
+
+def _in_chapter(function: Function) -> Function | None:
+    home, *path = function.__module__.split(".")
+    module = sys.modules.get(function.__module__)
+    if home != "numpy" or not path or path[0] not in CHAPTERS:
+        return None
+    if getattr(module, function.__name__, None) is not function:
+        return None
+    chapter = importlib.import_module(".".join(("chunkarr", *path)))
+    own: Function = getattr(chapter, function.__name__)
+    return own

@@ -30,8 +30,8 @@ from chunkarr.errors import ConfigError, format_bytes
 from chunkarr.machine import memory_free, memory_used, processors, scratch_directory
 
 PREFIX = "CHUNKARR_"
-FOREIGN = ("CHUNKARR_CACHE_DIR", "CHUNKARR_KERNELS")
-"""Environment variables that the kernels read themselves."""
+FOREIGN = ("CHUNKARR_CACHE_DIR", "CHUNKARR_FAULT", "CHUNKARR_KERNELS")
+"""Environment variables that the kernels and the fault points read themselves."""
 MEMORY_PERCENT = 60
 CHUNK_BYTES = 4 << 20
 EAGER_BYTES = 256 << 10
@@ -190,6 +190,11 @@ class Config:
             raise ConfigError(_unknown("setting", name, NAMES))
         with self._lock:
             return self._entry(name).source
+
+    def is_default(self, name: str) -> bool:
+        """Whether nobody has set a setting."""
+        with self._lock:
+            return self._entry(name) is self._default(name)
 
     def __repr__(self) -> str:
         """Show each setting, its value and where that comes from."""

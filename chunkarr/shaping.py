@@ -267,7 +267,7 @@ def place(arr: Any, mask: Any, vals: Any) -> None:
     _put_where(arr, test, turn, values)
 
 
-def putmask(a: Any, mask: Any, values: Any) -> None:
+def putmask(a: Any, /, mask: Any, values: Any) -> None:
     """Set the elements where a mask is true to those of repeated values at the same position."""
     _check_array(a, "putmask")
     given = namespace.asarray(values)
@@ -496,15 +496,21 @@ def asarray_chkfinite(a: Any, dtype: Any = None, order: Any = None) -> Any:
     return made
 
 
-def asfortranarray(a: Any, dtype: Any = None) -> Any:
-    """Give an array; chunks have no order, so the one asked for says nothing."""
+def asfortranarray(a: Any, dtype: Any = None, *, like: Any = None) -> Any:  # noqa: ARG001
+    """Give an array in Fortran order."""
     return namespace.asarray(a, dtype, "F")
 
 
-def require(a: Any, dtype: Any = None, requirements: Any = None) -> Any:
+def require(
+    a: Any,
+    dtype: Any = None,
+    requirements: Any = None,
+    *,
+    like: Any = None,  # noqa: ARG001
+) -> Any:
     """Give an array of a dtype, of its own where it is asked to be writable and is not."""
-    made = namespace.asarray(a, dtype)
     wanted = {str(r).upper()[0] for r in requirements or ()}
+    made = namespace.asarray(a, dtype, next((order for order in "FC" if order in wanted), None))
     if "W" in wanted:
         try:
             made.check_writable()

@@ -1,8 +1,7 @@
-"""Objects: ogrid, mgrid, r_ and c_ that are indexed to make arrays, vectorize and ndenumerate."""
+"""Objects: ogrid, mgrid, r_ and c_ that are indexed to make arrays, and ndenumerate."""
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterator
 from typing import Any, Self
@@ -10,13 +9,12 @@ from typing import Any, Self
 import numpy as np
 
 from chunkarr import namespace
-from chunkarr.arrays import Array, wrap
-from chunkarr.dispatch import arrays_in, convert, expression, give, ndarray_of, small
+from chunkarr.arrays import Array
+from chunkarr.dispatch import convert, give, ndarray_of, small
 from chunkarr.expr.build import normalize_shape
 from chunkarr.expr.node import Expr
 from chunkarr.functions.creation import index_along
 from chunkarr.functions.manipulation import stack
-from chunkarr.functions.pieces import call
 
 
 def indices(dimensions: Any, dtype: Any = int, sparse: bool = False) -> Expr | tuple[Expr, ...]:
@@ -123,52 +121,6 @@ def _turned(ndmin: int, short: int, place: int) -> list[int]:
     at = place + short + 1 if place < 0 else place
     axes = list(range(ndmin))
     return [*axes[:at], *axes[short:], *axes[at:short]]
-
-
-class vectorize:  # noqa: N801 - NumPy's name
-    """Makes a function of scalars one of arrays; it has to be without side effects.
-
-    Without `otypes`, the first elements tell the dtype of the result, as in NumPy.
-    """
-
-    def __init__(self, pyfunc: Any, otypes: Any = None, doc: Any = None, **options: Any) -> None:
-        self.pyfunc = pyfunc
-        self._numpy = np.vectorize(pyfunc, otypes, doc, **options)
-        self._options = options
-        self.__doc__ = self._numpy.__doc__
-        self.__name__ = getattr(pyfunc, "__name__", "vectorize")
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Apply to all elements."""
-        held = arrays_in((*args, *kwargs.values()))
-        if not held or small(held):
-            plain = [convert(a, ndarray_of) for a in args]
-            return give(
-                self._numpy(*plain, **{k: convert(v, ndarray_of) for k, v in kwargs.items()})
-            )
-        if kwargs or any(self._options.values()):
-            raise namespace.not_yet("vectorize")
-        exprs = [expression(a) for a in args]
-        kind = self._kind(exprs)
-        return wrap(call(functools.partial(_vectorized, self.pyfunc, kind), kind, *exprs))
-
-    def _kind(self, exprs: list[Any]) -> np.dtype[Any]:
-        types = self._numpy.otypes
-        if types is None:
-            firsts = [wrap(e)[(0,) * e.ndim] for e in exprs if e.size]
-            if len(firsts) < len(exprs):
-                message = "cannot call `vectorize` on size 0 inputs unless `otypes` is set"
-                raise ValueError(message)
-            first = self.pyfunc(*(value.compute()[()] for value in firsts))
-            return np.asarray(first).dtype if not isinstance(first, tuple) else self._several()
-        return np.dtype(types[0]) if len(types) == 1 else self._several()
-
-    def _several(self) -> Any:
-        raise namespace.not_yet("vectorize")
-
-
-def _vectorized(function: Any, kind: np.dtype[Any], *operands: Any) -> Any:
-    return np.vectorize(function, otypes=[kind.char])(*operands)
 
 
 class ndenumerate:  # noqa: N801 - NumPy's name

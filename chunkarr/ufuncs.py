@@ -15,16 +15,19 @@ from chunkarr.dispatch import (
     give,
     mapped,
     ndarray_of,
+    on_masked,
     refuse,
     shared_selection,
     small,
 )
+from chunkarr.errors import MaskedOperandError
 from chunkarr.expr.affine import Affine
 from chunkarr.expr.build import (
     as_expr,
     broadcast_shapes,
     cast_lazily,
     elementwise,
+    normalize_axis,
     view,
 )
 from chunkarr.expr.build import (
@@ -33,12 +36,22 @@ from chunkarr.expr.build import (
 from chunkarr.expr.node import Expr
 from chunkarr.functions import products
 from chunkarr.functions.elementwise import UFUNCS, power
+from chunkarr.functions.indexing import Fancy, read_key
+from chunkarr.functions.manipulation import join
+from chunkarr.functions.ordered import in_order
 from chunkarr.functions.reductions import accumulate, extremum, fold, reduced_axes
-from chunkarr.functions.views import squeeze
+from chunkarr.functions.views import moveaxis, squeeze
 from chunkarr.kernels.reducers import ASSOCIATIVE
 from chunkarr.maps import settle
+from chunkarr.picks import apply_at
 from chunkarr.settings import settings
-from chunkarr.views import Selection
+from chunkarr.views import Selection, ndarray_key, plain_key
+from chunkarr.whole import at_once
+
+TOLD = frozenset(
+    ("nin", "nout", "nargs", "ntypes", "types", "identity", "signature", "__doc__", "__signature__")
+)
+"""What NumPy's own object tells about a ufunc."""
 
 REDUCE_NAMES = {"add": "sum", "multiply": "prod", "minimum": "min", "maximum": "max"}
 """Ufuncs whose reduction has a kernel of its own."""
@@ -57,7 +70,7 @@ class UFunc:
         return f"<ufunc '{self._numpy.__name__}'>"
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("nin", "nout", "nargs", "ntypes", "types", "identity", "signature", "__doc__"):
+        if name in TOLD:
             return getattr(self._numpy, name)
         raise AttributeError(name)
 
@@ -65,8 +78,11 @@ class UFunc:
         """Apply to arrays, elementwise."""
         ufunc = self._numpy
         if out is None and where is True and not kwargs and len(inputs) == ufunc.nin:
-            plain = at_hand(inputs)
-            return self._lazy(inputs, kwargs) if plain is None else give(ufunc(*plain))
+            try:
+                plain = at_hand(inputs)
+                return self._lazy(inputs, kwargs) if plain is None else give(ufunc(*plain))
+            except MaskedOperandError:
+                return on_masked(ufunc, inputs, kwargs)
         if not ufunc.nin <= len(inputs) <= ufunc.nargs:
             message = (
                 f"{ufunc.__name__}() takes from {ufunc.nin} to {ufunc.nargs} positional arguments "
@@ -88,6 +104,8 @@ class UFunc:
             outs += (None,) * (ufunc.nout - len(outs))
         if any(isinstance(o, Array) and o.on_file for o in outs):
             settle(*inputs, where)
+        if where is not True:
+            inputs = tuple(_harmless(ufunc.__name__, value, where) for value in inputs)
         if ufunc.nout == 1 and len(outs) == 1 and where is True and not kwargs:
             done = self._into(inputs, outs[0])
             if done is not None:
@@ -187,28 +205,46 @@ class UFunc:
                 )
             )
         else:
-            if name not in ASSOCIATIVE:
-                raise refuse(f"{name}.reduce", "it does not combine over chunks")
-            expr = whole.to_expr()
-            kind = np.dtype(dtype) if dtype is not None else self._reduce_dtype(expr)
             mask = where.to_expr() if isinstance(where, Array) else where
+            kind = self._reduce_dtype(whole, axis, dtype, start, mask)
+            expr = whole.to_expr()
             axes = reduced_axes(axis, expr.ndim)
             reducer = REDUCE_NAMES.get(name, name)
-            if self._numpy.identity is None:
-                from_cast = (
-                    expr if kind == expr.dtype else elementwise("positive", expr, dtype=kind)[0]
-                )
-                made = extremum(reducer, name, from_cast, axes, keepdims, start, mask)
+            if name not in ASSOCIATIVE:
+                if mask is not True:
+                    return self._reduce_whole(whole, axis, dtype, out, keepdims, initial, where)
+                made = in_order(name, expr, axes, kind, keepdims, start)
+            elif self._numpy.identity is None:
+                made = extremum(reducer, name, cast_lazily(expr, kind), axes, keepdims, start, mask)
             else:
                 made = fold(reducer, expr, axes, kind, keepdims, start, mask, name)
             result = wrap(made, scalar=made.ndim == 0)
         return result if out is None else _write(self._numpy, result, _one(out), True, "same_kind")
 
-    def _reduce_dtype(self, expr: Expr) -> np.dtype[Any]:
-        probe = np.empty((1,), expr.dtype)
-        probe[...] = np.zeros((), expr.dtype)
-        found: np.dtype[Any] = np.asarray(self._numpy.reduce(probe)).dtype
-        return found
+    def _reduce_dtype(
+        self, array: Array, axis: Any, dtype: Any, initial: Any, where: Any
+    ) -> np.dtype[Any]:
+        """Give the dtype of a reduction; NumPy's refusals come from a tiny one."""
+        probe = np.ones(tuple([min(n, 1) for n in array.shape]), array.dtype)
+        options: dict[str, Any] = {} if initial is None else {"initial": initial}
+        if where is not True:
+            options["where"] = np.ones((), getattr(where, "dtype", bool))
+        reduced = self._numpy.reduce(probe, axis, dtype, **options)
+        return np.dtype(np.asarray(reduced).dtype)
+
+    def _reduce_whole(
+        self,
+        array: Array,
+        axis: Any,
+        dtype: Any,
+        out: Any,
+        keepdims: bool,
+        initial: Any,
+        where: Any,
+    ) -> Any:
+        """Reduce values that fit the memory limit where some are left out of an ordered fold."""
+        run = at_once(f"{self._numpy.__name__}.reduce", self._numpy.reduce, 2)
+        return run(array, axis, dtype, out, keepdims, initial, where)
 
     def accumulate(self, array: Any, axis: int = 0, dtype: Any = None, out: Any = None) -> Any:
         """Give all intermediate results along an axis."""
@@ -226,20 +262,73 @@ class UFunc:
         right = b if isinstance(b, Array) else Array.of(np.asarray(b))
         return self(left[(..., *(None,) * right.ndim)], right, **kwargs)
 
-    def at(self, a: Any, indices: Any, b: Any = None) -> None:
-        """Apply in place at indices, small arrays only for now."""
-        held = a.writable_ndarray() if isinstance(a, Array) else None
-        if held is None:
-            raise refuse(f"{self._numpy.__name__}.at", "use x[mask] = ... or x[a:b] = ...")
-        plain = [ndarray_of(v) if isinstance(v, Array) else v for v in (indices, b)]
-        self._numpy.at(held, plain[0], *(() if b is None else (plain[1],)))
+    def at(self, a: Any, indices: Any, *b: Any) -> None:
+        """Apply in place at indices, again for each time that one is named.
 
-    def reduceat(self, array: Any, indices: Any, axis: int = 0, dtype: Any = None) -> Any:
-        """Reduce over slices, small arrays only for now."""
+        Where `a` is not in memory, the elements that integer indices name have to fit the limit.
+        """
+        ufunc = self._numpy
+        if not isinstance(a, Array):
+            ufunc.at(a, ndarray_key(indices), *map(ndarray_key, b))
+            return
+        a.check_writable()
+        if a.on_file:
+            settle(indices, *b)
+        held = a.writable_ndarray()
+        if held is not None:
+            ufunc.at(held, ndarray_key(indices), *map(ndarray_key, b))
+            return
+        # NumPy's own refusals, of dtypes and of the number of operands.
+        shown = [
+            np.empty((0,), v.dtype if isinstance(v, Array) else np.asarray(v).dtype) for v in b
+        ]
+        ufunc.at(np.ones((1,), a.dtype), np.empty(0, np.intp), *shown)
+        item = read_key(plain_key(indices), a.shape)
+        if isinstance(item, Fancy):
+            apply_at(a, item.key, ufunc, b)
+        else:
+            a[indices] = self(a[indices], *b)
+
+    def reduceat(
+        self, array: Any, indices: Any, axis: int = 0, dtype: Any = None, out: Any = None
+    ) -> Any:
+        """Reduce over slices that begin at indices; more than 256 of them have to fit the limit."""
         whole = array if isinstance(array, Array) else Array.of(np.asarray(array))
-        if not small([whole]):
-            raise refuse(f"{self._numpy.__name__}.reduceat", "reduce slices one by one")
-        return give(self._numpy.reduceat(ndarray_of(whole), np.asarray(indices), axis, dtype))
+        dtype = _dtype_for(dtype, out)
+        starts = np.asarray(ndarray_key(indices))
+        if small([whole]):
+            result = give(self._numpy.reduceat(ndarray_of(whole), starts, axis, dtype))
+        elif starts.size > SLICES_MAX or not starts.size:
+            run = at_once(f"{self._numpy.__name__}.reduceat", self._numpy.reduceat, 2)
+            result = run(whole, starts, axis, dtype)
+        else:
+            result = self._reduce_slices(whole, starts, axis, dtype)
+        return result if out is None else _write(self._numpy, result, _one(out), True, "same_kind")
+
+    def _reduce_slices(self, whole: Array, starts: Any, axis: int, dtype: Any) -> Array:
+        number = normalize_axis(axis, whole.ndim)
+        n = whole.shape[number]
+        wrong = starts[(starts < 0) | (starts >= n)]
+        if wrong.size:
+            message = f"index {wrong[0]} out-of-bounds in {self._numpy.__name__}.reduceat [0, {n})"
+            raise IndexError(message)
+        shown = np.ones(tuple([min(m, 1) for m in whole.shape]), whole.dtype)
+        kind = self._numpy.reduceat(shown, [0], axis, dtype).dtype
+        parts = []
+        for start, stop in zip(starts.tolist(), [*starts.tolist()[1:], n], strict=True):
+            key = slice(start, max(stop, start + 1))
+            part = whole[(*(slice(None),) * number, key)]
+            part = self.reduce(part, number, dtype, keepdims=True) if stop > start + 1 else part
+            parts.append(cast_lazily(part.to_expr(), kind))
+        return wrap(join(parts, number, f"{self._numpy.__name__}.reduceat"))
+
+    def resolve_dtypes(self, dtypes: Any, **options: Any) -> tuple[np.dtype[Any], ...]:
+        """Give the dtypes that operands would be taken and given in."""
+        return self._numpy.resolve_dtypes(dtypes, **options)
+
+
+SLICES_MAX = 256
+"""The most slices of `reduceat` that are reduced each on its own."""
 
 
 def _one(out: Any) -> Any:
@@ -250,6 +339,17 @@ def _dtype_for(dtype: Any, out: Any) -> Any:
     """Give the dtype to compute in: that of `out=` where no other is asked for."""
     target = _one(out)
     return target.dtype if dtype is None and target is not None else dtype
+
+
+def _harmless(name: str, value: Any, where: Any) -> Any:
+    """Replace what a mask leaves out by a number that no function warns of."""
+    kind = getattr(value, "dtype", np.dtype(object)).kind
+    if kind not in "iufc":
+        return value
+    number = np.asarray(1 if kind in "iu" or name == "arccosh" else 0.5, value.dtype)
+    if isinstance(value, Array) or isinstance(where, Array):
+        return wrap(where_(as_expr(where), as_expr(value), number))
+    return np.where(where, value, number)
 
 
 def _write(ufunc: np.ufunc, result: Any, out: Any, where: Any, casting: str) -> Any:
@@ -309,10 +409,13 @@ class MatmulUFunc(UFunc):
         plain = at_hand(inputs, broadcasts=False)
         if plain is not None and _product_small(plain):
             return give(self._numpy(*plain, **kwargs))
-        if kwargs.keys() - {"dtype", "casting"}:
+        axis = kwargs.get("axis") if self._numpy is np.vecdot else None
+        if kwargs.keys() - {"dtype", "casting", *(["axis"] if axis is not None else [])}:
             raise refuse(self._numpy.__name__, "axes= runs on small arrays only")
         left, right = map(expression, inputs)
         name = self._numpy.__name__
+        if axis is not None:
+            left, right = (view(v, moveaxis(v.shape, axis, -1)) for v in (left, right))
         if name == "matmul":
             made = products.matmul(left, right, dtype=kwargs.get("dtype"))
         else:

@@ -1,10 +1,11 @@
 """Runs steps on a Dask cluster, through a `distributed.Client` that the user has made.
 
-One submitted task is one range, a few tenths of a second of work, and two ranges are under way for
-each thread of the cluster, so that no thread waits for this process. Nothing is pinned: Dask places
-tasks and tries again after a lost worker; only a range that it gives up (`KilledWorker`) is cut
-finer here. Chunks never travel through client or scheduler, since all stores are files that workers
-and client see.
+One submitted task is one range, some hundredths of a second of work, and two ranges are under way
+for each thread of the cluster, so that no thread waits for this process. Nothing is pinned: Dask
+places tasks and tries again after a lost worker; only a range that it gives up (`KilledWorker`) is
+cut finer here. Chunks never travel through client or scheduler, since all stores are files that
+workers and client see; `handshake` finds out whether they do. How many bytes are under way is
+decided here, from what steps declare, and not by the workers' own thresholds for spilling.
 
 A range carries its step's pickled work, and workers keep the unpickled one. Work that is large is
 left out until a worker says that it lacks it. Dask's own way, a scattered future that ranges depend
@@ -13,13 +14,15 @@ on, would draw all ranges to the worker that holds it, and end the run if that w
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import uuid
 import warnings
 from asyncio import CancelledError
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -28,14 +31,20 @@ from typing import Any, TypeVar
 import cloudpickle
 from distributed import Client, KilledWorker
 
-from chunkarr.errors import ConfigError, WorkerLostError
+from chunkarr.errors import ClusterLost, ClusterMismatchError, ConfigError
+from chunkarr.faults import fault_point
+from chunkarr.floats import note
+from chunkarr.scheduler.handshake import Question, answer, ask_here, differences, open_to_others
 from chunkarr.scheduler.ranges import enter_worker, leave_worker, run_range
 from chunkarr.scheduler.state import Event, TaskFailed, TaskRangeDone, WorkerJoined, WorkerLost
 from chunkarr.scheduler.steps import Cancelled, Step, Work
 from chunkarr.scheduler.worker import Surroundings, pack_error
+from chunkarr.settings import settings
 
-SECONDS_SILENT = 15.0
-"""A scheduler that does not answer for so long is lost."""
+SECONDS_SILENT = 12.0
+"""A scheduler that was not heard of for so long is lost."""
+SECONDS_ANSWER_MIN = 1.0
+"""Each question is given so long, however late it is asked."""
 SECONDS_LOOK = 2.0
 """How often the scheduler is asked for its workers, which may come and go."""
 SECONDS_AGAIN = 0.05
@@ -44,6 +53,8 @@ BYTES_INLINE = 32 << 10
 """Work up to this size travels with each range."""
 KILLED_LOSSES = 3
 """What Dask's `allowed-failures` has already spent on a range before it gives it up."""
+THREADS_SHARE = 2
+"""The memory limit for plans, in shares of one worker's thread: a task takes up to 3/16 of it."""
 
 T = TypeVar("T")
 
@@ -65,7 +76,7 @@ class ClusterExecutor:
     name = "distributed"
     depth = 2
     shares_memory = False
-    target_seconds = 0.2
+    target_seconds = 0.05
     bytes_start = 0
 
     def __init__(self, client: Client) -> None:
@@ -82,8 +93,13 @@ class ClusterExecutor:
         self._done: SimpleQueue[_UnderWay] = SimpleQueue()
         self._submitted = 0
         self._slots = 0
-        self._heard = self._looked = self._peopled = 0.0
-        self._warned = False
+        self._heard = self._looked = self._peopled = time.monotonic()
+        self._warned = self._is_lost = False
+        self._greeted: set[tuple[str, str]] = set()
+        self.bytes_most: int | None = None
+        self._warn_of_strangers()
+        if self._alive():
+            self.workers = max(1, sum(self._meet().values()))
 
     def start(self, steps: Sequence[Step]) -> None:
         """Begin a run on the threads that the cluster has now."""
@@ -91,11 +107,11 @@ class ClusterExecutor:
         self._steps, self._packed, self._under_way = steps, {}, {}
         self._done = SimpleQueue()
         self._heard = self._looked = self._peopled = time.monotonic()
-        self._warned = False
+        self._warned = self._is_lost = False
         while not self._alive():  # perhaps it is connecting again
             self._look()
             time.sleep(0.02)
-        self.workers = max(1, self._threads())
+        self.workers = max(1, sum(self._meet().values()))
         self._surroundings = Surroundings.here(self.workers)
         self._slots = self.workers * self.depth
 
@@ -137,6 +153,9 @@ class ClusterExecutor:
         """Tell all workers that the run is cancelled, and wait for the ranges under way."""
         if not self._under_way:
             return None
+        if self._is_lost:
+            self._under_way = {}
+            return None
         futures = [given.future for given in self._under_way.values() if given.future is not None]
         patience = SECONDS_SILENT if timeout is None else timeout
         end = time.monotonic() + patience
@@ -156,7 +175,10 @@ class ClusterExecutor:
         return None
 
     def finish(self) -> None:
-        """Let go of the run and so of its stores and futures."""
+        """Let go of the run and so of its stores and futures, here and on the workers."""
+        if self._submitted and self._alive():
+            self.client.loop.add_callback(_forget_on_workers, self.client, self._token)
+        self._submitted = 0
         self._steps, self._packed, self._under_way, self._surroundings = (), {}, {}, None
         self._done = SimpleQueue()
 
@@ -190,7 +212,7 @@ class ClusterExecutor:
         futures = [given.future for given in finished]
         try:
             ask = partial(self.client.gather, futures, asynchronous=True)
-            replies: list[Any] = self._ask(ask, SECONDS_SILENT)
+            replies: list[Any] = self._ask(ask)
         except (Exception, CancelledError):  # noqa: BLE001 - each future tells its own story
             # The worker that held a reply has ended, and Dask runs the range again or gives it up.
             for given in finished:
@@ -203,7 +225,8 @@ class ClusterExecutor:
         self._under_way.pop(given.worker, None)
         given.future.release()
         match reply:
-            case ("done", seconds):
+            case ("done", seconds, noted):
+                note(noted)
                 return [TaskRangeDone(given.worker, given.start, given.stop, seconds)]
             case ("failed", task, packed):
                 return [TaskFailed(given.worker, task, cloudpickle.loads(packed))]
@@ -217,10 +240,9 @@ class ClusterExecutor:
         """Find out whether the scheduler is there and whether the cluster has grown."""
         now = time.monotonic()
         if self._alive():
-            self._heard = now
             if now - self._looked > SECONDS_LOOK:
                 self._looked = now
-                return self._grown(self._threads())
+                return self._grown(sum(self._meet().values()))
         elif self.client.status == "closed" or now - self._heard > SECONDS_SILENT:
             raise self._lost(f"the client is {self.client.status}")
         return []
@@ -236,32 +258,115 @@ class ClusterExecutor:
         self.workers = max(1, threads)
         return [WorkerJoined(place) for place in range(old, self._slots)]
 
-    def _threads(self) -> int:
+    def _meet(self) -> dict[str, int]:
+        """Give the threads of each worker, after asking those that are new who they are."""
+        threads: dict[str, int] = self._answer(partial(self.client.nthreads, asynchronous=True))
+        directory = settings().spill_dir
+        new = [address for address in threads if (address, directory) not in self._greeted]
+        if new:
+            self._greet(new)
+            self._greeted = {(address, directory) for address in threads}
+            self.bytes_most = self._memory_of_threads()
+        return threads
+
+    def _greet(self, addresses: Sequence[str]) -> None:
+        """Compare versions, and see that files are shared."""
+        question = ask_here()
         try:
-            threads = self._ask(partial(self.client.nthreads, asynchronous=True), SECONDS_SILENT)
-        except (OSError, TimeoutError, RuntimeError) as error:
-            raise self._lost(f"it does not answer ({error!r})") from error
-        return sum(threads.values())
+            here = answer(question.path, question.number)
+            ask = partial(
+                self.client.run,
+                answer,
+                question.path,
+                question.number,
+                workers=list(addresses),
+                on_error="return",
+                asynchronous=True,
+            )
+            replies: dict[str, Any] = self._answer(ask)
+        finally:
+            question.remove()
+        there = {place: found for place, found in replies.items() if isinstance(found, dict)}
+        _refuse_versions(here, there)
+        _refuse_files(question, there)
+
+    def _memory_of_threads(self) -> int | None:
+        """Give what a plan may count on where nobody has set a limit, from the smallest worker."""
+        workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
+        shares = [w["memory_limit"] // max(1, w["nthreads"]) for w in workers if w["memory_limit"]]
+        return THREADS_SHARE * min(shares) if shares else None
+
+    def _warn_of_strangers(self) -> None:
+        """Warn of a scheduler that takes work from whoever reaches it."""
+        reached = str(getattr(self.client.scheduler, "address", ""))
+        if open_to_others(reached):
+            text = f"the Dask scheduler at {reached} runs code for whoever reaches it; use TLS"
+            warnings.warn(text, stacklevel=2)
 
     def _alive(self) -> bool:
         return bool(self.client.status == "running")
 
-    def _ask(self, question: Callable[[], Awaitable[T]], seconds: float) -> T:
-        """Ask the scheduler something and wait for the answer at most so long."""
+    def _answer(self, question: Callable[[], Awaitable[T]]) -> T:
+        """Ask the scheduler something; ClusterLost where no answer comes."""
+        try:
+            return self._ask(question)
+        except (OSError, TimeoutError, RuntimeError) as error:
+            raise self._lost(f"it does not answer ({error!r})") from error
+
+    def _ask(self, question: Callable[[], Awaitable[T]], seconds: float | None = None) -> T:
+        """Ask something and wait, by default until the scheduler has been silent for too long."""
 
         async def asked() -> T:
             if self.client.scheduler is None:
                 raise OSError("the client has no scheduler")
             return await question()
 
-        answer: T = self.client.sync(asked, callback_timeout=max(0.1, seconds))
-        return answer
+        left = self._heard + SECONDS_SILENT - time.monotonic() if seconds is None else seconds
+        answered: T = self.client.sync(asked, callback_timeout=max(SECONDS_ANSWER_MIN, left))
+        self._heard = time.monotonic()
+        return answered
 
-    def _lost(self, reason: str) -> WorkerLostError:
+    def _lost(self, reason: str) -> ClusterLost:
+        self._is_lost = True
         given = min(self._under_way.values(), key=lambda g: (g.step, g.start), default=None)
         step = self._steps[given.step if given else 0].name if self._steps else "run"
-        reason = f"the connection to the Dask scheduler is lost: {reason}"
-        return WorkerLostError(step, given.start if given else 0, reason)
+        scheduler = self.client.scheduler
+        address = scheduler.address if scheduler is not None else "an address that was left"
+        kept = any(store.resumable for step in self._steps for store in step.creates)
+        again = (
+            "run the same again: what was written of the output is kept (resume=True)"
+            if kept
+            else "nothing was kept; x.to_zarr(path, resume=True) keeps what was written"
+        )
+        return ClusterLost(step, str(address), reason, ["start a scheduler and its workers", again])
+
+
+async def _forget_on_workers(client: Any, token: str) -> None:
+    """Let workers drop a run's works, whose files they hold open; nobody waits for it."""
+    with suppress(Exception, CancelledError):
+        await client.run(_forget, token, on_error="ignore", asynchronous=True)
+
+
+def _refuse_versions(here: Mapping[str, str], there: Mapping[str, Mapping[str, str]]) -> None:
+    """Raise where workers differ in what decides about bits or about pickles."""
+    lines = differences(here, there)
+    if lines:
+        raise ClusterMismatchError(
+            "workers of the Dask cluster have other versions than this process",
+            lines,
+            ["start workers from the environment of this process, or from a copy of it"],
+        )
+
+
+def _refuse_files(question: Question, there: Mapping[str, Mapping[str, str]]) -> None:
+    """Raise where workers do not see this process's scratch directory."""
+    blind = [f"{place}: {found['files']}" for place, found in there.items() if found["files"]]
+    if blind:
+        raise ClusterMismatchError(
+            f"workers do not share {os.path.dirname(question.path)} with this process",
+            blind,
+            ["point config(spill_dir=...) or CHUNKARR_SPILL_DIR at a directory that all share"],
+        )
 
 
 def _gone(given: _UnderWay) -> list[Event]:
@@ -289,6 +394,12 @@ def _cancel(token: str) -> None:
     _cancelled.append(token)
 
 
+def _forget(token: str) -> None:
+    with _works_lock:
+        for key in [key for key in _works if key[0] == token]:
+            del _works[key]
+
+
 class _Context:
     """What a task on a cluster sees."""
 
@@ -312,14 +423,16 @@ def run_remote(
         work = _work(key, packed)
         if work is None:
             return ("lacking",)
-        with surroundings():
+        with surroundings() as events:
             failed = run_range(work, start, stop, _Context(key[0]))
+        noted = list(events.found)
     except BaseException as error:  # noqa: BLE001 - travels as data, so that Dask does not retry
-        failed = start, error
+        failed, noted = (start, error), []
     finally:
         leave_worker()
+    fault_point("exchange")
     if failed is None:
-        return ("done", time.perf_counter() - began)
+        return ("done", time.perf_counter() - began, noted)
     return ("failed", failed[0], pack_error(failed[1]))
 
 

@@ -38,6 +38,8 @@ class Executor(Protocol):
     """Whether tasks see this process's arrays; else stores are files and work is pickled."""
     target_seconds: float
     """How long a range should last for its overhead to vanish."""
+    bytes_most: int | None
+    """The memory limit that its workers suggest where nobody has set one."""
     lock: threading.Lock
     """Held by the run that uses the executor."""
 
@@ -99,6 +101,7 @@ class ThreadExecutor:
     shares_memory = True
     target_seconds = 0.02
     bytes_start = 0
+    bytes_most: int | None = None
 
     def __init__(self, workers: int) -> None:
         self.workers = workers

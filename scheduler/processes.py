@@ -22,18 +22,21 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection, Pipe, wait
 
 import cloudpickle
 
-from chunkarr.errors import ConfigError
+from chunkarr.errors import ConfigError, format_bytes
+from chunkarr.floats import note
+from chunkarr.machine import memory_kills, memory_used
 from chunkarr.scheduler.budget import processes_changed
 from chunkarr.scheduler.state import Event, TaskFailed, TaskRangeDone, WorkerJoined, WorkerLost
 from chunkarr.scheduler.steps import Step
 from chunkarr.scheduler.worker import Board, Surroundings, warn_again
+from chunkarr.settings import settings
 from chunkarr.storage.spill import Session
 
 BOOT = (
@@ -50,6 +53,10 @@ SECONDS_KILL = 5.0
 """A killed process is waited for so long: one that hangs in the kernel cannot be helped."""
 CODE_UNKNOWN = 1 << 16
 """Stands for an exit code that nobody remembers."""
+SECONDS_STOPPED = 5.0
+"""A worker that somebody has stopped for so long is ended, and its range tried again."""
+SECONDS_COUNTED = 1.0
+"""How old the kernel's count of processes killed for memory may be when a run starts."""
 SECONDS_LOOK = 0.25
 """How often processes are looked at, in case something keeps a dead one's socket open."""
 
@@ -61,6 +68,7 @@ class ProcessExecutor:
     depth = 1
     shares_memory = False
     target_seconds = 0.03
+    bytes_most: int | None = None
 
     def __init__(self, workers: int) -> None:
         if not hasattr(os, "register_at_fork"):
@@ -76,6 +84,9 @@ class ProcessExecutor:
         self._surroundings: Surroundings | None = None
         self._events: list[Event] = []
         self._looked = 0.0
+        self._bytes_max = 0
+        self._kills = memory_kills()
+        self._counted = time.monotonic()
         self._board_file, self._board = _make_board()
         # Also ends the workers when the program ends.
         self._finalizer = weakref.finalize(self, _end_all, self._pool, self._board_file)
@@ -91,6 +102,9 @@ class ProcessExecutor:
         self._run += 1
         self._steps, self._packed, self._events = steps, {}, []
         self._surroundings = self._surroundings_here()
+        self._bytes_max = settings().memory
+        if time.monotonic() - self._counted > SECONDS_COUNTED:
+            self._count_kills()
         useful = min(self.workers, max((step.tasks for step in steps), default=0))
         for worker, process in list(self._pool.items()):
             # What an interrupt has left half told, or busy, is not to be trusted.
@@ -186,16 +200,24 @@ class ProcessExecutor:
 
     def _begin(self, worker: int) -> None:
         self._board.set_task(worker, -1)
-        self._pool[worker] = _Process(worker, self._board_file)
+        with undisturbed():
+            self._pool[worker] = _Process(worker, self._board_file)
         processes_changed()
 
     def _end(self, worker: int) -> str:
         """End a worker and tell how it ended."""
-        process = self._pool.pop(worker)
-        process.connection.close()
-        processes_changed()
-        # A process that dies closes its socket a moment before it can be waited for.
-        return process.end(0.0 if process.busy else SECONDS_LEAVE)
+        with undisturbed():
+            process = self._pool.pop(worker)
+            process.connection.close()
+            processes_changed()
+            # A process that dies closes its socket a moment before it can be waited for.
+            return process.end(0.0 if process.busy else SECONDS_LEAVE)
+
+    def _count_kills(self) -> str | None:
+        """Give where memory has run out since the last count: our innermost group, or beyond."""
+        before, self._kills = self._kills, memory_kills()
+        self._counted = time.monotonic()
+        return next((k for k, n in self._kills.items() if n > before.get(k, n)), None)
 
     def _receive(self, worker: int, connection: Connection) -> None:
         process = self._pool[worker]
@@ -210,28 +232,51 @@ class ProcessExecutor:
             case ("ready", _):
                 process.ready = True
                 self._events.append(WorkerJoined(worker))
-            case ("done", run, start, stop, seconds, warned) if run == self._run:
+            case ("done", run, start, stop, seconds, warned, noted) if run == self._run:
                 self._events.append(TaskRangeDone(worker, start, stop, seconds))
+                note(noted)
                 warn_again(warned)
             case ("failed", run, task, packed, warned) if run == self._run:
                 error = pickle.loads(packed)  # noqa: S301 - from our own worker
                 self._events.append(TaskFailed(worker, task, error))
                 warn_again(warned)
 
-    def _lost(self, worker: int) -> None:
-        """Report a dead worker and start another in its place."""
+    def _lost(self, worker: int, why: str = "") -> None:
+        """Report a worker that has ended, or is ended now and why; start another in its place."""
         process = self._pool[worker]
         task = self._board.task(worker)
         busy, process.busy = process.busy, False
-        reason = self._end(worker)
+        ended = self._end(worker)
+        reason = why or ended
+        if process.killed and (place := self._count_kills()) is not None:
+            reason += f" because {place} was out of memory"
+        if process.bytes_seen:
+            reason += f"; it was last seen with {format_bytes(process.bytes_seen)}"
         self._events.append(WorkerLost(worker, reason, task if busy else None))
         self._begin(worker)
 
     def _look(self, now: float) -> None:
         for worker, process in list(self._pool.items()):
+            # The kernel's own record counts what the parent held when it started the process.
+            process.bytes_seen = memory_used(process=process.popen.pid) or process.bytes_seen
             late = not process.ready and now - process.began > SECONDS_START
-            if late or (process.ended() and not process.connection.poll()):
-                self._lost(worker)
+            why = self._intolerable(process, now)
+            if late or why or (process.ended() and not process.connection.poll()):
+                self._lost(worker, why)
+
+    def _intolerable(self, process: _Process, now: float) -> str:
+        """Tell why a living worker has to be ended, empty where it may go on.
+
+        Plans stay far below the limit; a function of the user's that goes over it all alone would
+        take the machine along.
+        """
+        name = f"worker process {process.popen.pid} was ended"
+        if process.bytes_seen > self._bytes_max:
+            limit = format_bytes(self._bytes_max)
+            return f"{name} because it alone went over the memory limit of {limit}"
+        if process.busy and process.stopped and now - process.stopped > SECONDS_STOPPED:
+            return f"{name} because somebody had stopped it for {SECONDS_STOPPED:.0f} seconds"
+        return ""
 
     def _forget(self) -> None:
         """Leave the workers to the process that has started them."""
@@ -266,6 +311,9 @@ class _Process:
                 process_group=0,
             )
         self.began = time.monotonic()
+        self.bytes_seen = 0
+        self.stopped = 0.0
+        """When it was stopped by a signal, 0 while it runs."""
         self.ready = False
         self.busy = False
         self.talking = False
@@ -281,17 +329,25 @@ class _Process:
         end = time.monotonic() + seconds
         while self.popen.returncode is None:
             try:
-                pid, status = os.waitpid(self.popen.pid, os.WNOHANG)
+                asked = os.WNOHANG | os.WUNTRACED | os.WCONTINUED
+                pid, status = os.waitpid(self.popen.pid, asked)
             except ChildProcessError:
                 self.popen.returncode = CODE_UNKNOWN  # someone else has asked, and was told
                 break
-            if pid:
+            if pid and (os.WIFSTOPPED(status) or os.WIFCONTINUED(status)):
+                self.stopped = time.monotonic() if os.WIFSTOPPED(status) else 0.0
+            elif pid:
                 self.popen.returncode = os.waitstatus_to_exitcode(status)
             elif time.monotonic() >= end:
                 return False
             else:
                 time.sleep(0.001)
         return True
+
+    @property
+    def killed(self) -> bool:
+        """Whether the process was ended as the kernel ends one for want of memory."""
+        return self.popen.returncode == -signal.SIGKILL
 
     def end(self, seconds: float) -> str:
         """Wait for the end of the process, bring it about after so long, and tell how it ended."""
@@ -303,6 +359,26 @@ class _Process:
 
     def send(self, message: tuple[object, ...]) -> None:
         self.connection.send_bytes(pickle.dumps(message))
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Put off Ctrl-C for a moment: a process that nobody knows of would never be waited for.
+
+    Blocking the signal in this thread would not do, since another thread can take it.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is None:
+        yield
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if pressed:
+            signal.raise_signal(pressed[0])
 
 
 def _make_board() -> tuple[int, Board]:
@@ -322,8 +398,7 @@ def _reason(code: int | None, pid: int) -> str:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
-    hint = ", perhaps because the machine is out of memory" if -code == signal.SIGKILL else ""
-    return f"worker process {pid} was killed by {name}{hint}"
+    return f"worker process {pid} was killed by {name}"
 
 
 def _end_workers(pool: dict[int, _Process]) -> None:

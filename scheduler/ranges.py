@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from chunkarr.faults import fault_point
 from chunkarr.scheduler.steps import Context, Work
 
 _inside = threading.local()
@@ -37,11 +38,13 @@ def run_range(
     try:
         if whole is not None:
             context.check()
+            fault_point("compute")
             whole(start, stop, context)
         else:
             run, check = work.run, context.check
             for task in range(start, stop):
                 check()
+                fault_point("compute")
                 run(task, context)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the run raises it again
         return task, error

@@ -9,13 +9,15 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
-from chunkarr.errors import ConfigError
+from chunkarr.errors import ClusterLost, ConfigError
 from chunkarr.scheduler.executor import Executor, ThreadExecutor
 from chunkarr.scheduler.ranges import inside_worker
+from chunkarr.settings import config
 
 LOCAL = {
     "threads": ("chunkarr.scheduler.executor", "ThreadExecutor"),
@@ -23,6 +25,7 @@ LOCAL = {
 }
 """Executors that are made from a number of workers: file and class."""
 CLUSTER = ("chunkarr.scheduler.cluster", "ClusterExecutor")
+SECONDS_CONNECT = 10
 
 _lock = threading.RLock()
 _kept: dict[str, Executor] = {}
@@ -42,6 +45,8 @@ def get_executor(spec: object, workers: int) -> Executor:
             _private.executor = ThreadExecutor(1)
         own: Executor = _private.executor
         return own
+    if config.is_default("executor"):
+        spec = current_client() or spec
     with _lock:
         if isinstance(spec, str):
             return _connected(spec) if "://" in spec else _local(spec, workers)
@@ -51,6 +56,17 @@ def get_executor(spec: object, workers: int) -> Executor:
         'executor: expected "threads", "processes", the address of a Dask scheduler or a '
         f"distributed.Client, got {spec!r}"
     )
+
+
+def current_client() -> Any:
+    """Give the `distributed.Client` that is current in this process, or None."""
+    # A process that has made a client has loaded the library.
+    distributed = sys.modules.get("distributed")
+    try:
+        client = None if distributed is None else distributed.Client.current()
+    except (AttributeError, ValueError):
+        return None
+    return client if client is not None and not client.asynchronous else None
 
 
 def _local(name: str, workers: int) -> Executor:
@@ -73,7 +89,13 @@ def _local(name: str, workers: int) -> Executor:
 def _connected(address: str) -> Executor:
     client = _clients.get(address)
     if client is None or client.status == "closed":
-        client = _clients[address] = _load("distributed", "Client")(address, set_as_default=False)
+        connect = _load("distributed", "Client")
+        try:
+            client = connect(address, set_as_default=False, timeout=SECONDS_CONNECT)
+        except OSError as error:
+            remedies = ["start a scheduler and its workers, as `chunkarr cluster up` does"]
+            raise ClusterLost("connect", address, str(error), remedies) from error
+        _clients[address] = client
     return _cluster(client)
 
 

@@ -26,6 +26,8 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from chunkarr.faults import adopt, fault_point, text_armed
+from chunkarr.floats import Event, Events, gathering
 from chunkarr.scheduler.ranges import enter_worker, run_range
 from chunkarr.scheduler.steps import Cancelled, Context, Work
 from chunkarr.settings import config
@@ -37,6 +39,7 @@ class Surroundings:
 
     settings: Mapping[str, Any]
     errstate: Mapping[str, Any]
+    faults: str = ""
 
     @classmethod
     def here(cls, workers: int) -> Surroundings:
@@ -51,16 +54,17 @@ class Surroundings:
             "executor": "threads",
             "workers": 1,
         }
-        return cls(settings, np.geterr())
+        return cls(settings, np.geterr(), text_armed())
 
     @contextmanager
-    def __call__(self) -> Iterator[None]:
-        """Make them hold for a `with` block."""
+    def __call__(self) -> Iterator[Events]:
+        """Make them hold for a `with` block; gives the floating-point events in it."""
+        adopt(self.faults)
         settings = dict(self.settings)
         if not os.path.isdir(settings["spill_dir"]):
             del settings["spill_dir"]  # another machine may have another disk
-        with config(**settings), np.errstate(**self.errstate):
-            yield
+        with config(**settings), gathering(self.errstate) as events:
+            yield events
 
 
 Warned = tuple[str, type[Warning], str, int]
@@ -199,8 +203,10 @@ class _Server:
         assert self._surroundings is not None
         began = time.perf_counter()
         failed: tuple[int, BaseException] | None
+        met: list[Event] = []
         try:
-            with self._surroundings():
+            with self._surroundings() as events:
+                fault_point("exchange")
                 if packed is not None:
                     # The steps before are done; their stores hold files open that may be gone.
                     self._works.clear()
@@ -209,15 +215,17 @@ class _Server:
                 context = _Step(self._board, self._run, work, self._worker)
                 noted: Any = work if hasattr(work, "run_range") else context
                 failed = run_range(noted, start, stop, context)
+                met = list(events.found)
         except BaseException as error:  # noqa: BLE001 - a step that cannot be unpickled
             failed = start, error
         self._board.set_task(self._worker, -1)
         # Nobody may come round to it later: the end of the parent is the end of this process.
         with suppress(OSError, ValueError):
             sys.stdout.flush()
+        fault_point("exchange")
         if failed is None:
             seconds = time.perf_counter() - began
-            self._send("done", self._run, start, stop, seconds, self._warned.take())
+            self._send("done", self._run, start, stop, seconds, self._warned.take(), met)
         else:
             packed_error = pack_error(failed[1])
             self._send("failed", self._run, failed[0], packed_error, self._warned.take())

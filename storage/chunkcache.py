@@ -40,6 +40,11 @@ class ChunkCache:
             self.bytes_max = bytes_max
             self._shrink()
 
+    def hold(self, bytes_max: int) -> None:
+        """Set how many bytes may be held; costs nothing where that stays."""
+        if bytes_max != self.bytes_max:
+            self.resize(bytes_max)
+
     def get(self, key: Hashable, make: Callable[[], NDArray]) -> NDArray:
         """Give the chunk of a key, made by this call or an earlier one; it must not be changed."""
         if not self.bytes_max:

@@ -16,15 +16,15 @@ import contextlib
 import fcntl
 import os
 import re
-import shutil
 import stat
 import time
 import weakref
 import zlib
 from dataclasses import dataclass, field
 
+from chunkarr.faults import fault_point
 from chunkarr.storage.ending import forget, hold
-from chunkarr.storage.files import exchange
+from chunkarr.storage.files import OpenFile, exchange
 
 LOCK_NAME = ".lock"
 """The locked file inside a claimed directory; a claimed file is its own lock."""
@@ -54,7 +54,7 @@ class Claim:
     @property
     def fd(self) -> int:
         """The locked file: the claimed file itself, or the lock inside the claimed directory."""
-        return self._place.fd
+        return self._place.file.fd
 
     def make(self) -> None:
         """Make the file or directory and lock it; on failure nothing is left."""
@@ -64,12 +64,12 @@ class Claim:
         try:
             if self._folder:
                 os.mkdir(made, self._mode)
-                place.fd = os.open(os.path.join(made, LOCK_NAME), flags, 0o600)
+                place.file = OpenFile.at(os.path.join(made, LOCK_NAME), flags, 0o600)
             else:
-                place.fd = os.open(made, flags, self._mode)
+                place.file = OpenFile.at(made, flags, self._mode)
             # Where the file system has no locks nobody can take them either: it is never swept.
             with contextlib.suppress(OSError):
-                fcntl.flock(place.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(place.file.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.rename(made, self.path)
         except BaseException:
             place.clear()
@@ -111,7 +111,7 @@ class _Place:
 
     path: str
     unborn: str
-    fd: int = -1
+    file: OpenFile = field(default_factory=OpenFile)
     published: str | None = None
     pid: int = field(default_factory=os.getpid)
 
@@ -136,15 +136,14 @@ class _Place:
             os.rename(aside, self.published)
         remove(aside)
         with contextlib.suppress(OSError):
-            if self.fd >= 0 and os.path.samestat(os.lstat(lock), os.fstat(self.fd)):
+            ours = os.fstat(self.file.fd)  # raises OSError where it is closed
+            if os.path.samestat(os.lstat(lock), ours):
                 os.unlink(lock)
 
     def let_go(self) -> None:
         """Close the lock."""
-        # In this order an interrupt loses a descriptor; in the other it closes someone else's.
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
+        file, self.file = self.file, OpenFile()
+        file.close()
 
 
 def sweep(directory: str, stem: str, suffix: str) -> list[str]:
@@ -167,15 +166,53 @@ def remove(path: str) -> None:
     """
     gone = path + _GONE
     try:
+        fault_point("cleanup", path)
         os.unlink(path)
     except (IsADirectoryError, PermissionError):
         with contextlib.suppress(OSError):
             os.rename(path, gone)
-        shutil.rmtree(path, ignore_errors=True)
+        _remove_tree(path)
     except OSError:
         pass
     if os.path.lexists(gone):
-        shutil.rmtree(gone, ignore_errors=True)
+        _remove_tree(gone)
+
+
+def is_held(path: str) -> bool:
+    """Whether the owner of a claim lives, as far as its lock tells."""
+    lock = os.path.join(path, LOCK_NAME) if os.path.isdir(path) else path
+    try:
+        fd = os.open(lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def _remove_tree(path: str, folder: int | None = None) -> None:
+    """Remove a directory, as far as that goes, without following links.
+
+    `shutil.rmtree` of Python 3.11 closes a number twice where Ctrl-C strikes between, and by then
+    it may be that of somebody else's file.
+    """
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    with contextlib.suppress(OSError):
+        opened = OpenFile.at(path, flags, folder=folder)
+        try:
+            for entry in list(os.scandir(opened.fd)):
+                if entry.is_dir(follow_symlinks=False):
+                    _remove_tree(entry.name, opened.fd)
+                else:
+                    with contextlib.suppress(OSError):
+                        os.unlink(entry.name, dir_fd=opened.fd)
+        finally:
+            opened.close()
+        os.rmdir(path, dir_fd=folder)
 
 
 def _dead(path: str) -> bool:
@@ -214,7 +251,8 @@ def _dead(path: str) -> bool:
 
 
 def _names(directory: str, stem: str, suffix: str) -> tuple[str, str]:
-    token = f"{os.getpid()}-{time.time_ns():x}-{_host()}"
+    # Chance and not the time, which may stand still or go back.
+    token = f"{os.getpid()}-{os.urandom(8).hex()}-{_host()}"
     path = os.path.join(directory, stem + token)
     return path + suffix, path + _UNBORN
 

@@ -14,10 +14,16 @@ import threading
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
+
+try:
+    import resource
+except ImportError:  # Windows has no such limits
+    resource = None  # type: ignore[assignment]
 
 from chunkarr.errors import OutputError, format_bytes
 from chunkarr.grid import Region
@@ -27,9 +33,11 @@ SYNC_THREADS = 16
 """Syncs that wait together share one commit of the file system's journal."""
 HANDLES_MAX = 128
 """Files that one process keeps open at a time; others are reopened when asked for."""
+FILES_UNLIMITED = 1 << 20
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+_TOO_MANY = {errno.EMFILE, errno.ENFILE}
 _NOT_PREALLOCATED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 
@@ -210,21 +218,49 @@ class OpenFile:
 
     fd = -1
     bytes: mmap.mmap | None = None
+    _held: list[int] = []  # noqa: RUF012 - of an object whose making was interrupted
     _close = staticmethod(os.close)  # kept, because modules may be gone when the interpreter ends
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int = -1) -> None:
+        self._held = [fd] if fd >= 0 else []
         self.fd = fd
 
+    @classmethod
+    def at(cls, path: str, flags: int, mode: int = 0o666, folder: int | None = None) -> OpenFile:
+        """Open a path, with the arguments of `os.open`; in an open folder where one is given.
+
+        Ctrl-C most often falls into the call itself and is noticed behind it, where the number of
+        the file would be lost. It is not noticed while a list is extended.
+        """
+        file = cls()
+        opened = os.open if folder is None else partial(os.open, dir_fd=folder)
+        file._held.extend(map(opened, (path,), (flags,), (mode,)))
+        (file.fd,) = file._held
+        return file
+
+    def close(self) -> None:
+        """Close the file now."""
+        # In this order an interrupt loses a descriptor; in the other it closes someone else's.
+        while self._held:
+            self._close(self._held.pop())
+
     def __del__(self) -> None:
-        if self.fd >= 0:
-            self._close(self.fd)
+        self.close()
+
+
+def _files_allowed() -> int:
+    """Give how many files this process may have open."""
+    if resource is None:
+        return FILES_UNLIMITED
+    allowed = int(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    return FILES_UNLIMITED if allowed == resource.RLIM_INFINITY else allowed
 
 
 class Handles:
     """The files that this process has open, the least recently used forgotten beyond a number."""
 
     def __init__(self, limit: int = HANDLES_MAX) -> None:
-        self.limit = limit
+        self.limit = min(limit, _files_allowed() // 4)
         self._files: OrderedDict[str, OpenFile] = OrderedDict()
         self._users: dict[str, int] = {}
         # Reentrant, because the collector may run in here and drop the file of a dead store.
@@ -242,10 +278,20 @@ class Handles:
             if found is not None:
                 self._files.move_to_end(key)
                 return found
-            fresh = self._files[key] = opener()
+            fresh = self._files[key] = self._opened(opener)
             forgotten = self._files.popitem(last=False) if len(self._files) > self.limit else None
         del forgotten
         return fresh
+
+    def _opened(self, opener: Callable[[], OpenFile]) -> OpenFile:
+        """Open a file, after closing those that nobody uses where there are too many."""
+        try:
+            return opener()
+        except OSError as error:
+            if getattr(error.__cause__ or error, "errno", None) not in _TOO_MANY:
+                raise
+        self._files.clear()
+        return opener()
 
     def drop(self, key: str) -> None:
         """Forget a file; it closes when no call uses it and no view of its map lives."""

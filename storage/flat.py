@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from chunkarr.errors import SpillError
-from chunkarr.grid import Grid, Region, region_of
+from chunkarr.errors import CorruptChunkError, FormatError, SpillError
+from chunkarr.faults import fault_point
+from chunkarr.grid import Grid, Region
 from chunkarr.settings import settings
 from chunkarr.storage.files import bytes_free
+from chunkarr.storage.mapped import MappedStore
 from chunkarr.storage.raw import RawStore
 from chunkarr.storage.spill import Session, remove_scratch
 from chunkarr.storage.store import NDArray, Store
@@ -32,7 +36,7 @@ class FlatStore(Store):
         self.shape, self.dtype, self.name = shape, dtype, name
         self.grid = Grid.single(shape)
         self.path: str | None = None
-        self._raw: RawStore | None = None
+        self._raw: MappedStore | None = None
         self._pid = 0
         self._remover: weakref.finalize[Any, FlatStore] | None = None
 
@@ -51,29 +55,49 @@ class FlatStore(Store):
             self.path, self._pid = session.new_path(self.name), os.getpid()
             self._remover = weakref.finalize(self, remove_scratch, self.path, self._pid)
             self._remover.atexit = False  # the session goes as a whole
+            fault_point("spill.write", self.path)
             self._raw = RawStore(self.path, self.dtype, "w+", shape=self.shape)
         except BaseException as error:
             self.release()
             if isinstance(error, OSError):
-                reason = getattr(error, "reason", None) or error.strerror or str(error)
-                free = bytes_free(directory)
-                raise SpillError(directory, self.bytes_size, free, reason) from error
+                raise self._spill_error(directory, error) from error
             raise
 
-    def _map(self) -> RawStore:
+    def _spill_error(self, directory: str, error: OSError) -> SpillError:
+        reason = getattr(error, "reason", None) or error.strerror or str(error)
+        return SpillError(directory, self.bytes_size, bytes_free(directory), reason)
+
+    def _map(self) -> MappedStore:
         if self._raw is None:
             if self.path is None:
                 raise RuntimeError(f"{self.name}: the file was not created yet, or is released")
-            self._raw = RawStore(self.path, self.dtype, "r+", shape=self.shape)
+            # Not as a raw file, which would be lengthened by zeros where it was cut short.
+            self._raw = MappedStore(self.path, self.dtype, self.shape, mode="r+")
         return self._raw
+
+    @contextmanager
+    def _at(self, point: str) -> Iterator[MappedStore]:
+        """Give the map for one access, whose errors tell of the scratch file."""
+        path = self.path or ""
+        try:
+            fault_point(point, path)
+            yield self._map()
+        except FormatError as error:
+            raise CorruptChunkError(path, (), error.reason) from error
+        except FileNotFoundError:
+            raise CorruptChunkError(path, (), "the spill file is gone") from None
+        except OSError as error:
+            raise self._spill_error(os.path.dirname(path), error) from error
 
     def read(self, region: Region) -> NDArray:
         """Give a view of a box."""
-        return self._map().read(region)
+        with self._at("spill.read") as raw:
+            return raw.read(region)
 
     def write(self, region: Region, values: NDArray) -> None:
         """Write any box."""
-        self._map().write(region, values)
+        with self._at("spill.write") as raw:
+            raw.write(region, values)
 
     def release(self) -> None:
         """Remove the file."""
@@ -89,21 +113,3 @@ class FlatStore(Store):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_raw": None, "_remover": None}
-
-
-class SharedCopy(FlatStore):
-    """A copy of an array in memory, for workers that do not share this process's memory."""
-
-    def __init__(self, array: NDArray, name: str = "copy") -> None:
-        super().__init__(array.shape, array.dtype, name)
-        self._array: NDArray | None = array
-
-    def create(self) -> None:
-        """Reserve the file and fill it."""
-        super().create()
-        assert self._array is not None
-        if self._array.size:
-            self.write(region_of(self.shape), self._array)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_array": None}

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from chunkarr.errors import FormatError, OutputError
+from chunkarr.faults import fault_point
 from chunkarr.grid import Grid, Region
 from chunkarr.storage.files import OpenFile, handles, preallocate, view_of
 from chunkarr.storage.store import NDArray, Store
@@ -93,7 +94,11 @@ class MappedStore(Store):
         return self.path
 
     def read(self, region: Region) -> NDArray:
-        """Give the box as a view of the map, writable where the mode is not "r"."""
+        """Give the box as a view of the map, writable where the mode is not "r".
+
+        Somebody may cut the file short afterwards; touching the view then ends the process.
+        """
+        fault_point("read", self.path)
         return view_of(self._array(), region)
 
     def create(self) -> None:
@@ -122,6 +127,9 @@ class MappedStore(Store):
         if self._private is not None:
             return self._private
         data = self._file().bytes
+        # Touching the map of a file that someone cut short would kill the process.
+        if data is not None and data.size() < self.offset + self.bytes_size:
+            raise FormatError(self.path, "the file was cut short after it was opened")
         start = self.offset % mmap.ALLOCATIONGRANULARITY
         array: NDArray
         if data is None:
@@ -141,28 +149,30 @@ class MappedStore(Store):
     def _file(self) -> OpenFile:
         if self.mode == "c":
             # A private map is this store's alone; another store of the file has its own.
-            return self._open() if self._private is None else OpenFile(-1)
+            return self._open() if self._private is None else OpenFile()
         return handles.get(self._key, self._open)
 
     def _open(self) -> OpenFile:
-        fd = os.open(self.path, (os.O_RDWR if self.mode == "r+" else os.O_RDONLY) | os.O_CLOEXEC)
+        flags = (os.O_RDWR if self.mode == "r+" else os.O_RDONLY) | os.O_CLOEXEC
+        opened = OpenFile.at(self.path, flags)
         try:
-            info = os.fstat(fd)
+            info = os.fstat(opened.fd)
             # Hosts that share a disk give it different device numbers; the inode is the file's own.
             if info.st_ino != self._identity[1]:
                 raise FormatError(self.path, "the file was replaced after it was opened")
             if info.st_size < self.offset + self.bytes_size:
                 raise FormatError(self.path, "the file was cut short after it was opened")
             if self.mode == "r+":
-                self._fill_holes(fd, info)
-            file = OpenFile(-1)
+                self._fill_holes(opened.fd, info)
+            file = OpenFile()
             if self.bytes_size:
                 start = self.offset - self.offset % mmap.ALLOCATIONGRANULARITY
                 length = self.offset + self.bytes_size - start
-                file.bytes = mmap.mmap(fd, length, access=_ACCESS[self.mode], offset=start)
+                access = _ACCESS[self.mode]
+                file.bytes = mmap.mmap(opened.fd, length, access=access, offset=start)
             return file
         finally:
-            os.close(fd)
+            opened.close()
 
     def _fill_holes(self, fd: int, info: os.stat_result) -> None:
         """Reserve the disk of a sparse file: storing to its map on a full disk would kill."""

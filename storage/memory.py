@@ -99,5 +99,19 @@ class MemoryStore(Store):
         return f"MemoryStore({self.name}, shape={self.shape}, dtype={self.dtype})"
 
 
+class BufferStore(MemoryStore):
+    """An array in the memory of another object, such as a block that processes share.
+
+    What is assigned goes there at once, because others read it without asking.
+    """
+
+    def __init__(self, array: NDArray) -> None:
+        super().__init__(array, owned=True, name="buffer")
+        self.mode = "r+" if array.flags.writeable else "r"
+
+    def flush(self) -> None:
+        """Do nothing: there is no file."""
+
+
 def _unpickle(array: NDArray, grid: Grid, owned: bool, name: str) -> MemoryStore:
     return MemoryStore(array, grid=grid, owned=owned, name=name)

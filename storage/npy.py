@@ -23,6 +23,7 @@ import numpy.typing as npt
 from numpy.lib import format as npy_format
 
 from chunkarr.errors import FormatError, OutputError, format_bytes
+from chunkarr.faults import fault_point
 from chunkarr.grid import Grid, Region, region_shape
 from chunkarr.storage.claims import Claim, sweep
 from chunkarr.storage.files import (
@@ -37,6 +38,7 @@ from chunkarr.storage.files import (
     wait_for,
     write_at,
 )
+from chunkarr.storage.journal import Journal, checksum_of
 from chunkarr.storage.mapped import MappedStore, check_extent
 from chunkarr.storage.store import NDArray, Store
 
@@ -166,6 +168,7 @@ class NpyTarget(Store):
         self._header = make_header(self.shape, self.dtype, order)
         self._partial: str | None = None
         self._claim: Claim | None = None
+        self._journal: Journal | None = None
 
     @property
     def location(self) -> str:
@@ -185,8 +188,12 @@ class NpyTarget(Store):
             if os.path.isdir(self.path):
                 raise OutputError(self.path, "a directory is in the way")
             sweep(directory, stem, PARTIAL)
-            self._claim = Claim(directory, stem, PARTIAL, 0o666)
+            if self._journal is not None:
+                self._journal.begin(directory, stem)
+            make = Claim if self._journal is None else self._journal.claim
+            self._claim = make(directory, stem, PARTIAL, 0o666)
             self._claim.make()
+            fault_point("commit.meta", self._claim.path)
             preallocate(self._claim.fd, self._bytes_file)
             write_at(self._claim.fd, self._header, 0)
         except BaseException as error:
@@ -195,6 +202,23 @@ class NpyTarget(Store):
                 raise output_error(self.path, format_bytes(self._bytes_file), error) from error
             raise
         self._partial = self._claim.path
+        if self._journal is not None:
+            self._journal.believe(self._is_written, together=False)
+
+    def resume_as(self, mark: str) -> None:
+        """Keep the boxes that are written under a mark."""
+        self._journal = Journal(mark, self.shape, self.dtype, self.order)
+        self.resumable = True
+
+    def holds(self, region: Region) -> bool:
+        """Whether a box was kept from an earlier run, which wrote it as one."""
+        return self._journal is not None and self._journal.holds(_key(region))
+
+    def _is_written(self, key: str, size: int, checksum: int) -> bool:
+        spans = (span.split(":") for span in key.split(",") if span)
+        region = tuple(slice(int(start), int(stop)) for start, stop in spans)
+        box = np.ascontiguousarray(self.read(region))
+        return box.nbytes == size and checksum_of([as_bytes(box)]) == checksum
 
     @property
     def _bytes_file(self) -> int:
@@ -205,6 +229,12 @@ class NpyTarget(Store):
         box = np.broadcast_to(values, region_shape(region))
         if not box.size or not self.dtype.itemsize:
             return
+        self._write(region, box)
+        if self._journal is not None:
+            data = np.ascontiguousarray(box, dtype=self.dtype)
+            self._journal.note(_key(region), [as_bytes(data)])
+
+    def _write(self, region: Region, box: NDArray) -> None:
         shape = self.shape
         if self.order == "F":
             # A file in Fortran order is a C-ordered file of the transposed array.
@@ -213,6 +243,7 @@ class NpyTarget(Store):
         strides = _byte_strides(shape, self.dtype.itemsize)
         split = contiguous_axes(region, shape)
         try:
+            fault_point("commit.chunk", self._partial or "")
             if math.prod(box.shape[split:]) * self.dtype.itemsize < RUN_BYTES_MIN < box.nbytes:
                 self._store(file, shape, region, box)
                 return
@@ -240,22 +271,31 @@ class NpyTarget(Store):
         """Make the file durable and give it its name in one step."""
         claim = self._owned()
         try:
+            fault_point("commit.meta", claim.path)
             wait_for([partial(os.fsync, claim.fd)])
             if os.path.exists(self.path):
                 os.fchmod(claim.fd, stat.S_IMODE(os.stat(self.path).st_mode))
+            fault_point("commit.meta", claim.path)
             os.replace(claim.path, self.path)
+            fault_point("commit.meta", self.path)
             wait_for([partial(sync_path, os.path.dirname(self.path))])
         except OSError as error:
             raise output_error(self.path, format_bytes(self._bytes_file), error) from error
         handles.drop(claim.path)
         claim.keep()
+        if self._journal is not None:
+            self._journal.end()
         self._claim = self._partial = None
 
     def discard(self) -> None:
-        """Remove the hidden file; the old content of the path stands."""
+        """Remove the hidden file, or leave it to be resumed; the old content of the path stands."""
         if self._partial is not None:
             handles.drop(self._partial)
-        if self._claim is not None:
+        if self._journal is not None:
+            self._journal.close()
+        if self._claim is not None and self._journal is not None:
+            self._claim.keep()
+        elif self._claim is not None:
             self._claim.drop()
         self._claim = self._partial = None
 
@@ -272,7 +312,7 @@ class NpyTarget(Store):
     def _open(self) -> OpenFile:
         assert self._partial is not None
         try:
-            return OpenFile(os.open(self._partial, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW))
+            return OpenFile.at(self._partial, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError as error:
             raise output_error(self.path, format_bytes(self._bytes_file), error) from error
 
@@ -286,6 +326,10 @@ class NpyTarget(Store):
 
     def __repr__(self) -> str:
         return f"NpyTarget({self.path!r}, shape={self.shape}, dtype={self.dtype})"
+
+
+def _key(region: Region) -> str:
+    return ",".join(f"{span.start}:{span.stop}" for span in region) or ":"
 
 
 def partial_stem(name: str) -> str:

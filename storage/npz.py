@@ -21,7 +21,9 @@ from typing import Any
 import numpy as np
 
 from chunkarr.errors import CorruptChunkError, FormatError
+from chunkarr.faults import fault_point
 from chunkarr.grid import Grid, Region, region_shape
+from chunkarr.storage.crc import PieceChecksum
 from chunkarr.storage.files import OpenFile, as_bytes, buffer_of, handles
 from chunkarr.storage.mapped import MappedStore
 from chunkarr.storage.npy import MAGIC, PREFIX_BYTES, contiguous_axes, parse_header
@@ -38,6 +40,10 @@ CURSORS_MAX = 8
 STATE_BYTES = 48 * 1024
 """What one copy of a decompressor takes: its 32 KiB of history and its tables."""
 INPUT_BYTES = 64 * 1024
+CHECKED_BYTES_MAX = 64 << 20
+"""A larger box is hardly read as a whole: whoever asks for it takes parts of the view."""
+CHECKED_RUN_MIN = 4096
+"""Shorter runs would cost more to enter than to check."""
 RATIO_MAX = 1100
 """Deflate cannot expand by more than 1032; a directory that claims more is lying."""
 
@@ -93,12 +99,7 @@ def open_member(path: str, info: zipfile.ZipInfo) -> Store:
         raise FormatError(place, "the member is encrypted")
     start = _data_start(path, place, info)
     if info.compress_type == zipfile.ZIP_STORED:
-        with open(path, "rb", buffering=0) as file:
-            prefix = os.pread(file.fileno(), min(PREFIX_BYTES, info.file_size), start)
-        _check_magic(place, prefix)
-        shape, order, dtype, offset = parse_header(place, prefix, info.file_size)
-        name = info.filename
-        return MappedStore(path, dtype, shape, order=order, offset=start + offset, name=name)
+        return StoredMember(path, info, start)
     if info.compress_type != zipfile.ZIP_DEFLATED:
         raise FormatError(place, f"compression method {info.compress_type} of zip is not read")
     if info.file_size > info.compress_size * RATIO_MAX + INPUT_BYTES:
@@ -126,6 +127,61 @@ def _data_start(path: str, place: str, info: zipfile.ZipInfo) -> int:
 def _check_magic(place: str, prefix: bytes) -> None:
     if not prefix.startswith(MAGIC):
         raise FormatError(place, "the member is not an npy file")
+
+
+class StoredMember(MappedStore):
+    """An uncompressed member, read through a map.
+
+    Its checksum is compared when the last of its bytes is read, in whatever order that happens.
+    Boxes of short runs, very large ones, and those that other processes read are not counted, and
+    then nothing is compared.
+    """
+
+    def __init__(self, path: str, info: zipfile.ZipInfo, start: int) -> None:
+        self._place = f"{path}[{info.filename!r}]"
+        with open(path, "rb", buffering=0) as file:
+            prefix = os.pread(file.fileno(), min(PREFIX_BYTES, info.file_size), start)
+        _check_magic(self._place, prefix)
+        shape, order, dtype, self._header = parse_header(self._place, prefix, info.file_size)
+        self._damaged = False
+        self._whole: PieceChecksum | None = PieceChecksum(info.file_size, info.CRC)
+        self._check_piece(0, memoryview(prefix)[: self._header])
+        offset, name = start + self._header, info.filename
+        super().__init__(path, dtype, shape, order=order, offset=offset, name=name)
+
+    def read(self, region: Region) -> NDArray:
+        """Give the box as a view of the map; CorruptChunkError where the member is damaged."""
+        box = super().read(region)
+        if self._whole is not None and 0 < box.nbytes <= CHECKED_BYTES_MAX:
+            if self.order == "C":
+                self._check(box, region, self.shape)
+            else:
+                self._check(box.T, region[::-1], self.shape[::-1])
+        if self._damaged:
+            raise CorruptChunkError(self._place, (), "the member fails its checksum")
+        return box
+
+    def _check(self, box: NDArray, region: Region, shape: tuple[int, ...]) -> None:
+        """Add the runs of a box of a C-ordered array to the checksum."""
+        split, size = contiguous_axes(region, shape), self.dtype.itemsize
+        if split and math.prod(box.shape[split:]) * size < CHECKED_RUN_MIN:
+            return
+        strides = [math.prod(shape[axis + 1 :]) * size for axis in range(len(shape))]
+        first = self._header + sum(s.start * n for s, n in zip(region, strides, strict=True))
+        for index in np.ndindex(box.shape[:split]):
+            start = first + sum(i * n for i, n in zip(index, strides, strict=False))
+            self._check_piece(start, buffer_of(as_bytes(box[(*index, ...)])))
+
+    def _check_piece(self, start: int, data: memoryview) -> None:
+        whole = self._whole
+        if whole is not None and not whole.add(start, data):
+            self._damaged = True
+        if whole is not None and not whole.open:
+            self._whole = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process reads a part only, which says nothing.
+        return {**super().__getstate__(), "_whole": None}
 
 
 class DeflatedStore(Store):
@@ -346,9 +402,10 @@ class InflatedStream:
     def _inflate(self, cursor: _Cursor) -> bytes:
         """Decompress the next window of a cursor."""
         wanted = min(WINDOW_BYTES, self.size - cursor.window * WINDOW_BYTES)
-        file = handles.get(f"npz:{self._identity}:{self._path}", self._open)
         parts, left = [], wanted
         try:
+            fault_point("read", self._path)
+            file = handles.get(f"npz:{self._identity}:{self._path}", self._open)
             while left:
                 count = min(INPUT_BYTES, self._input_size - cursor.input)
                 data = os.pread(file.fd, count, self._start + cursor.input)
@@ -361,11 +418,16 @@ class InflatedStream:
                 cursor.input += used
         except zlib.error as error:
             raise CorruptChunkError(self._place, (), f"cannot decompress: {error}") from error
+        except OSError as error:
+            if isinstance(error, CorruptChunkError):
+                raise
+            reason = error.strerror or str(error)
+            raise CorruptChunkError(self._place, (), reason) from error
         return b"".join(parts) if len(parts) != 1 else parts[0]
 
     def _open(self) -> OpenFile:
-        fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        file, status = OpenFile(fd), os.fstat(fd)
+        file = OpenFile.at(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        status = os.fstat(file.fd)
         if (status.st_ino, status.st_size) != self._identity:
             raise FormatError(self._path, "the archive was replaced after it was opened")
         return file

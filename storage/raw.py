@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chunkarr.errors import FormatError, OutputError
-from chunkarr.storage.files import preallocate, refuse_objects
+from chunkarr.storage.files import OpenFile, preallocate, refuse_objects
 from chunkarr.storage.mapped import MappedStore, check_extent
 
 _MODES = {
@@ -88,17 +88,17 @@ def _make(path: str, dtype: np.dtype[Any], offset: int, shape: tuple[int, ...], 
     if any(n < 0 for n in shape) or offset < 0:
         raise ValueError(f"shape and offset must not be negative (got {shape}, {offset})")
     found = os.path.exists(path)
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | flags, 0o666)
-    before = os.fstat(fd).st_size
+    file = OpenFile.at(path, os.O_RDWR | os.O_CLOEXEC | flags)
+    before = os.fstat(file.fd).st_size
     try:
         size = offset + math.prod(shape) * dtype.itemsize
         if before < size:
-            preallocate(fd, size)
+            preallocate(file.fd, size)
     except OSError as error:
         if found:
-            os.ftruncate(fd, before)
+            os.ftruncate(file.fd, before)
         else:
             os.unlink(path)
         raise OutputError(path, error.strerror or str(error)) from error
     finally:
-        os.close(fd)
+        file.close()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from chunkarr.grid import Grid
-from chunkarr.storage.store import NDArray, Store
+from chunkarr.storage.store import Store
 
 
 def new_spill(shape: tuple[int, ...], dtype: np.dtype[Any], grid: Grid, name: str) -> Store:
@@ -26,10 +26,10 @@ def new_flat(shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> Store:
     return store
 
 
-def new_copy(array: NDArray, name: str) -> Store:
-    """Give a `SharedCopy` of an array in memory, for workers in other processes."""
-    store: Store = _load("flat").SharedCopy(array, name)
-    return store
+def copy_of(store: Store) -> Store:
+    """Give the `SharedCopy` of an array in memory, for workers in other processes."""
+    copy: Store = _load("copies").SharedCopy.of(store)
+    return copy
 
 
 def _load(name: str) -> Any:

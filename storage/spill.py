@@ -32,6 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chunkarr.errors import CorruptChunkError, SpillError
+from chunkarr.faults import fault_point
 from chunkarr.grid import Cell, Grid, Region, intersect, region_shape, shift
 from chunkarr.settings import settings
 from chunkarr.storage.claims import Claim, sweep
@@ -177,13 +178,14 @@ class SpillStore(Store):
             self._path, self._pid = session.new_path(self.name), os.getpid()
             self._remover = weakref.finalize(self, remove_scratch, self._path, self._pid)
             self._remover.atexit = False  # the session goes as a whole
+            fault_point("spill.write", self._path)
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-            fd = os.open(self._path, flags, 0o600)
+            file = OpenFile.at(self._path, flags, 0o600)
             try:
-                preallocate(fd, self.bytes_file)
-                write_at(fd, _HEADER.pack(_MAGIC, self._token), 0)
+                preallocate(file.fd, self.bytes_file)
+                write_at(file.fd, _HEADER.pack(_MAGIC, self._token), 0)
             finally:
-                os.close(fd)
+                file.close()
         except BaseException as error:
             self.release()
             if isinstance(error, OSError):
@@ -206,6 +208,7 @@ class SpillStore(Store):
         index = self._index(cell)
         entry = _ENTRY.pack(_WRITTEN, self._checksum(data, index))
         try:
+            fault_point("spill.write", self._path or "")
             write_at(file.fd, data, self._offset(tile))
             write_at(file.fd, entry, _TABLE_START + index * _ENTRY.size)
         except OSError as error:
@@ -249,22 +252,32 @@ class SpillStore(Store):
 
     def _tile(self, cell: Cell, tile: Region) -> NDArray:
         """Give one tile as a view of the map, after its checksum was found right once."""
-        file = self._file()
-        assert self._path is not None
+        data = self._map(cell)
         offset, shape = self._offset(tile), region_shape(tile)
         size = math.prod(shape) * self.dtype.itemsize
-        # Touching the map of a file that someone cut short would kill the process.
-        if os.fstat(file.fd).st_size < offset + size:
-            raise CorruptChunkError(self._path, cell, "the file was cut short")
-        if file.bytes is None:
-            file.bytes = mmap.mmap(file.fd, self.bytes_file, prot=mmap.PROT_READ)
         index = self._index(cell)
         if self._verified is None:
             self._verified = bytearray(self._tiles)
         if not self._verified[index]:
-            self._verify(file.bytes, cell, index, offset, size)
+            self._verify(data, cell, index, offset, size)
             self._verified[index] = 1
-        return np.ndarray(shape, self.dtype, file.bytes, offset)
+        return np.ndarray(shape, self.dtype, data, offset)
+
+    def _map(self, cell: Cell) -> mmap.mmap:
+        """Give the map of the file, which is still as long as it was made."""
+        file = self._file()
+        assert self._path is not None
+        try:
+            fault_point("spill.read", self._path)
+            held = os.fstat(file.fd).st_size
+            if file.bytes is None and held >= self.bytes_file:
+                file.bytes = mmap.mmap(file.fd, self.bytes_file, prot=mmap.PROT_READ)
+        except OSError as error:
+            raise self._spill_error(os.path.dirname(self._path), error) from error
+        # Touching the map of a file that someone cut short would kill the process.
+        if file.bytes is None or held < self.bytes_file:
+            raise CorruptChunkError(self._path, cell, "the file was cut short")
+        return file.bytes
 
     def _verify(self, data: mmap.mmap, cell: Cell, index: int, offset: int, size: int) -> None:
         assert self._path is not None
@@ -300,12 +313,17 @@ class SpillStore(Store):
         if self._path is None:
             msg = f"{self.name}: the spill file was not created yet, or is released"
             raise RuntimeError(msg)
-        return handles.get(self._path, self._open)
+        try:
+            return handles.get(self._path, self._open)
+        except CorruptChunkError:
+            raise
+        except OSError as error:
+            raise self._spill_error(os.path.dirname(self._path), error) from error
 
     def _open(self) -> OpenFile:
         assert self._path is not None
         try:
-            file = OpenFile(os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW))
+            file = OpenFile.at(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             header = os.pread(file.fd, _HEADER.size, 0)
         except FileNotFoundError:
             raise CorruptChunkError(self._path, (), "the spill file is gone") from None
@@ -349,4 +367,5 @@ def remove_scratch(path: str, pid: int) -> None:
     if os.getpid() == pid:
         handles.drop(path)
         with contextlib.suppress(OSError):
+            fault_point("cleanup", path)
             os.unlink(path)

@@ -33,6 +33,8 @@ class Store(ABC):
     tiled: bool = True
     """Whether readers cut their work by `grid`; a plan's scratch is, in memory as on disk."""
     in_memory: bool = False
+    resumable: bool = False
+    """Whether what was written outlives a run that fails, for one that does the same."""
     local: bool = False
 
     @property
@@ -48,6 +50,11 @@ class Store(ABC):
     @property
     def location(self) -> str | None:
         """The real path of the data, for "do I overwrite what I read?", or None in memory."""
+        return None
+
+    @property
+    def recipe(self) -> object:
+        """Plain data that values which lie nowhere are made from; None for all other stores."""
         return None
 
     @property
@@ -71,6 +78,14 @@ class Store(ABC):
     def write(self, region: Region, values: NDArray) -> None:
         """Write a box that respects `write_grid`; `values` broadcasts to it and has its dtype."""
         raise self._read_only()
+
+    def resume_as(self, mark: str) -> None:
+        """Keep what is written under a mark, and go on from what an earlier run has kept there."""
+        raise ValueError(f"{self.name}: this output cannot be resumed")
+
+    def holds(self, region: Region) -> bool:
+        """Whether a box that would be written was kept from an earlier run."""
+        return False
 
     def commit(self) -> None:
         """Publish: check that all was written, make it durable, then make it visible at once."""

@@ -444,6 +444,15 @@ class StreamStore(Store):
         self.grid = Grid(self.shape, (*cut, *(max(1, n) for n in draw.item)))
 
     @property
+    def recipe(self) -> object:
+        """The draws on the way here, and the state before the first."""
+        draws, at = [self.stream.draw], self.stream.start
+        while isinstance(at, Stream):
+            draws.append(at.draw)
+            at = at.start
+        return draws, at
+
+    @property
     def bytes_read_extra(self) -> int:
         """A window that is drawn, those held for the next readers, and states."""
         draw = self.stream.draw

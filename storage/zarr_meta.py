@@ -119,6 +119,15 @@ def is_group(path: str) -> bool:
     return os.path.exists(os.path.join(path, ".zgroup"))
 
 
+def array_around(path: str) -> str | None:
+    """Give the Zarr array whose directory a path lies in, None where it lies in none."""
+    while (above := os.path.dirname(path)) != path:
+        if is_zarr(above) and not is_group(above):
+            return above
+        path = above
+    return None
+
+
 def read_layout(path: str) -> ZarrLayout:
     """Read and check the metadata of an array, version 2 or 3."""
     for name, version in (("zarr.json", 3), (".zarray", 2)):

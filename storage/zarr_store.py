@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from chunkarr.errors import CorruptChunkError, FormatError
+from chunkarr.faults import fault_point
 from chunkarr.grid import Cell, Grid, Region, intersect, region_shape, shift
 from chunkarr.storage.chunkcache import chunk_cache
 from chunkarr.storage.files import read_at, view_of
@@ -127,8 +128,10 @@ class ZarrStore(Store):
         outer = cell
         if layout.shard is not None:
             outer = tuple(i // n for i, n in zip(cell, layout.shard.counts, strict=True))
+        path = os.path.join(self.path, layout.key(outer))
+        fault_point("read", path)
         try:
-            fd = os.open(os.path.join(self.path, layout.key(outer)), os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
         try:
@@ -178,6 +181,7 @@ class ZarrStore(Store):
     def _read_elsewhere(self, region: Region) -> NDArray:
         """Let zarr-python read a box whose codecs are not run here."""
         try:
+            fault_point("read", self.path)
             return np.asarray(self._layout.array[region], self.dtype).reshape(region_shape(region))
         except Exception as error:
             cell, _ = next(iter(self.grid.overlapping(region)))

@@ -30,9 +30,11 @@ import zarr.storage
 from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, ZstdCodec
 
 from chunkarr.errors import OutputError, format_bytes
+from chunkarr.faults import fault_point
 from chunkarr.grid import Grid, Region, region_of, region_shape, shift
 from chunkarr.storage.claims import LOCK_NAME, Claim, remove, sweep
 from chunkarr.storage.files import (
+    OpenFile,
     begin_sync,
     output_error,
     refuse_objects,
@@ -43,9 +45,17 @@ from chunkarr.storage.files import (
     wait_for,
     write_at,
 )
+from chunkarr.storage.journal import Journal, checksum_of
 from chunkarr.storage.npy import PARTIAL, partial_stem
 from chunkarr.storage.store import NDArray, Store
-from chunkarr.storage.zarr_meta import MARK, ZarrLayout, is_group, is_zarr, parse_layout
+from chunkarr.storage.zarr_meta import (
+    MARK,
+    ZarrLayout,
+    array_around,
+    is_group,
+    is_zarr,
+    parse_layout,
+)
 from chunkarr.storage.zarr_store import ZarrStore
 
 METADATA = "zarr.json"
@@ -94,6 +104,7 @@ class ZarrTarget(Store):
             "attributes": {**(attributes or {}), MARK: {"complete": True}},
         }
         self._claim: Claim | None = None
+        self._journal: Journal | None = None
         self._partial: str | None = None
         self._metadata = b""
         self._layout: ZarrLayout | None = None
@@ -125,17 +136,42 @@ class ZarrTarget(Store):
             # In a thread, because zarr-python complains when it is interrupted.
             wait_for([lambda: made.append(self._make_metadata())])
             sweep(parent, stem, PARTIAL)
-            self._claim = Claim(parent, stem, PARTIAL, 0o777, folder=True)
+            if self._journal is not None:
+                self._journal.begin(parent, stem)
+            make = Claim if self._journal is None else self._journal.claim
+            self._claim = make(parent, stem, PARTIAL, 0o777, folder=True)
             self._claim.make()
+            fault_point("commit.meta", self._claim.path)
         except BaseException as error:
             self.discard()
             if isinstance(error, OSError) and not isinstance(error, OutputError):
                 raise self._output_error(error) from error
             raise
         (self._layout, self._metadata), self._partial = made[0], self._claim.path
+        if self._journal is not None:
+            remove(os.path.join(self._partial, METADATA))  # of a run that died as it committed
+            self._journal.believe(partial(_is_whole, self._partial), together=True)
+
+    def resume_as(self, mark: str) -> None:
+        """Keep the files that are written under a mark; each is one chunk or shard."""
+        options: dict[str, Any] = self._options
+        codecs = [codec.to_dict() for codec in options["compressors"]]
+        facts = (self.shape, self.dtype, self.chunks, self.shards, options["fill_value"], codecs)
+        self._journal = Journal(mark, *facts)
+        self.resumable = True
+
+    def holds(self, region: Region) -> bool:
+        """Whether the files of a box were kept from an earlier run."""
+        journal, layout = self._journal, self._layout
+        if journal is None or layout is None:
+            return False
+        return all(journal.holds(layout.key(cell)) for cell, _ in self._files.overlapping(region))
 
     def _refuse_foreign(self) -> None:
-        """Refuse to replace a directory that is neither empty nor an array."""
+        """Refuse to replace a directory that is neither empty nor an array, or to go inside one."""
+        around = array_around(self.path)
+        if around is not None:
+            raise OutputError(self.path, f"it lies inside the zarr array {around}")
         if not os.path.lexists(self.path):
             return
         if not os.path.isdir(self.path):
@@ -182,8 +218,10 @@ class ZarrTarget(Store):
         try:
             for cell, file in self._files.overlapping(region):
                 data = view_of(box, shift(file, origin))
-                path = os.path.join(self._partial, self._layout.key(cell))
-                _write_file(self._partial, path, self._encode(self._layout, data))
+                key, parts = self._layout.key(cell), self._encode(self._layout, data)
+                _write_file(self._partial, os.path.join(self._partial, key), parts)
+                if self._journal is not None:
+                    self._journal.note(key, parts)
         except OSError as error:
             raise self._output_error(error) from error
 
@@ -228,16 +266,21 @@ class ZarrTarget(Store):
                 wait_for([partial(sync_disk, claim.path)])
             else:
                 wait_for([partial(sync_path, path) for path in _tree(claim.path)])
+            fault_point("commit.meta", claim.path)
             metadata = os.path.join(claim.path, METADATA)
             _write_file(claim.path, metadata, [self._metadata])
             wait_for([partial(sync_path, path) for path in (metadata, claim.path)])
+            fault_point("commit.meta", claim.path)
             claim.publish(self.path)
+            fault_point("commit.meta", self.path)
             wait_for([partial(sync_path, os.path.dirname(self.path))])
         except OSError as error:
             if isinstance(error, OutputError):
                 raise
             raise self._output_error(error) from error
         claim.drop()  # the array that was there before, and the lock
+        if self._journal is not None:
+            self._journal.end()
         self._claim = self._partial = None
 
     def _check_complete(self, layout: ZarrLayout, directory: str) -> None:
@@ -265,8 +308,12 @@ class ZarrTarget(Store):
         return output_error(self.path, f"at most {format_bytes(self.bytes_size)}", error)
 
     def discard(self) -> None:
-        """Remove the hidden directory; the old content of the path stands."""
-        if self._claim is not None:
+        """Remove the hidden directory, or leave it to be resumed; the old content stands."""
+        if self._journal is not None:
+            self._journal.close()
+        if self._claim is not None and self._journal is not None:
+            self._claim.keep()
+        elif self._claim is not None:
             self._claim.drop()
         self._claim = self._partial = None
 
@@ -303,6 +350,13 @@ def _compressors(
     return chain
 
 
+def _is_whole(root: str, key: str, size: int, checksum: int) -> bool:
+    """Whether a file is what a record says."""
+    with open(os.path.join(root, key), "rb") as file:
+        content = file.read(size + 1)
+    return len(content) == size and checksum_of([content]) == checksum
+
+
 def _tree(directory: str) -> Iterator[str]:
     """Give all files and directories below a directory."""
     with os.scandir(directory) as entries:
@@ -317,23 +371,24 @@ def _write_file(root: str, path: str, parts: Sequence[Any]) -> None:
     temporary = f"{path}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        fd = os.open(temporary, flags, 0o666)
+        file = OpenFile.at(temporary, flags)
     except FileNotFoundError:
         _make_folder(root, os.path.dirname(path))
-        fd = os.open(temporary, flags, 0o666)
+        file = OpenFile.at(temporary, flags)
     try:
         place = 0
-        reserve(fd, sum(map(len, parts)))
+        reserve(file.fd, sum(map(len, parts)))
         for part in parts:
-            write_at(fd, part, place)
+            write_at(file.fd, part, place)
             place += len(part)
-        begin_sync(fd)
+        begin_sync(file.fd)
+        fault_point("commit.chunk", temporary)
         os.rename(temporary, path)
     except BaseException:
         remove(temporary)
         raise
     finally:
-        os.close(fd)
+        file.close()
 
 
 def _make_folder(root: str, path: str) -> None:

@@ -21,6 +21,12 @@ hypothesis.settings.register_profile("nightly", max_examples=2000, deadline=None
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "pr"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of `pytest -m soak`."""
+    parser.addoption("--soak-minutes", type=float, default=2.0, help="how long a soak goes on")
+    parser.addoption("--soak-seed", type=int, default=0, help="where its faults come from")
+
+
 @pytest.fixture(autouse=True)
 def _settings_put_back() -> Iterator[None]:
     """A test that changes settings changes them for itself."""

@@ -46,8 +46,12 @@ TOP = {
 }
 """All that may stand at the top of the repository."""
 
-BASE = {"grid", "errors", "settings", "machine", "records"}
-NAMES = {"__init__", "__main__", "cli", "calc", "demo", "random"}
+BASE = {"grid", "errors", "faults", "floats", "settings", "machine", "records"}
+CHAPTERS = {
+    *("char", "ctypeslib", "dtypes", "emath", "exceptions", "fft", "lib", "linalg", "ma"),
+    *("polynomial", "random", "rec", "strings", "testing", "typing"),
+}
+NAMES = {"__init__", "__main__", "cli", "calc", "demo", "mirror", "legacy", *CHAPTERS}
 LAYERS = {
     "base": set[str](),
     "storage": {"base"},

@@ -15,12 +15,13 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
-from chunkarr.errors import NotYetError
+from chunkarr.errors import MaskedOperandError, NotYetError
 from chunkarr.expr.affine import Affine, broadcast
 from chunkarr.expr.node import Dtype, Expr, Generate, Line, Map, Reduce, Shape, Source, View
 from chunkarr.storage.memory import MemoryStore
 
 Operand = Expr | bool | int | float | complex
+LOGICAL = frozenset(("logical_and", "logical_or", "logical_xor"))
 COMPARISONS = frozenset(("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"))
 
 
@@ -62,7 +63,7 @@ def plain(value: object) -> np.ndarray[Any, Any]:
     """Give an ndarray without what subclasses add; refuses masked arrays, whose mask would go."""
     if isinstance(value, np.ndarray) and type(value) is not np.ndarray and hasattr(value, "mask"):
         message = "chunked arrays have no masks: use x.filled(value), or where= of reductions"
-        raise NotYetError(message)
+        raise MaskedOperandError(message)
     return np.asarray(value)
 
 
@@ -107,6 +108,8 @@ def elementwise(
         if isinstance(value, Expr):
             nodes.append(value)
             continue
+        if type(value) is int and name in LOGICAL:
+            value = np.int64(value)  # noqa: PLW2901 - NumPy takes it for one, whatever the loop
         try:
             nodes.append(constant(value, kind))
         except OverflowError:

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chunkarr.expr.affine import Affine, Progression
+from chunkarr.expr.calls import Call
 from chunkarr.grid import Grid
 from chunkarr.records import dataclass
 from chunkarr.storage.store import Store
@@ -98,6 +99,8 @@ class Source(Expr):
     store: Store
     parent: Source | None = None
     """The source whose buffer this one looks into: keeps count of who still reads it."""
+    cut: Grid | None = None
+    """The nominal cut where it is not the store's: that of what was computed into it."""
 
     @property
     def label(self) -> str:  # noqa: D102
@@ -334,6 +337,34 @@ class Algorithm(Expr):
     @classmethod
     def _own_fields(cls) -> tuple[str, ...]:
         return ("name", "options")
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True, kw_only=True)
+class Blocks(Expr):
+    """One result of a function that is called on whole boxes of the operands; see `expr.calls`.
+
+    Nodes that differ in `output` only are made by the same calls.
+    """
+
+    call: Call
+    output: int = 0
+
+    @property
+    def label(self) -> str:  # noqa: D102
+        return self.call.name
+
+    @property
+    def params(self) -> tuple[object, ...]:  # noqa: D102
+        return self.call.key, self.output
+
+    @property
+    def calls(self) -> tuple[object, ...]:
+        """What nodes that are made by the same calls have in common."""
+        return self.call.key, *map(id, self.operands)
+
+    @classmethod
+    def _own_fields(cls) -> tuple[str, ...]:
+        return ("call", "output")
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True, kw_only=True)

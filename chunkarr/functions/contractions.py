@@ -28,7 +28,7 @@ from chunkarr.expr.build import (
 from chunkarr.expr.node import Expr
 from chunkarr.functions import views
 from chunkarr.functions.manipulation import join, stack
-from chunkarr.functions.pieces import fold, multiply, operand, span, subtract, total
+from chunkarr.functions.pieces import component, fold, multiply, operand, span, subtract, total
 from chunkarr.functions.products import matmul
 from chunkarr.functions.reductions import any as any_
 from chunkarr.functions.reductions import sum as sum_
@@ -144,7 +144,7 @@ def kron(a: Expr, b: Any) -> Expr:
 def cross(
     a: Expr, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
 ) -> Expr:
-    """Give the vector product of vectors of three components."""
+    """Give the vector product of vectors of three components, or two."""
     if axis is not None:
         axisa = axisb = axisc = axis
     b = operand(b)
@@ -156,21 +156,22 @@ def cross(
     if not lengths <= {2, 3}:
         message = "incompatible dimensions for cross product\n(dimension must be 2 or 3)"
         raise ValueError(message)
-    if 2 in lengths:
-        message = "cross of two-component vectors runs on small arrays only; append a zero"
-        raise NotYetError(message)
     kind = np.promote_types(a.dtype, b.dtype)
-    u = [_component(cast_lazily(a, kind), at, i) for i in range(3)]
-    v = [_component(cast_lazily(b, kind), place, i) for i in range(3)]
-    parts = [
-        subtract(multiply(u[i], v[j]), multiply(u[j], v[i])) for i, j in ((1, 2), (2, 0), (0, 1))
-    ]
-    return stack(parts, normalize_axis(axisc, parts[0].ndim + 1, "axisc"))
-
-
-def _component(a: Expr, axis: int, place: int) -> Expr:
-    part = span(a, axis, place, 1)
-    return view(part, views.squeeze(part.shape, axis))
+    if 2 in lengths:
+        np.cross(np.zeros(2), np.zeros(2))  # NumPy's own warning
+    u = [component(cast_lazily(a, kind), at, i) for i in range(a.shape[at])]
+    v = [component(cast_lazily(b, kind), place, i) for i in range(b.shape[place])]
+    last = subtract(multiply(u[0], v[1]), multiply(u[1], v[0]))
+    if lengths == {2}:
+        return last
+    if len(u) == 2:
+        parts = [multiply(u[1], v[2]), apply("negative", multiply(u[0], v[2]))]
+    elif len(v) == 2:
+        parts = [apply("negative", multiply(u[2], v[1])), multiply(u[2], v[0])]
+    else:
+        parts = [subtract(multiply(u[i], v[j]), multiply(u[j], v[i])) for i, j in ((1, 2), (2, 0))]
+    parts.append(last)
+    return stack(parts, normalize_axis(axisc, last.ndim + 1, "axisc"))
 
 
 # -- convolution -----------------------------------------------------------------------------------
@@ -219,7 +220,7 @@ def _slide(a: Expr, v: Expr, mode: str, *, turned: bool = False) -> Expr:
     if mode not in ("full", "same", "valid"):
         message = f"mode must be one of 'valid', 'same', or 'full' (got {mode!r})"
         raise ValueError(message)
-    taps = [stretch(_component(v, 0, j), ()) for j in range(m)]
+    taps = [stretch(component(v, 0, j), ()) for j in range(m)]
     middle = _added([multiply(span(a, 0, m - 1 - j, n - m + 1), tap) for j, tap in enumerate(taps)])
     if mode == "valid" or m == 1:
         return middle
@@ -253,13 +254,30 @@ def _before(part: Expr, count: int) -> Expr:
 # -- einsum ----------------------------------------------------------------------------------------
 
 
-def einsum(*operands: Any, dtype: object = None, optimize: Any = False) -> Expr:  # noqa: ARG001
-    """Add up products of arrays whose axes are named by letters, two arrays at a time."""
+OPTIMAL_MAX = 5
+"""Up to so many arrays the order of products is the best there is; above, each step's cheapest."""
+
+
+def einsum(
+    *operands: Any,
+    dtype: object = None,
+    order: str = "K",  # noqa: ARG001 - chunks have no order
+    casting: Any = "safe",
+    optimize: Any = False,
+) -> Expr:
+    """Add up products of arrays whose axes are named by letters, two at a time, by cost."""
     terms, out, arrays = _read(operands)
     kind = np.result_type(*(a.dtype for a in arrays))
     if dtype is not None and (len(arrays) > 1 or len(set(terms[0])) > len(out)):
         # What is only looked at keeps its dtype.
         kind = np.dtype(dtype)  # type: ignore[call-overload]
+    for array in arrays:
+        if not np.can_cast(array.dtype, kind, casting):
+            message = (
+                f"Iterator operand could not be cast from {array.dtype!r} to {kind!r} according to "
+                f"the rule '{casting}'"
+            )
+            raise TypeError(message)
     sizes: dict[str, int] = {}
     for term, array in zip(terms, arrays, strict=True):
         for label, n in zip(term, array.shape, strict=True):
@@ -272,11 +290,14 @@ def einsum(*operands: Any, dtype: object = None, optimize: Any = False) -> Expr:
         _diagonal(cast_lazily(array, kind), term, sizes)
         for term, array in zip(terms, arrays, strict=True)
     ]
-    while len(parts) > 1:
-        i, j = _cheapest([labels for _, labels in parts], out, sizes)
-        (b, second), (a, first) = parts.pop(j), parts.pop(i)
+    for chosen in _path(terms, out, arrays, optimize):
+        group = [parts.pop(i) for i in sorted(chosen, reverse=True)][::-1]
         kept = out + "".join(labels for _, labels in parts)
-        parts.append(product(a, first, b, second, kept))
+        while len(group) > 1:
+            (a, first), (b, second), *group = group
+            needed = kept + "".join(labels for _, labels in group)
+            group.insert(0, product(a, first, b, second, needed))
+        parts.append(group[0])
     made, labels = _summed(*parts[0], out)
     return _ordered(made, labels, out)
 
@@ -346,16 +367,16 @@ def _diagonal(a: Expr, term: str, sizes: dict[str, int]) -> tuple[Expr, str]:
     return view(a, Affine(shape, terms)), labels
 
 
-def _cheapest(labels: list[str], out: str, sizes: dict[str, int]) -> tuple[int, int]:
-    """Choose the pair whose product is smallest, then the one with the fewest multiplications."""
-    best = None
-    for j in range(1, len(labels)):
-        for i in range(j):
-            rest = out + "".join(x for k, x in enumerate(labels) if k not in (i, j))
-            both = set(labels[i] + labels[j])
-            size = math.prod(sizes[x] for x in both if x in rest)
-            work = math.prod(sizes[x] for x in both)
-            if best is None or (size, work) < best[0]:
-                best = (size, work), (i, j)
-    assert best is not None
-    return best[1]
+def _path(terms: list[str], out: str, arrays: list[Expr], optimize: Any) -> list[tuple[int, ...]]:
+    """Give which arrays are multiplied in each step, chosen by NumPy from the shapes."""
+    if len(arrays) == 1:
+        return []
+    text = ",".join(terms) + "->" + out
+    shown = [np.broadcast_to(np.zeros(()), a.shape) for a in arrays]
+    if optimize is False:
+        optimize = "optimal" if len(arrays) <= OPTIMAL_MAX else "greedy"
+    if isinstance(optimize, str):
+        # No limit on what stands between: NumPy would multiply several arrays at once instead.
+        optimize = (optimize, 2**62)
+    steps, _ = np.einsum_path(text, *shown, optimize=optimize)
+    return steps[1:]

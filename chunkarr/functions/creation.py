@@ -141,8 +141,8 @@ def linspace(
         message = f"Number of samples, {num}, must be non-negative."
         raise ValueError(message)
     div = num - 1 if endpoint else num
-    kind = np.result_type(np.asarray(start), np.asarray(stop), float(num))
-    kind = np.result_type(kind, 1.0)
+    given = [v if type(v) in (int, float, complex) else np.asarray(v) for v in (start, stop)]
+    kind = np.result_type(np.result_type(*given), 1.0)
     first, last = (np.asarray(v).astype(kind) for v in (start, stop))
     delta = last - first
     step = delta / div if div > 0 else np.float64(np.nan)

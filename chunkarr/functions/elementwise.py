@@ -39,10 +39,13 @@ def power(base: object, exponent: object, *, shortcut: bool = False) -> Expr:
     return apply("power", base, exponent)
 
 
+NO_VALUE: Any = np._NoValue  # noqa: SLF001 - how NumPy's own functions say "not given"
+
+
 def clip(
     a: Expr,
-    a_min: object = None,
-    a_max: object = None,
+    a_min: object = NO_VALUE,
+    a_max: object = NO_VALUE,
     *,
     min: object = None,
     max: object = None,
@@ -50,8 +53,14 @@ def clip(
     casting: str = "same_kind",
 ) -> Expr:
     """Limit values to an interval."""
-    low = a_min if min is None else min
-    high = a_max if max is None else max
+    limits = {"a_min": a_min, "a_max": a_max, "min": min, "max": max}
+    given = [k for k, v in limits.items() if v is not (NO_VALUE if k[0] == "a" else None)]
+    if a_min is NO_VALUE and a_max is NO_VALUE:
+        a_min, a_max = min, max
+    elif given != ["a_min", "a_max"]:
+        clip_: Any = np.clip
+        clip_(np.zeros(1), **dict.fromkeys(given, 0))  # NumPy's own error
+    low, high = a_min, a_max
     if a.dtype.kind in "iu":
         # A Python integer that the dtype does not reach limits nothing.
         low = None if type(low) is int and low <= np.iinfo(a.dtype).min else low

@@ -126,7 +126,7 @@ def _expand(items: list[Any], shape: Shape) -> list[Any]:
 def _check_mask(mask: Shape, shape: Shape, start: int) -> None:
     for offset, m in enumerate(mask):
         axis = start + offset
-        if axis < len(shape) and shape[axis] != m:
+        if axis < len(shape) and m not in (shape[axis], 0):
             message = (
                 f"boolean index did not match indexed array along axis {axis}; size of axis is "
                 f"{shape[axis]} but size of corresponding boolean axis is {m}"

@@ -67,8 +67,9 @@ def read_key(key: object, shape: Shape) -> Basic | Masked | Fancy:
         ]
         if special:
             if len(items) == 1 and _is_boolean(items[0]) and np.ndim(items[0]) > 0:
-                _check_mask(items[0].shape, shape)
-                return Masked(items[0])
+                mask = items[0].shape
+                _check_mask(mask, shape)
+                return Masked(items[0]) if mask == shape[: len(mask)] else _nothing(mask, shape)
             return Fancy(items)
     return _basic(items, shape)
 
@@ -105,12 +106,19 @@ def _check_mask(mask: Shape, shape: Shape) -> None:
         )
         raise IndexError(message)
     for axis, (n, m) in enumerate(zip(shape, mask, strict=False)):
-        if n != m:
+        if m not in (n, 0):
             message = (
                 f"boolean index did not match indexed array along axis {axis}; size of axis is {n} "
                 f"but size of corresponding boolean axis is {m}"
             )
             raise IndexError(message)
+
+
+def _nothing(mask: Shape, shape: Shape) -> Basic:
+    """Read a mask with an axis of length 0: it goes with any length, and selects nothing."""
+    rest = shape[len(mask) :]
+    terms = [*[Term(-1, 0, 0)] * len(mask), *[Term(1 + i, 0, 1) for i in range(len(rest))]]
+    return Basic(Affine((0, *rest), tuple(terms)), scalar=False, copies=True)
 
 
 def _basic(items: tuple[Any, ...], shape: Shape) -> Basic:

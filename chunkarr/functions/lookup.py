@@ -1,13 +1,11 @@
-"""Values looked up in small tables or sorted into bins: digitize, interp, isin, histogram, choose.
+"""Values looked up in tables or chosen by conditions: searchsorted, digitize, interp, isin, choose.
 
-A table is in memory and travels with the elementwise call; counts are sums of comparisons with all
-edges at once, which are never held: N values and k bins cost N * k comparisons and k sums.
+A small table travels with the elementwise call, a larger one is read by every task.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,82 +16,117 @@ from chunkarr.errors import NotYetError
 from chunkarr.expr.affine import Progression
 from chunkarr.expr.build import (
     apply,
+    as_expr,
     broadcast_shapes,
     cast,
     cast_lazily,
     constant,
-    from_ndarray,
-    insert_axes,
     normalize_axis,
     stretch,
     where,
 )
 from chunkarr.expr.node import Expr
-from chunkarr.functions.creation import index_along
+from chunkarr.functions.lanes import lanes
 from chunkarr.functions.manipulation import join
 from chunkarr.functions.pieces import (
+    TABLE_BYTES,
     add,
     call,
     divide,
     fold,
     guard,
     interleave,
-    known,
     less,
     multiply,
     operand,
     span,
-    subtract,
+    table,
 )
 from chunkarr.functions.products import sort
-from chunkarr.functions.reductions import any as any_
-from chunkarr.functions.reductions import sum as sum_
 
 NDArray = npt.NDArray[Any]
-
-BINS_MAX = 4096
-"""The most bins that values are counted in."""
 
 # -- tables ----------------------------------------------------------------------------------------
 
 
+def _looked_up(
+    name: str, function: Any, values: Expr, tables: Sequence[Any], dtype: Any, **options: Any
+) -> Expr:
+    """Look values up in tables of one axis: small ones travel with the call, others are operands.
+
+    Every task then reads the tables as a whole.
+    """
+    held = [table(t) for t in tables]
+    if all(t is not None and t.nbytes <= TABLE_BYTES for t in held):
+        copies = [t.copy() for t in held if t is not None]
+        return call(functools.partial(_look_up, function, copies, options), dtype, values)
+    (made,) = lanes(
+        _look_up_whole,
+        [values, *map(operand, tables)],
+        [0, *(1 for _ in tables)],
+        [()],
+        [np.dtype(dtype)],
+        name=name,
+        options=(("function", function), *options.items()),
+    )
+    return made
+
+
+def _look_up(function: Any, tables: Sequence[NDArray], options: Any, values: NDArray) -> NDArray:
+    found: NDArray = function(values, *tables, **options)
+    return found
+
+
+def _look_up_whole(values: NDArray, *tables: NDArray, function: Any, **options: Any) -> NDArray:
+    return np.asarray(function(values, *(t.reshape(-1) for t in tables), **options))
+
+
 def searchsorted(a: Any, v: Any, side: Any = "left", sorter: Any = None) -> Expr:
-    """Find places in a small sorted array, before which values keep it sorted."""
-    table, values = known(a, "searchsorted", "the sorted array"), operand(v)
-    if sorter is not None:
-        table = table[known(sorter, "searchsorted", "sorter")]
-    np.searchsorted(table[:0], np.zeros((1,), values.dtype), side)
-    if table.ndim != 1:
+    """Find places in a sorted array that fits a task, before which values keep it sorted."""
+    values, whole = operand(v), a if isinstance(a, Expr) else np.asarray(a)
+    np.searchsorted(np.empty(0, whole.dtype), np.zeros((1,), values.dtype), side)
+    if whole.ndim != 1:
         message = "object too deep for desired array"
         raise ValueError(message)
-    return call(functools.partial(_searchsorted, table.copy(), side), np.intp, values)
+    tables = [whole]
+    if sorter is not None:
+        tables.append(sorter if isinstance(sorter, Expr) else np.asarray(sorter))
+        np.searchsorted(np.zeros(0), np.zeros(0), side, np.zeros(0, tables[1].dtype))
+        if tables[1].shape != whole.shape:
+            message = "sorter.size must equal len(a)"
+            raise ValueError(message)
+    return _looked_up("searchsorted", _searchsorted, values, tables, np.intp, side=side)
 
 
-def _searchsorted(table: NDArray, side: Any, values: NDArray) -> NDArray:
-    found: NDArray = np.searchsorted(table, values, side)
-    return found
+def _searchsorted(values: NDArray, whole: NDArray, sorter: Any = None, *, side: Any) -> NDArray:
+    return np.asarray(np.searchsorted(whole, values, side, sorter))
 
 
 def digitize(x: Expr, bins: Any, right: bool = False) -> Expr:
     """Give the number of the bin of each value; bins may rise or fall."""
-    edges = known(bins, "digitize", "bins")
-    np.digitize(np.zeros((1,), x.dtype), edges, right)  # NumPy's own errors
-    side = "left" if right else "right"
-    if edges.size and edges[0] > edges[-1]:
-        return subtract(edges.size, searchsorted(edges[::-1], x, side))
-    return searchsorted(edges, x, side)
+    edges = table(bins)
+    if edges is not None:
+        np.digitize(np.zeros((1,), x.dtype), edges, right)  # NumPy's own errors
+    return _looked_up("digitize", np.digitize, x, [bins], np.intp, right=right)
 
 
 def interp(
     x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None
 ) -> Expr:
-    """Interpolate linearly between the points of a small table."""
-    places, values = known(xp, "interp", "xp"), known(fp, "interp", "fp")
-    given = operand(x)
-    options = {"left": left, "right": right, "period": period}
-    made = np.interp(np.zeros((1,), given.dtype), places, values, **options)
-    function = functools.partial(np.interp, xp=places.copy(), fp=values.copy(), **options)
-    return call(function, made.dtype, given)
+    """Interpolate linearly between given points, all of which fit a task."""
+    given, options = operand(x), {"left": left, "right": right, "period": period}
+    points = [p if isinstance(p, Expr) else np.asarray(p) for p in (xp, fp)]
+    held = [table(p) for p in points]
+    # NumPy's own errors and dtype, where need be of fewer points.
+    shown = held
+    if any(t is None for t in held) and points[0].shape == points[1].shape:
+        shown = [np.arange(2.0), np.zeros(2, points[1].dtype)]
+    made = interpolate(np.zeros((1,), given.dtype), *shown, **options)
+    plain = {k: v if v is None else np.asarray(v).item() for k, v in options.items()}
+    return _looked_up("interp", interpolate, given, points, made.dtype, **plain)
+
+
+interpolate: Any = np.interp
 
 
 def isin(
@@ -104,14 +137,14 @@ def isin(
     *,
     kind: Any = None,
 ) -> Expr:
-    """Tell which values are among a few."""
-    tests = known(test_elements, "isin", "test_elements").copy()
-    values = operand(element)
-    if kind not in (None, "sort", "table"):
-        message = f"Invalid kind: '{kind}'. Please use None, 'sort' or 'table'."
-        raise ValueError(message)
-    del assume_unique  # an optimisation
-    return call(functools.partial(np.isin, test_elements=tests, invert=invert), bool, values)
+    """Tell which values are among others, which fit a task."""
+    values, tests = operand(element), table(test_elements)
+    others = as_expr(test_elements) if tests is None else tests
+    # NumPy's own errors.
+    np.isin(np.zeros((1,), values.dtype), np.zeros((1,), others.dtype), kind=kind)
+    del assume_unique  # an optimisation, and so is `kind`
+    flat = fold(others, (others.size,)) if isinstance(others, Expr) else others.ravel()
+    return _looked_up("isin", np.isin, values, [flat], np.bool_, invert=invert)
 
 
 def i0(x: Expr) -> Expr:
@@ -209,92 +242,6 @@ def choose(a: Any, choices: Any, mode: str = "raise") -> Expr:
         # The number takes part, so that one that is out of bounds is found.
         out = where(apply("equal", number, 0), out, out)
     return out
-
-
-# -- counting --------------------------------------------------------------------------------------
-
-
-def bin_counts(a: Expr, edges: NDArray, weights: Any = None) -> Expr:
-    """Count the values, or add up their weights, between edges; the last bin holds its end."""
-    bins = edges.size - 1
-    _check_bins(bins)
-    values = fold(a, (a.size,))
-    if edges.dtype.kind in "fc":
-        values = cast_lazily(values, np.result_type(values.dtype, edges.dtype))
-    column = insert_axes(values, (1,))
-    lower, last = from_ndarray(edges[None, :-1]), constant(edges[-1], edges.dtype)
-    if weights is None:
-        reached = sum_(apply("greater_equal", column, lower), 0)
-        beyond = sum_(apply("greater", values, last), 0, keepdims=True)
-        above = join([span(reached, 0, 1, bins - 1), beyond], 0, "histogram")
-        return cast(subtract(reached, above if bins > 1 else beyond), np.intp)
-    line = fold(operand(weights), (a.size,))
-    inside = apply(
-        "logical_and",
-        apply("greater_equal", column, lower),
-        less(column, from_ndarray(edges[None, 1:])),
-    )
-    # Values at the very end belong to the last bin.
-    end = apply("logical_and", apply("equal", column, last), equal_last(bins))
-    inside = apply("logical_or", inside, end)
-    return _weighted(inside, line)
-
-
-def equal_last(bins: int) -> Expr:
-    """Tell which bin is the last, as a row."""
-    return apply("equal", index_along((1, bins), 1), bins - 1)
-
-
-def _weighted(inside: Expr, weights: Expr) -> Expr:
-    column = insert_axes(weights, (1,))
-    if weights.dtype == bool:
-        return any_(apply("logical_and", inside, column), 0)
-    chosen = where(inside, column, np.zeros((), weights.dtype))
-    return sum_(chosen, 0, weights.dtype)
-
-
-def _check_bins(count: int) -> None:
-    if count > BINS_MAX:
-        message = (
-            f"counting in {count} bins runs on small arrays only; sort and compare neighbours, or "
-            f"use at most {BINS_MAX} bins"
-        )
-        raise NotYetError(message)
-
-
-def integer_counts(x: Expr, count: int, weights: Any = None) -> Expr:
-    """Count how often each of the integers below `count` occurs, or add up their weights."""
-    _check_bins(count)
-    inside = apply("equal", insert_axes(x, (1,)), index_along((1, count), 1))
-    if weights is None:
-        return sum_(inside, 0, np.intp)
-    line = cast(operand(weights), np.float64)
-    if line.shape != x.shape:
-        message = "The weights and list don't have the same length."
-        raise ValueError(message)
-    return _weighted(inside, line)
-
-
-def grid_counts(columns: Sequence[Expr], edges: Sequence[NDArray], weights: Any = None) -> Expr:
-    """Count points in a grid of bins, each point one value of each column."""
-    count = len(columns)
-    _check_bins(math.prod(e.size - 1 for e in edges))
-    inside: Expr | None = None
-    for position, (column, e) in enumerate(zip(columns, edges, strict=True), 1):
-        kind = np.result_type(column.dtype, e.dtype, np.float32)
-        low, high = e[:-1].astype(kind), e[1:].astype(kind)
-        # The last bin holds its end: it ends before the number that follows.
-        high[-1] = np.nextafter(high[-1], np.inf)
-        around = [i for i in range(count + 1) if i != position]
-        line = insert_axes(cast_lazily(column, kind), range(1, count + 1))
-        above = apply("greater_equal", line, insert_axes(from_ndarray(low), around))
-        own = apply("logical_and", above, less(line, insert_axes(from_ndarray(high), around)))
-        inside = own if inside is None else apply("logical_and", inside, own)
-    assert inside is not None
-    if weights is None:
-        return sum_(inside, 0, np.float64)
-    line = insert_axes(cast(operand(weights), np.float64), range(1, count + 1))
-    return sum_(where(inside, line, np.zeros(())), 0)
 
 
 # -- positions -------------------------------------------------------------------------------------
@@ -419,11 +366,21 @@ def _called(function: Any, rest: Any, options: Any, *operands: NDArray) -> NDArr
     return made
 
 
+def datetime_as_string(
+    arr: Any, unit: Any = None, timezone: Any = "naive", casting: Any = "same_kind"
+) -> Expr:
+    """Spell dates as texts."""
+    if unit == "auto":
+        message = "datetime_as_string with unit='auto' looks at all values at once"
+        raise NotYetError(message)
+    return called(np.datetime_as_string, 1, arr, unit=unit, timezone=timezone, casting=casting)
+
+
 def is_busday(
     dates: Any, weekmask: Any = "1111100", holidays: Any = None, busdaycal: Any = None
 ) -> Expr:
     """Tell which days are business days."""
-    return called(np.is_busday, 1, dates, **_calendar(weekmask, holidays, busdaycal))
+    return called(np.is_busday, 1, _days(dates), **_calendar(weekmask, holidays, busdaycal))
 
 
 def busday_count(
@@ -434,9 +391,8 @@ def busday_count(
     busdaycal: Any = None,
 ) -> Expr:
     """Count the business days between dates."""
-    return called(
-        np.busday_count, 2, begindates, enddates, **_calendar(weekmask, holidays, busdaycal)
-    )
+    calendar = _calendar(weekmask, holidays, busdaycal)
+    return called(np.busday_count, 2, _days(begindates), _days(enddates), **calendar)
 
 
 def busday_offset(
@@ -449,12 +405,18 @@ def busday_offset(
 ) -> Expr:
     """Move dates by business days."""
     calendar = _calendar(weekmask, holidays, busdaycal)
-    days = operand(dates)
+    days = operand(_days(dates))
     if days.dtype.kind == "M" and days.dtype != np.dtype("M8[D]"):
         days = cast(days, "M8[D]")
     kind = np.dtype("M8[D]")
     held = functools.partial(_called, np.busday_offset, (), {"roll": roll, **calendar})
     return call(held, kind, days, cast(operand(offsets), np.int64))
+
+
+def _days(dates: Any) -> Any:
+    """Read texts and Python's dates, which NumPy takes where they are no arrays."""
+    plain = isinstance(dates, Expr | np.ndarray | np.generic)
+    return dates if plain else np.asarray(dates, "M8[D]")
 
 
 def _calendar(weekmask: Any, holidays: Any, busdaycal: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from chunkarr.functions import reductions
 from chunkarr.functions.creation import index_along
 from chunkarr.functions.manipulation import join
 from chunkarr.functions.pieces import span
+from chunkarr.functions.ranks import median
 
 Pair = tuple[Any, Any]
 Side = Callable[[Expr, int, int, Any, bool], Expr]
@@ -54,13 +55,14 @@ def pad(array: Expr, pad_width: Any, mode: Any = "constant", **options: Any) -> 
     if unknown:
         message = f"unsupported keyword arguments for mode '{mode}': {unknown}"
         raise ValueError(message)
-    if mode == "median" or options.get("reflect_type", "even") != "even":
-        message = (
-            f"pad with mode {mode!r} and {options} runs on small arrays only; use another mode"
-        )
-        raise NotYetError(message)
     given = options.get(OPTIONS[mode] or "")
-    values = _pairs(given, array.ndim, as_index=OPTIONS[mode] == "stat_length")
+    if OPTIONS[mode] == "reflect_type" and given == "odd" and array.dtype == bool:
+        message = "pad of truth values with reflect_type='odd' runs on small arrays only"
+        raise NotYetError(message)
+    if OPTIONS[mode] == "reflect_type":
+        values = [(given, given)] * array.ndim
+    else:
+        values = _pairs(given, array.ndim, as_index=OPTIONS[mode] == "stat_length")
     if mode in ("constant", "linear_ramp") and given is None:
         values = [(0, 0)] * array.ndim
     if array.size == 0 and mode not in ("constant", "empty"):
@@ -148,8 +150,9 @@ def _statistic(name: str) -> Side:
             message = "stat_length of 0 yields no value for padding"
             raise ValueError(message)
         part = span(a, axis, n - used if right else 0, used)
-        value = getattr(reductions, name)(part, axis, keepdims=True)
-        if name == "mean" and a.dtype.kind in "iu":
+        statistic = median if name == "median" else getattr(reductions, name)
+        value = statistic(part, axis, keepdims=True)
+        if name in ("mean", "median") and a.dtype.kind in "iu":
             value = apply("rint", value)
         return stretch(cast(value, a.dtype), _wide(a, axis, count))
 
@@ -159,7 +162,7 @@ def _statistic(name: str) -> Side:
 def _again(mode: str) -> Side:
     """Make a side that goes on with the array itself: turned around, or from its other end."""
 
-    def side(a: Expr, axis: int, count: int, value: Any, right: bool) -> Expr:  # noqa: ARG001
+    def side(a: Expr, axis: int, count: int, kind: Any, right: bool) -> Expr:
         n = a.shape[axis]
         if n == 1:
             return stretch(a, _wide(a, axis, count))
@@ -170,19 +173,33 @@ def _again(mode: str) -> Side:
         start, stop = (n, n + count) if right else (-count, 0)
         parts = []
         while start < stop:
-            at = start % period
-            if at < n:
-                run = min(stop - start, n - at)
-                parts.append(span(a, axis, at, run))
-            else:
+            turn, at = divmod(start, period)
+            back = at >= n
+            if back:
                 mirrored = period - at - (mode == "symmetric")
                 # The way back stops before the first element where that begins the next period.
                 run = min(stop - start, period - at)
-                parts.append(span(a, axis, mirrored, run, -1))
+                part = span(a, axis, mirrored, run, -1)
+            else:
+                run = min(stop - start, n - at)
+                part = span(a, axis, at, run)
+            parts.append(_odd(part, a, axis, turn, back=back) if kind == "odd" else part)
             start += run
         return join(parts, axis, "pad")
 
     return side
+
+
+def _odd(part: Expr, a: Expr, axis: int, turn: int, *, back: bool) -> Expr:
+    """Turn values around their edge, and around the edges of what was turned before."""
+    first, last = (span(a, axis, i, 1) for i in (0, a.shape[axis] - 1))
+    turns = turn + 1 if back and turn < 0 else turn
+    if back:
+        part = apply("subtract", apply("multiply", 2, first if turn < 0 else last), part)
+    if turns:
+        way = apply("multiply", 2 * abs(turns), apply("subtract", last, first))
+        part = apply("add" if turns > 0 else "subtract", part, way)
+    return cast(part, a.dtype)
 
 
 SIDES: dict[str, Side] = {
@@ -193,6 +210,7 @@ SIDES: dict[str, Side] = {
     "maximum": _statistic("max"),
     "minimum": _statistic("min"),
     "mean": _statistic("mean"),
+    "median": _statistic("median"),
     "reflect": _again("reflect"),
     "symmetric": _again("symmetric"),
     "wrap": _again("wrap"),

@@ -17,8 +17,18 @@ import numpy.typing as npt
 
 from chunkarr.errors import NotYetError
 from chunkarr.expr.affine import Affine, Progression, Term
-from chunkarr.expr.build import apply, as_expr, caller, cast_lazily, constant, own, view
+from chunkarr.expr.build import (
+    apply,
+    as_expr,
+    caller,
+    cast_lazily,
+    constant,
+    insert_axes,
+    own,
+    view,
+)
 from chunkarr.expr.node import Expr, Generate, Overlay, Reshape, Shape, Source
+from chunkarr.functions import views
 from chunkarr.functions.manipulation import stack
 
 NDArray = npt.NDArray[Any]
@@ -41,6 +51,17 @@ def span(a: Expr, axis: int, start: int, count: int, step: int = 1) -> Expr:
     shape = tuple(count if i == axis else n for i, n in enumerate(a.shape))
     terms = tuple(Term(i, start, step) if i == axis else Term(i, 0, 1) for i in range(a.ndim))
     return view(a, Affine(shape, terms))
+
+
+def component(a: Expr, axis: int, place: int) -> Expr:
+    """Look at one place along an axis, which goes."""
+    part = span(a, axis, place, 1)
+    return view(part, views.squeeze(part.shape, axis))
+
+
+def at_least_1d(a: Expr) -> Expr:
+    """Give an array without axes one of length one."""
+    return a if a.ndim else insert_axes(a, (0,))
 
 
 def interleave(
@@ -67,16 +88,24 @@ def fold(a: Expr, shape: Shape) -> Expr:
     return Reshape(shape=shape, dtype=a.dtype, operands=(a,), line=caller())
 
 
-def known(value: Any, name: str, what: str) -> NDArray:
-    """Give the value of a small argument that is in memory, or refuse."""
+def table(value: Any) -> NDArray | None:
+    """Give the value of a small argument that is in memory; None where it is not."""
     if not isinstance(value, Expr):
         return np.asarray(value)
     if isinstance(value, Generate) and value.kind == "full":
         return np.full(value.shape, value.values[0], value.dtype)
     if isinstance(value, Source) and value.store.in_memory and value.nbytes <= TABLE_BYTES:
         return value.store.read(tuple(slice(0, n) for n in value.shape))
-    message = f"{name}: {what} has to be in memory and of at most {TABLE_BYTES >> 20} MiB"
-    raise NotYetError(message)
+    return None
+
+
+def known(value: Any, name: str, what: str) -> NDArray:
+    """Give the value of a small argument that is in memory, or refuse."""
+    held = table(value)
+    if held is None:
+        message = f"{name}: {what} has to be in memory and of at most {TABLE_BYTES >> 20} MiB"
+        raise NotYetError(message)
+    return held
 
 
 def call(function: Callable[..., Any], dtype: Any, *operands: Expr) -> Expr:

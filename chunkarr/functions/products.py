@@ -17,9 +17,13 @@ from chunkarr.expr.build import (
 )
 from chunkarr.expr.node import Algorithm, Contract, Expr
 from chunkarr.functions import views
+from chunkarr.functions.manipulation import stack
+from chunkarr.functions.orders import sort_lanes
+from chunkarr.functions.pieces import component, fold
 from chunkarr.functions.reductions import any as any_
 from chunkarr.functions.reductions import flatten
 from chunkarr.functions.reductions import sum as sum_
+from chunkarr.settings import settings
 
 
 def matmul(x1: Expr, x2: Expr, *, dtype: object = None) -> Expr:
@@ -93,31 +97,43 @@ def inner(a: Expr, b: Expr) -> Expr:
     return sum_(product, -1, product.dtype)
 
 
+LANE_CHUNKS = 16
+"""A lane of more than so many times the size of a chunk does not fit a task."""
+
+SORTED_KINDS = "biufcmMSU"
+"""Kinds of dtypes whose order does not depend on fields or Python objects."""
+
+
+LANES_MAX = 64
+"""Lanes that are too long for a task are sorted one by one if there are no more than this."""
+
+
 def sort(
     a: Expr,
     axis: int | None = -1,
-    *,
     kind: str | None = None,
-    stable: bool | None = None,
     order: object = None,
+    *,
+    stable: bool | None = None,
 ) -> Expr:
-    """Sort along an axis; one-dimensional arrays may be of any size."""
-    if kind not in (None, "quicksort", "mergesort", "heapsort", "stable"):
-        message = f"sort kind must be one of 'quick', 'heap', or 'stable' (got {kind!r})"
-        raise ValueError(message)
-    if order is not None:
-        np.sort(np.zeros((1,), a.dtype), order=order)  # type: ignore[call-overload]
-        message = "sort of records runs on small arrays only"
+    """Sort along an axis; one-dimensional arrays, and few lanes, may be of any size."""
+    # NumPy's own errors.
+    np.sort(np.zeros((1,), a.dtype), kind=kind, order=order, stable=stable)  # type: ignore[call-overload]
+    if a.dtype.hasobject:
+        message = "sort of Python objects runs on small arrays only"
         raise NotYetError(message)
-    del stable  # equal keys cannot be told apart, so every order of them is stable
+    if order is not None or a.dtype.kind not in SORTED_KINDS:
+        return sort_lanes(a, axis, order)
+    # Equal keys cannot be told apart, so every order of them is stable.
     if axis is None:
         a, axis = flatten(a), 0
     number = normalize_axis(axis, a.ndim)
-    if a.dtype.kind not in "biufcmM":
-        message = f"sort of {a.dtype} runs on small arrays only"
-        raise NotYetError(message)
     if a.size <= 1:
         return a
+    n = a.shape[number]
+    long = n * a.dtype.itemsize > LANE_CHUNKS * settings().chunk_bytes
+    if long and 1 < a.size // n <= LANES_MAX:
+        return _one_by_one(a, number)
     return Algorithm(
         shape=a.shape,
         dtype=a.dtype,
@@ -126,6 +142,15 @@ def sort(
         name="sort",
         options=(("axis", number),),
     )
+
+
+def _one_by_one(a: Expr, axis: int) -> Expr:
+    """Sort each lane as an array of its own."""
+    turned = view(a, views.moveaxis(a.shape, axis, -1))
+    rows = fold(turned, (a.size // a.shape[axis], a.shape[axis]))
+    made = stack([sort(component(rows, 0, i)) for i in range(rows.shape[0])])
+    folded = fold(made, turned.shape)
+    return view(folded, views.moveaxis(folded.shape, -1, axis))
 
 
 def cholesky(a: Expr, *, upper: bool = False) -> Expr:

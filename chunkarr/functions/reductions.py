@@ -7,6 +7,7 @@ mean and variance with `where=` divide by the number of values that take part.
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -95,40 +96,53 @@ def fold(
     return _kept(out, axes, keepdims)
 
 
-def sum(
-    a: Expr,
-    axis: Axis = None,
-    dtype: object = None,
-    *,
-    keepdims: bool = False,
-    initial: object = None,
-    where: object = None,
-) -> Expr:
-    """Add up elements over axes."""
-    return fold("sum", a, axis, _sum_dtype(a, dtype), keepdims, initial, where, "add")
+def _adding(name: str, ufunc: str, doc: str) -> Callable[..., Expr]:
+    """Make a reduction that may have a dtype of its own."""
+
+    def made(
+        a: Expr,
+        axis: Axis = None,
+        dtype: object = None,
+        *,
+        keepdims: bool = False,
+        initial: object = None,
+        where: object = None,
+    ) -> Expr:
+        return fold(name, a, axis, _sum_dtype(a, dtype), keepdims, initial, where, ufunc)
+
+    return _called(made, name, doc)
 
 
-def prod(
-    a: Expr,
-    axis: Axis = None,
-    dtype: object = None,
-    *,
-    keepdims: bool = False,
-    initial: object = None,
-    where: object = None,
-) -> Expr:
-    """Multiply elements over axes."""
-    return fold("prod", a, axis, _sum_dtype(a, dtype), keepdims, initial, where, "multiply")
+def _telling(name: str, identity: bool, doc: str) -> Callable[..., Expr]:
+    """Make a reduction of truth values."""
+
+    def made(a: Expr, axis: Axis = None, *, keepdims: bool = False, where: object = None) -> Expr:
+        return _truth(name, a, axis, keepdims, where, identity)
+
+    return _called(made, name, doc)
 
 
-def any(a: Expr, axis: Axis = None, *, keepdims: bool = False, where: object = None) -> Expr:
-    """Tell whether any element is true."""
-    return _truth("any", a, axis, keepdims, where, False)
+def extremes(name: str, ufunc: str, doc: str) -> Callable[..., Expr]:
+    """Make a reduction that has no identity."""
+    reducer = {"minimum": "min", "maximum": "max"}.get(ufunc, ufunc)
+
+    def made(
+        a: Expr,
+        axis: Axis = None,
+        *,
+        keepdims: bool = False,
+        initial: object = None,
+        where: object = None,
+    ) -> Expr:
+        return extremum(reducer, ufunc, a, axis, keepdims, initial, where)
+
+    return _called(made, name, doc)
 
 
-def all(a: Expr, axis: Axis = None, *, keepdims: bool = False, where: object = None) -> Expr:
-    """Tell whether all elements are true."""
-    return _truth("all", a, axis, keepdims, where, True)
+def _called(made: Callable[..., Expr], name: str, doc: str) -> Callable[..., Expr]:
+    made.__name__ = made.__qualname__ = name
+    made.__doc__ = doc
+    return made
 
 
 def _truth(
@@ -145,33 +159,6 @@ def _truth(
     empty = 0 in [a.shape[i] for i in axes]
     out = constant(identity, np.dtype(bool), shape) if empty else reduce(name, values, axes)
     return _kept(out, axes, keepdims)
-
-
-def min(
-    a: Expr,
-    axis: Axis = None,
-    *,
-    keepdims: bool = False,
-    initial: object = None,
-    where: object = None,
-) -> Expr:
-    """Give the least element over axes; NaN wins."""
-    return extremum("min", "minimum", a, axis, keepdims, initial, where)
-
-
-def max(
-    a: Expr,
-    axis: Axis = None,
-    *,
-    keepdims: bool = False,
-    initial: object = None,
-    where: object = None,
-) -> Expr:
-    """Give the greatest element over axes; NaN wins."""
-    return extremum("max", "maximum", a, axis, keepdims, initial, where)
-
-
-amin, amax = min, max
 
 
 def extremum(
@@ -206,6 +193,14 @@ def extremum(
         if start is not None:
             out = apply(ufunc, start, out)
     return _kept(out, axes, keepdims)
+
+
+sum = _adding("sum", "add", "Add up elements over axes.")
+prod = _adding("prod", "multiply", "Multiply elements over axes.")
+any = _telling("any", False, "Tell whether any element is true.")
+all = _telling("all", True, "Tell whether all elements are true.")
+min = amin = extremes("min", "minimum", "Give the least element over axes; NaN wins.")
+max = amax = extremes("max", "maximum", "Give the greatest element over axes; NaN wins.")
 
 
 def ptp(a: Expr, axis: Axis = None, *, keepdims: bool = False) -> Expr:
@@ -267,9 +262,10 @@ def var(
     *,
     keepdims: bool = False,
     where: object = None,
+    mean: Any = None,
     correction: float | None = None,
 ) -> Expr:
-    """Give the variance over axes, in one pass over the data."""
+    """Give the variance over axes, in one pass over the data where the mean is not given."""
     if correction is not None:
         if ddof != 0:
             message = "ddof and correction can't be provided simultaneously."
@@ -277,22 +273,53 @@ def var(
         ddof = correction
     axes = normalize_axes(axis, a.ndim)
     wanted, inner = _mean_dtypes(a, dtype)
+    if inner.kind in "biu":
+        return _kept(_integer_var(a, axes, inner, ddof, where, mean), axes, keepdims)
     values = cast_lazily(a, inner)
     real = np.dtype(inner.char.lower()) if inner.kind == "c" else inner
-    result = np.dtype(wanted.char.lower()) if wanted.kind == "c" else wanted
+    # A complex dtype that was asked for stays, though nothing imaginary is left.
+    result = np.dtype(wanted.char.lower()) if wanted.kind == "c" and dtype is None else wanted
     masked = where is not None and where is not True
     if 0 in [a.shape[i] for i in axes]:
         shape = tuple(n for i, n in enumerate(a.shape) if i not in axes)
         out = constant(np.nan, real, shape)
-    elif not masked:
+    elif not masked and mean is None:
         out = reduce("var", values, axes, real, ddof)
     else:
-        center = mean(values, axes, keepdims=True, where=where)
+        center = _center(values, axes, where, mean)
         away = apply("absolute", apply("subtract", values, center))
         squares = fold("sum", apply("square", away), axes, real, False, None, where, "add")
-        left = apply("maximum", apply("subtract", _count(a, axes, where), ddof), 0)
-        out = cast_lazily(apply("true_divide", squares, left), real)
+        out = cast_lazily(apply("true_divide", squares, _left(a, axes, where, ddof)), real)
     return _kept(cast_lazily(out, result), axes, keepdims)
+
+
+def _center(values: Expr, axes: tuple[int, ...], where: object, given: Any) -> Expr:
+    """Give the mean that a variance is about, with the reduced axes."""
+    if given is not None:
+        return as_expr(given)
+    return mean(values, axes, keepdims=True, where=where)
+
+
+def _left(a: Expr, axes: tuple[int, ...], where: object, ddof: float) -> Expr:
+    """Give how many degrees of freedom are left."""
+    return apply("maximum", apply("subtract", _count(a, axes, where), ddof), 0)
+
+
+def _integer_var(
+    a: Expr, axes: tuple[int, ...], dtype: Dtype, ddof: float, where: object, given: Any
+) -> Expr:
+    """Give the variance in integers, as NumPy has it: each step is cast back to the dtype."""
+    if given is None:
+        total = fold("sum", a, axes, dtype, True, None, where, "add")
+        count = _count(a, axes, where)
+        if isinstance(count, Expr):
+            count = insert_axes(count, axes)
+        center = cast(apply("true_divide", total, count), dtype)
+    else:
+        center = as_expr(given)
+    away = apply("subtract", a, center)
+    squares = fold("sum", apply("multiply", away, away), axes, dtype, False, None, where, "add")
+    return cast(apply("true_divide", squares, _left(a, axes, where, ddof)), dtype)
 
 
 def std(
@@ -303,11 +330,21 @@ def std(
     *,
     keepdims: bool = False,
     where: object = None,
+    mean: Any = None,
     correction: float | None = None,
 ) -> Expr:
     """Give the standard deviation over axes."""
-    spread = var(a, axis, dtype, ddof, keepdims=keepdims, where=where, correction=correction)
-    return apply("sqrt", spread)
+    options: Any = {"keepdims": keepdims, "where": where, "mean": mean, "correction": correction}
+    return root(var(a, axis, dtype, ddof, **options), dtype)
+
+
+def root(spread: Expr, dtype: object) -> Expr:
+    """Give the square root of a variance, in its dtype."""
+    if spread.dtype.kind not in "iu" or dtype is None:
+        return apply("sqrt", spread)
+    if spread.ndim:
+        np.sqrt(np.ones(1, spread.dtype), out=np.ones(1, spread.dtype))  # NumPy's own error
+    return cast(apply("sqrt", spread), spread.dtype)
 
 
 def argmin(a: Expr, axis: Axis = None, *, keepdims: bool = False) -> Expr:
@@ -370,9 +407,11 @@ def accumulate(ufunc: str, a: Expr, axis: int = 0, dtype: object = None) -> Expr
     """Run any binary ufunc along an axis."""
     if ufunc in ("add", "multiply"):
         return _scan(ufunc, a, axis, dtype)
-    kind = getattr(np, ufunc).accumulate(np.empty((1,), a.dtype)).dtype
+    kind = getattr(np, ufunc).accumulate(np.ones((1,), a.dtype), dtype=dtype).dtype
     number = normalize_axis(axis, a.ndim)
     values = cast_lazily(a, kind)
+    if a.size == 0:
+        return values
     return Scan(
         shape=a.shape, dtype=kind, operands=(values,), line=caller(), name=ufunc, axis=number
     )

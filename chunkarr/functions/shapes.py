@@ -33,7 +33,7 @@ from chunkarr.functions.creation import index_along
 from chunkarr.functions.fancy import take
 from chunkarr.functions.lookup import searchsorted
 from chunkarr.functions.manipulation import concatenate, join
-from chunkarr.functions.pieces import fold, interleave, known, operand, span
+from chunkarr.functions.pieces import at_least_1d, fold, interleave, known, operand, span
 from chunkarr.functions.reductions import accumulate, flatten
 
 PATCHES_MAX = 64
@@ -59,12 +59,8 @@ def append(arr: Expr, values: Any, axis: int | None = None) -> Expr:
 def column_stack(tup: Sequence[Any]) -> Expr:
     """Join arrays as columns."""
     parts = [operand(a) for a in tup]
-    columns = [a if a.ndim > 1 else insert_axes(flatten(_at_least_1d(a)), (1,)) for a in parts]
+    columns = [a if a.ndim > 1 else insert_axes(flatten(at_least_1d(a)), (1,)) for a in parts]
     return concatenate(columns, 1)
-
-
-def _at_least_1d(a: Expr) -> Expr:
-    return a if a.ndim else insert_axes(a, (0,))
 
 
 def dstack(tup: Sequence[Any]) -> Expr:

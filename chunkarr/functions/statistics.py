@@ -7,7 +7,9 @@ value is computed.
 
 from __future__ import annotations
 
+import functools
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -70,58 +72,24 @@ def _present(a: Expr, mask: Any) -> Any:
     return there if chosen is None else apply("logical_and", there, chosen)
 
 
-def nansum(
-    a: Expr,
-    axis: Axis = None,
-    dtype: object = None,
-    *,
-    keepdims: bool = False,
-    initial: object = None,
-    where: object = None,
-) -> Expr:
-    """Add up what is not NaN."""
-    return reductions.sum(
-        _filled(a, 0), axis, dtype, keepdims=keepdims, initial=initial, where=where
-    )
+def _filling(name: str, function: Callable[..., Expr], identity: Any) -> Callable[..., Expr]:
+    """Make a function that skips NaN from one that does not: NaN counts as the identity."""
+
+    @functools.wraps(function)
+    def made(a: Expr, *args: Any, **kwargs: Any) -> Expr:
+        return function(_filled(a, identity), *args, **kwargs)
+
+    made.__name__ = made.__qualname__ = name
+    made.__doc__ = f"{(function.__doc__ or '').rstrip('.')}; NaN counts as {identity}."
+    return made
 
 
-def nanprod(
-    a: Expr,
-    axis: Axis = None,
-    dtype: object = None,
-    *,
-    keepdims: bool = False,
-    initial: object = None,
-    where: object = None,
-) -> Expr:
-    """Multiply what is not NaN."""
-    return reductions.prod(
-        _filled(a, 1), axis, dtype, keepdims=keepdims, initial=initial, where=where
-    )
-
-
-def nanmin(
-    a: Expr,
-    axis: Axis = None,
-    *,
-    keepdims: bool = False,
-    initial: object = None,
-    where: object = None,
-) -> Expr:
-    """Give the least value that is not NaN."""
-    return reductions.extremum("fmin", "fmin", a, axis, keepdims, initial, where)
-
-
-def nanmax(
-    a: Expr,
-    axis: Axis = None,
-    *,
-    keepdims: bool = False,
-    initial: object = None,
-    where: object = None,
-) -> Expr:
-    """Give the greatest value that is not NaN."""
-    return reductions.extremum("fmax", "fmax", a, axis, keepdims, initial, where)
+nansum = _filling("nansum", reductions.sum, 0)
+nanprod = _filling("nanprod", reductions.prod, 1)
+nancumsum = _filling("nancumsum", reductions.cumsum, 0)
+nancumprod = _filling("nancumprod", reductions.cumprod, 1)
+nanmin = reductions.extremes("nanmin", "fmin", "Give the least element over axes but for NaN.")
+nanmax = reductions.extremes("nanmax", "fmax", "Give the greatest element over axes but for NaN.")
 
 
 def nanmean(
@@ -144,12 +112,13 @@ def nanvar(
     *,
     keepdims: bool = False,
     where: object = None,
+    mean: Any = None,
     correction: float | None = None,
 ) -> Expr:
     """Give the variance of what is not NaN."""
     there = _present(a, where)
     spread = reductions.var(
-        a, axis, dtype, ddof, keepdims=keepdims, where=there, correction=correction
+        a, axis, dtype, ddof, keepdims=keepdims, where=there, mean=mean, correction=correction
     )
     if there is None or a.dtype.kind not in "fc":
         return spread
@@ -167,11 +136,12 @@ def nanstd(
     *,
     keepdims: bool = False,
     where: object = None,
+    mean: Any = None,
     correction: float | None = None,
 ) -> Expr:
     """Give the standard deviation of what is not NaN."""
-    spread = nanvar(a, axis, dtype, ddof, keepdims=keepdims, where=where, correction=correction)
-    return apply("sqrt", spread)
+    options: Any = {"keepdims": keepdims, "where": where, "mean": mean, "correction": correction}
+    return reductions.root(nanvar(a, axis, dtype, ddof, **options), dtype)
 
 
 def nanargmin(a: Expr, axis: Axis = None, *, keepdims: bool = False) -> Expr:
@@ -193,16 +163,6 @@ def _nanarg(a: Expr, axis: Axis, keepdims: bool, worst: float, name: str) -> Exp
     return guard(place, none, ValueError, ALL_NAN)
 
 
-def nancumsum(a: Expr, axis: Axis = None, dtype: object = None) -> Expr:
-    """Give running sums of what is not NaN."""
-    return reductions.cumsum(_filled(a, 0), axis, dtype)
-
-
-def nancumprod(a: Expr, axis: Axis = None, dtype: object = None) -> Expr:
-    """Give running products of what is not NaN."""
-    return reductions.cumprod(_filled(a, 1), axis, dtype)
-
-
 # -- averages and covariance -----------------------------------------------------------------------
 
 
@@ -221,7 +181,7 @@ def average(
         mean = reductions.mean(a, axis, keepdims=keepdims)
         count = a.size // max(1, mean.size)
         return (mean, constant(count, mean.dtype, mean.shape)) if returned else mean
-    spread = _weights(operand(weights), a, axis, axes)
+    spread = spread_weights(operand(weights), a, axis, axes)
     kinds = [a.dtype, spread.dtype, *([np.dtype("f8")] if a.dtype.kind in "iubm" else [])]
     kind = np.result_type(*kinds)
     scale = reductions.sum(spread, axes, kind, keepdims=keepdims)
@@ -232,7 +192,7 @@ def average(
     return (out, stretch(scale, out.shape)) if returned else out
 
 
-def _weights(given: Expr, a: Expr, axis: Axis, axes: tuple[int, ...]) -> Expr:
+def spread_weights(given: Expr, a: Expr, axis: Axis, axes: tuple[int, ...]) -> Expr:
     """Give weights with an array's axes."""
     if given.shape == a.shape:
         return given

@@ -174,8 +174,8 @@ def reshape(shape: Shape, target: Any) -> NewShape:
         if rest and size % rest == 0:
             lengths[lengths.index(-1)] = size // rest
     if any(n < 0 for n in lengths) or math.prod(lengths) != size:
-        message = f"cannot reshape array of size {size} into shape {tuple(wanted)}"
-        raise ValueError(message.replace(" ", " "))
+        message = f"cannot reshape array of size {size} into shape {spell(tuple(wanted))}"
+        raise ValueError(message)
     return NewShape(tuple(lengths))
 
 

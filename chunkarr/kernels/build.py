@@ -10,7 +10,7 @@ import importlib
 import logging
 from typing import Any
 
-from chunkarr.kernels import cache
+from chunkarr.kernels import cache, vecmath
 from chunkarr.kernels.codegen import source_of
 from chunkarr.kernels.tier import Entry
 
@@ -20,7 +20,8 @@ _log = logging.getLogger("chunkarr.kernels")
 def _key(entry: Entry) -> tuple[str, str]:
     source = source_of(entry.spec)
     if not entry.key:
-        entry.key = hashlib.sha256(source.encode()).hexdigest()[:40]
+        called = vecmath.digest() if "vec_" in source else ""
+        entry.key = hashlib.sha256((source + called).encode()).hexdigest()[:40]
     return source, entry.key
 
 

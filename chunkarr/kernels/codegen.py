@@ -19,9 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from chunkarr.kernels.counting import SOURCES
 from chunkarr.kernels.folds import VARIANCE, Fold, fold_of, fold_source
 from chunkarr.kernels.forms import cast_form, form, type_of
 from chunkarr.kernels.reducers import LANES, PANEL, PANEL_ROWS, Reducer
+from chunkarr.kernels.signals import Watch
 from chunkarr.kernels.spec import (
     KEPT_AXES,
     LENGTH,
@@ -40,6 +42,8 @@ STACK = 64
 
 def source_of(spec: Spec) -> str:
     """Write the source of a kernel; the program and reducer must compile."""
+    if spec.mode in SOURCES:
+        return SOURCES[spec.mode].format(T=type_of(spec.dtype)).lstrip("\n")
     writer = _Writer(spec)
     if spec.mode == "map":
         writer.map()
@@ -55,12 +59,13 @@ class _Writer:
         self.spec = spec
         self.count = len(spec.classes)
         """Operands whose addresses move: inputs, and outputs of a map."""
+        self.watch = Watch(spec.program)
         self.lines: list[str] = []
         self.depth = 0
 
     def put(self, text: str) -> None:
         """Add lines at the current depth; a line's own indentation counts from there."""
-        for line in text.strip("\n").split("\n"):
+        for line in text.strip("\n").splitlines():
             self.lines.append("    " * self.depth + line)
 
     def map(self) -> None:
@@ -77,7 +82,8 @@ class _Writer:
         for output, result in enumerate(program.results):
             kind = type_of(program.dtype_of(result))
             place = inputs + output
-            value = f"u1({values[result]})" if kind == "b1" else values[result]
+            value = {"b1": "u1({})", "f2": "to_half({})"}.get(kind or "", "{}")
+            value = value.format(values[result])
             if self.spec.classes[place] == "u":
                 self.put(f"store(q{place}, i, {value})")
             else:
@@ -85,6 +91,7 @@ class _Writer:
         self.depth -= 1
         self._turn("kept_axes", "kept_base")
         self.depth -= 1
+        self.put(self.watch.close())
 
     def rows(self) -> None:
         """Write a kernel that reduces runs of values to one state for each outer position."""
@@ -134,6 +141,7 @@ class _Writer:
         self._row_finish()
         self._turn("kept_axes", "kept_base")
         self.depth -= 1
+        self.put(self.watch.close())
 
     @property
     def _folds(self) -> bool:
@@ -297,6 +305,7 @@ store(out0, position, value)
         self.depth -= 1
         self._turn("kept_axes", "kept_base")
         self.depth -= 1
+        self.put(self.watch.close())
 
     def _column_panel(self, strip: int) -> None:
         reducer = self.spec.reducer
@@ -439,6 +448,7 @@ for j in range(width):
         if self.spec.mode != "map":
             self.put(f"run_axes = load(p, {RUN_AXES})")
             self.put(f"run_base = kept_base + kept_axes * {count + 2}")
+        self.put(self.watch.open())
         for place, layout in enumerate(self.spec.classes):
             self.put(f"a{place} = load(p, {OPERANDS + place})")
             if layout == "g":
@@ -489,6 +499,7 @@ for j in range(width):
             result = form(op, [values[arg] for arg in op.args], sources)
             assert result is not None
             self.put(f"v{number}{tag} = {result}")
+            self.put(self.watch.after(number, [values[arg] for arg in op.args], f"v{number}{tag}"))
             values.append(f"v{number}{tag}")
         return values
 
@@ -496,11 +507,13 @@ for j in range(width):
     def _storage(dtype: np.dtype[Any]) -> str:
         kind = type_of(dtype)
         assert kind is not None
-        return "u1" if kind == "b1" else kind
+        return {"b1": "u1", "f2": "u2"}.get(kind, kind)
 
     @staticmethod
     def _loaded(text: str, dtype: np.dtype[Any]) -> str:
-        return f"({text} != 0)" if dtype.kind == "b" else text
+        if dtype.kind == "b":
+            return f"({text} != 0)"
+        return f"from_half({text})" if dtype == np.float16 else text
 
     def _stored(self, value: str) -> str:
         """Convert the program's result to what a panel holds."""

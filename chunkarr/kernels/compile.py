@@ -22,12 +22,16 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from chunkarr.kernels import machine
+from chunkarr.kernels.composites import FUNCTIONS
+from chunkarr.kernels.spec import FLAGS
+from chunkarr.kernels.vecmath import registry
+from chunkarr.kernels.vecmath.values import Value
 
 SIGNATURE = types.void(types.CPointer(types.int64))
 _TYPES = {
     "u1": types.uint8, "u2": types.uint16, "u4": types.uint32, "u8": types.uint64,
     "i1": types.int8, "i2": types.int16, "i4": types.int32, "i8": types.int64,
-    "f4": types.float32, "f8": types.float64,
+    "f4": types.float32, "f8": types.float64, "c8": types.complex64, "c16": types.complex128,
 }  # fmt: skip
 
 
@@ -126,6 +130,36 @@ def _float_function(name: str, operands: int) -> Any:
     return intrinsic(typed_two)
 
 
+def _vector_function(function: Callable[..., Any], operands: int) -> Any:
+    """Make an intrinsic of a function of `chunkarr.kernels.vecmath`."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return function(*(Value(builder, arg) for arg in args)).ir
+
+    if operands == 1:
+
+        def typed_one(_context: Any, x: Any) -> Any:
+            return x(x), generate
+
+        return intrinsic(typed_one)
+
+    def typed_two(_context: Any, x: Any, y: Any) -> Any:
+        return x(x, y), generate
+
+    return intrinsic(typed_two)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def bits(_context: Any, x: Any) -> Any:
+    """Take a float's bits for an integer."""
+    width = {types.float32: types.int32, types.float64: types.int64}[x]
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], context.get_value_type(signature.return_type))
+
+    return width(x), generate
+
+
 @intrinsic  # type: ignore[untyped-decorator]
 def fneg(_context: Any, x: Any) -> Any:
     """Flip the sign of a float."""
@@ -134,6 +168,69 @@ def fneg(_context: Any, x: Any) -> Any:
         return builder.fneg(args[0])
 
     return x(x), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def cplx(_context: Any, re: Any, im: Any) -> Any:
+    """Join two floats to a complex number."""
+    kind = {types.float32: types.complex64, types.float64: types.complex128}[re]
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        made = context.make_complex(builder, signature.return_type)
+        made.real, made.imag = args
+        return made._getvalue()  # noqa: SLF001 - how Numba's own code takes it
+
+    return kind(re, im), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def fused(_context: Any, x: Any, y: Any, z: Any) -> Any:
+    """Give x * y + z, rounded once."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.fma(*args)
+
+    return x(x, y, z), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def one(_context: Any, x: Any) -> Any:
+    """Give one of a float's type."""
+
+    def generate(_context: Any, _builder: Any, _signature: Any, args: Any) -> Any:
+        return ir.Constant(args[0].type, 1.0)
+
+    return x(x), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def from_half(_context: Any, x: Any) -> Any:
+    """Give the number of a half's bits."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.fpext(builder.bitcast(args[0], ir.HalfType()), ir.FloatType())
+
+    return types.float32(x), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def to_half(_context: Any, x: Any) -> Any:
+    """Give the bits of the half next to a number."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.bitcast(builder.fptrunc(args[0], ir.HalfType()), ir.IntType(16))
+
+    return types.uint16(x), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def half(_context: Any, x: Any) -> Any:
+    """Round a number to half precision."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.fpext(builder.fptrunc(args[0], ir.HalfType()), ir.FloatType())
+
+    return types.float32(x), generate
 
 
 def _namespace() -> dict[str, Any]:
@@ -150,7 +247,11 @@ def _namespace() -> dict[str, Any]:
     ):
         names[name] = _float_function(operation, 2)
     names |= {"load": load, "store": store, "load_at": load_at, "store_at": store_at}
-    names |= {"fneg": fneg, "inf": math.inf, "b1": types.boolean}
+    names |= {"fneg": fneg, "bits": bits, "inf": math.inf, "b1": types.boolean}
+    names |= {"cplx": cplx, "fused": fused, "one": one, "nat": -(1 << 63)}
+    names |= {"half": half, "from_half": from_half, "to_half": to_half}
+    for name, function in registry.functions().items():
+        names[f"vec_{name}"] = _vector_function(function, function.__code__.co_argcount)
     names["inline"] = njit(forceinline=True, error_model="numpy")
     return names
 
@@ -164,6 +265,8 @@ def compile_kernel(source: str, key: str) -> bytes:
     lines = source.splitlines(keepends=True)
     linecache.cache[filename] = (len(source), None, lines, filename)
     names = dict(_NAMES)
+    if "complex_" in source:
+        exec(FUNCTIONS, names)  # noqa: S102 - our own source
     exec(compile(source, filename, "exec"), names)  # noqa: S102 - our own generated source
     kernel: Callable[..., Any] = names["kernel"]
     compiled = cfunc(SIGNATURE, nopython=True, error_model="numpy")(kernel)
@@ -178,11 +281,21 @@ def _object_code(text: str, wrapper: str) -> bytes:
     text = re.sub(
         rf"^define [^\n]*@{re.escape(wrapper)}\(.*?^}}\n", "", text, flags=re.DOTALL | re.MULTILINE
     )
+    # The C library's functions may read any memory, as far as LLVM knows: no value that is stored
+    # is computed before the flags are cleared or after they are read.
     text += (
-        f"\ndefine void @{machine.SYMBOL}(ptr %p) {{\n"
+        "\ndeclare i32 @feclearexcept(i32)\ndeclare i32 @fetestexcept(i32)\n"
+        f"define void @{machine.SYMBOL}(ptr %p) {{\n"
         "  %result = alloca ptr\n"
         "  store ptr null, ptr %result\n"
+        f"  %cleared = call i32 @feclearexcept(i32 {machine.ALL_FLAGS})\n"
         f"  %status = call i32 @{inner}(ptr %result, ptr %result, ptr %p)\n"
+        f"  %flags = call i32 @fetestexcept(i32 {machine.ALL_FLAGS})\n"
+        "  %wide = zext i32 %flags to i64\n"
+        f"  %place = getelementptr i64, ptr %p, i64 {FLAGS}\n"
+        "  %noticed = load i64, ptr %place\n"
+        "  %all = or i64 %wide, %noticed\n"
+        "  store i64 %all, ptr %place\n"
         "  ret void\n}\n"
     )
     module = llvm.parse_assembly(text)

@@ -8,15 +8,17 @@ state per position of all axes but the innermost reduced ones.
 
 from __future__ import annotations
 
-import itertools
+import functools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from chunkarr.kernels import tier
-from chunkarr.kernels.axes import ALL, Array, Reduction, collapse_map, collapse_reduction, fast_axes
-from chunkarr.kernels.layouts import map_recipe, reduce_recipe
+from chunkarr.kernels.axes import Array, Reduction, collapse_reduction
+from chunkarr.kernels.flags import settle
+from chunkarr.kernels.layouts import reduce_recipe
+from chunkarr.kernels.maps import cut, grid_boxes, is_true_anywhere, map_into, piece_size, pieces_of
 from chunkarr.kernels.program import Program
 from chunkarr.kernels.reducers import (
     PANEL,
@@ -33,7 +35,7 @@ from chunkarr.kernels.reducers import (
     tree_merge_axis,
     ufunc_reducer,
 )
-from chunkarr.kernels.stages import EXACT, EXTRA, PIECE_BYTES, Pieces
+from chunkarr.kernels.stages import EXTRA
 
 __all__ = [
     "EXTRA",
@@ -54,89 +56,6 @@ STRIP = 512
 
 Box = tuple[slice, ...]
 
-_LENIENT = {"ignore", "warn"}
-
-
-def map_into(program: Program, arrays: Sequence[Array], outs: Sequence[Array]) -> None:
-    """Evaluate a program elementwise: `outs[i][...] = results[i]`.
-
-    Each of `arrays` is zero-dimensional or has the axes of `outs`, with length 1 (or stride 0)
-    where it is broadcast. The outputs may not overlap the inputs or each other.
-    """
-    if not outs[0].size:
-        return
-    if tier.mode() != "numpy":
-        recipe = map_recipe(program, arrays, outs)
-        operands = (*arrays, *outs)
-        if recipe is not None and recipe.fits(operands) and not _strict_errors():
-            kernel = recipe.entry.kernel or tier.kernel_for(recipe.entry, recipe.elements)
-            if kernel is not None:
-                recipe.run_map(kernel, operands)
-                return
-    map_numpy(program, arrays, outs)
-
-
-def _strict_errors() -> bool:
-    """Whether the caller wants floating-point events raised or reported, as only NumPy does."""
-    return not _LENIENT.issuperset(np.geterr().values())
-
-
-def map_numpy(program: Program, arrays: Sequence[Array], outs: Sequence[Array]) -> None:
-    """Do `map_into` with NumPy."""
-    operands, shape = collapse_map(arrays, outs)
-    arrays, outs = operands[: len(arrays)], operands[len(arrays) :]
-    lengths = _piece_lengths(operands, shape, piece_size(program))
-    direct = all(op.name in EXACT for op in program.ops) or all(o.flags.c_contiguous for o in outs)
-    if len(lengths) > 1 and lengths[1:] != outs[0].shape[1:]:
-        direct = all(op.name in EXACT for op in program.ops)
-    pieces = Pieces(program, list(arrays), math.prod(lengths), direct=direct)
-    if lengths == outs[0].shape:
-        pieces.run(list(arrays), list(outs))
-        return
-    for box in _grid_boxes(outs[0].shape, lengths):
-        pieces.run([_cut(a, box) for a in arrays], [o[box] for o in outs])
-
-
-def piece_size(program: Program) -> int:
-    """Give the number of elements of a piece: the widest value fills one piece buffer."""
-    width = max(d.itemsize for d in (*program.inputs, *(op.dtype for op in program.ops)))
-    return max(PANEL, PIECE_BYTES // max(1, width) // PANEL * PANEL)
-
-
-def _cut(array: Array, box: Box) -> Array:
-    """Take a box of an operand, leaving its broadcast axes alone."""
-    if array.ndim == 0:
-        return array
-    return array[tuple(ALL if n == 1 else s for n, s in zip(array.shape, box, strict=True))]
-
-
-def _piece_lengths(operands: list[Array], shape: tuple[int, ...], limit: int) -> tuple[int, ...]:
-    """Choose the lengths of a piece: long where operands are contiguous, square where they differ.
-
-    Each operand that is not broadcast over most axes votes for the axis it has the smallest stride
-    along. One winner gets the whole length; several (`x + x.T`) share it.
-    """
-    if math.prod(shape) <= limit:
-        return shape
-    votes = fast_axes(operands)
-    lengths = [1] * len(shape)
-    if len(votes) > 1:
-        side = 1 << int(math.log2(limit) / len(votes))
-        for axis in votes:
-            lengths[axis] = min(shape[axis], side)
-    for axis in [*votes, *reversed(range(len(shape)))]:
-        room = limit // (math.prod(lengths) // lengths[axis])
-        lengths[axis] = min(shape[axis], max(lengths[axis], room))
-    return tuple(lengths)
-
-
-def _grid_boxes(shape: tuple[int, ...], lengths: tuple[int, ...]) -> Iterator[Box]:
-    axes = [
-        [slice(i, min(i + step, n)) for i in range(0, n, step)]
-        for n, step in zip(shape, lengths, strict=True)
-    ]
-    yield from itertools.product(*axes)
-
 
 def _run_boxes(shape: tuple[int, ...], limit: int) -> Iterator[tuple[Box, int]]:
     """Cut index space into boxes that are runs of C order, with their numbers of positions.
@@ -149,7 +68,7 @@ def _run_boxes(shape: tuple[int, ...], limit: int) -> Iterator[tuple[Box, int]]:
         if lengths[axis] < shape[axis]:
             break
         room //= shape[axis]
-    for box in _grid_boxes(shape, tuple(lengths)):
+    for box in grid_boxes(shape, tuple(lengths)):
         yield box, math.prod(s.stop - s.start for s in box)
 
 
@@ -174,9 +93,8 @@ def reduce_region(
         if 0 in kept:
             dtypes = reducer.state_dtypes(program.dtype_of(program.results[0]))
             return tuple(np.empty(kept, dtype) for dtype in dtypes)
-        states = tuple(
-            s.reshape(kept) for s in _Reducing(program, reducer, arrays, shape, axes).run()
-        )
+        compiled = tier.mode() != "numpy"
+        states = _reduce_numpy(program, reducer, arrays, shape, axes, compiled=compiled)
     if reducer.kind == "arg" and origin is not None and extent is not None:
         lengths, starts, whole = (tuple(t[axis] for axis in axes) for t in (shape, origin, extent))
         states = states[0], globalise_index(states[1], lengths, starts, whole)
@@ -193,15 +111,36 @@ def _reduce_compiled(
     if tier.mode() == "numpy":
         return None
     recipe = reduce_recipe(program, reducer, arrays, shape, axes)
-    if recipe is None or recipe.axes is None or not recipe.fits(arrays) or _strict_errors():
+    if recipe is None or recipe.axes is None or not recipe.fits(arrays):
         return None
     kernel = recipe.entry.kernel or tier.kernel_for(recipe.entry, recipe.elements)
     if kernel is None:
         return None
-    states = recipe.run_reduce(kernel, arrays)
+    states, flags = recipe.run_reduce(kernel, arrays)
+    if flags:
+        is_true = functools.partial(is_true_anywhere, arrays=arrays, shape=shape)
+        again = functools.partial(
+            _reduce_numpy, program, reducer, arrays, shape, axes, compiled=False
+        )
+        settle(program, reducer, flags, is_true, again)
     if not recipe.axes.groups:
         return states
     return tuple(s.reshape(recipe.kept) for s in _merge_outer(reducer, recipe.axes, states))
+
+
+def _reduce_numpy(
+    program: Program,
+    reducer: Reducer,
+    arrays: Sequence[Array],
+    shape: tuple[int, ...],
+    axes: tuple[int, ...],
+    *,
+    compiled: bool,
+) -> State:
+    """Reduce in pieces; `compiled` says whether kernels may take part."""
+    kept = tuple(n for axis, n in enumerate(shape) if axis not in axes)
+    reducing = _Reducing(program, reducer, arrays, shape, axes, compiled=compiled)
+    return tuple(s.reshape(kept) for s in reducing.run())
 
 
 def _merge_outer(reducer: Reducer, axes: Reduction, states: State) -> State:
@@ -231,8 +170,10 @@ class _Reducing:
         arrays: Sequence[Array],
         shape: tuple[int, ...],
         axes: tuple[int, ...],
+        *,
+        compiled: bool,
     ) -> None:
-        self.program, self.reducer = program, reducer
+        self.program, self.reducer, self.compiled = program, reducer, compiled
         self.arrays, self.axes = collapse_reduction(arrays, shape, axes)
         self.outer, self.rows, self.columns = self.axes.outer, self.axes.rows, self.axes.columns
         self.size = piece_size(program)
@@ -260,7 +201,8 @@ class _Reducing:
         rows_max = max(panel, self.size // (largest * panel) * panel)
         room = batch * min(rows, rows_max + panel) * largest
         self.scratch = np.empty(room, self.dtype)
-        self.pieces = Pieces(self.program, self.arrays, room, direct=True)
+        mixed = self.compiled
+        self.pieces = pieces_of(self.program, self.arrays, room, direct=True, mixed=mixed)
         done = 0
         for outer_box, positions in _run_boxes(self.outer, batch):
             column = 0
@@ -309,7 +251,7 @@ class _Reducing:
     def _evaluate(self, box: Box, offset: int) -> Array | None:
         """Evaluate a box; give the input itself where it is the result, else fill the scratch."""
         shape = tuple(s.stop - s.start for s in box)
-        cuts = [_cut(a, box) for a in self.arrays]
+        cuts = [cut(a, box) for a in self.arrays]
         if self.plain and offset == 0:
             found = cuts[self.program.results[0]]
             if found.shape == shape and found.flags.c_contiguous:

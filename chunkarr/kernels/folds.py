@@ -33,8 +33,11 @@ def fold_of(reducer: Reducer, dtype: np.dtype[Any]) -> Fold | None:
         signs = {"logical_or": ("|", "0"), "logical_and": ("&", "1")}
         found = signs.get(name)
         return found and Fold(f"u1({{0}} {found[0]} {{1}})", f"u1({found[1]})", "u1")
-    if kind is None:
+    if kind is None or kind == "f2" or dtype.kind in "mM":
         return None
+    if dtype.kind == "c":
+        adds = name == "add" and reducer.kind == "ufunc"
+        return Fold("{0} + {1}", f"{kind}(0)", kind, positive_zero=True) if adds else None
     if dtype.kind == "b":
         signs = dict.fromkeys(("add", "maximum", "bitwise_or"), ("|", "0"))
         signs |= dict.fromkeys(("multiply", "minimum", "bitwise_and"), ("&", "1"))
@@ -74,7 +77,7 @@ def reduces(program: Program, reducer: Reducer) -> bool:
     """Whether a reducer compiles for a program's result."""
     dtype = program.dtype_of(program.results[0])
     if reducer.kind == "var":
-        return dtype.kind == "f" and type_of(dtype) is not None
+        return type_of(dtype) in {"f4", "f8"}
     return fold_of(reducer, dtype) is not None
 
 
@@ -134,7 +137,9 @@ def panel_var(values, count):
         store(square, i, difference * difference)
     rest = fold(deviation, count)
     low = rest / {T}(count)
-    m2 = fold(square, count) - rest * low
+    excess = rest * low
+    squares = fold(square, count)
+    m2 = squares - excess if excess < inf else squares
     return mean, {T}(0) if m2 < 0 else m2, low
 @inline
 def column_var(values, rows, width, mean, m2, low):
@@ -155,7 +160,9 @@ def column_var(values, rows, width, mean, m2, low):
     for j in range(width):
         rest = load(low, j)
         part = rest / {T}(rows)
-        total = load(m2, j) - rest * part
+        excess = rest * part
+        squares = load(m2, j)
+        total = squares - excess if excess < inf else squares
         store(low, j, part)
         store(m2, j, {T}(0) if total < 0 else total)
 @inline

@@ -12,22 +12,22 @@ conditional expressions: operands are values by then, so both sides are free of 
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from chunkarr.kernels import composites
+from chunkarr.kernels.composites import COMPARE, COMPLEX, TIMES
 from chunkarr.kernels.program import Op, Program
+from chunkarr.kernels.vecmath import PREFIX, is_ours
 
 TYPES = {
     "b1": "b1", "i1": "i1", "i2": "i2", "i4": "i4", "i8": "i8",
-    "u1": "u1", "u2": "u2", "u4": "u4", "u8": "u8", "f4": "f4", "f8": "f8",
+    "u1": "u1", "u2": "u2", "u4": "u4", "u8": "u8", "f2": "f2", "f4": "f4", "f8": "f8",
+    "c8": "c8", "c16": "c16", "M8": "i8", "m8": "i8",
 }  # fmt: skip
 """NumPy dtypes that compile, by kind and size, and their names in generated source."""
-
-_COMPARE = {
-    "equal": "==", "not_equal": "!=", "less": "<", "less_equal": "<=",
-    "greater": ">", "greater_equal": ">=",
-}  # fmt: skip
 
 FLOAT = {
     "add": "{0} + {1}",
@@ -48,6 +48,19 @@ FLOAT = {
     "rint": "rint({0})",
     "copysign": "copysign({0}, {1})",
     "conjugate": "{0}",
+    **dict.fromkeys(("deg2rad", "radians"), "{0} * ({T}(3.141592653589793) / {T}(180))"),
+    **dict.fromkeys(("rad2deg", "degrees"), "{0} * ({T}(180) / {T}(3.141592653589793))"),
+    "modf": "copysign({0} - trunc({0}) if fabs({0}) != inf else {T}(0), {0})",
+    "modf:1": "trunc({0})",
+    "frexp": "vec_frexp({0})",
+    "frexp:1": "i4(vec_exponent({0}))",
+    "ldexp": "vec_ldexp({0}, {T}({1}))",
+    "nextafter": "vec_nextafter({0}, {1})",
+    **{
+        prefix + name: f"vec_{prefix}{name}({{0}}, {{1}})"
+        for name in ("fmod", "remainder", "floor_divide")
+        for prefix in ("", "any_")
+    },
     "minimum": "({0} if ({0} < {1}) | ({0} != {0}) else {1})",
     "maximum": "({0} if ({0} > {1}) | ({0} != {0}) else {1})",
     "sign": "({T}(1) if {0} > 0 else ({T}(-1) if {0} < 0 else ({T}(0) if {0} == 0 else {0})))",
@@ -59,7 +72,7 @@ FLOAT = {
     "logical_or": "({0} != 0) | ({1} != 0)",
     "logical_xor": "({0} != 0) != ({1} != 0)",
     "logical_not": "{0} == 0",
-    **{name: f"{{0}} {sign} {{1}}" for name, sign in _COMPARE.items()},
+    **{name: f"{{0}} {sign} {{1}}" for name, sign in COMPARE.items()},
 }
 
 INTEGER = {
@@ -89,7 +102,7 @@ INTEGER = {
     "logical_or": FLOAT["logical_or"],
     "logical_xor": FLOAT["logical_xor"],
     "logical_not": FLOAT["logical_not"],
-    **{name: f"{{0}} {sign} {{1}}" for name, sign in _COMPARE.items()},
+    **{name: f"{{0}} {sign} {{1}}" for name, sign in COMPARE.items()},
 }
 
 UNSIGNED = INTEGER | {
@@ -119,7 +132,21 @@ BOOLEAN = {
     "not_equal": "{0} != {1}",
 }
 
-FORMS: dict[str, dict[str, str]] = {"f": FLOAT, "i": INTEGER, "u": UNSIGNED, "b": BOOLEAN}
+HALF = {
+    name: FLOAT[name]
+    for name in (
+        *("add", "subtract", "multiply", "divide", "true_divide", "square", "reciprocal", "sqrt"),
+        *("negative", "positive", "absolute", "fabs", "conjugate", "copysign", "sign", "signbit"),
+        *("floor", "ceil", "trunc", "rint", "minimum", "maximum", "isnan", "isinf", "isfinite"),
+        *("logical_and", "logical_or", "logical_xor", "logical_not", *COMPARE),
+    )
+}
+"""Operations that NumPy does on halves in single precision, rounding the result."""
+
+FORMS: dict[str, dict[str, str]] = {
+    "e": HALF, "f": FLOAT, "i": INTEGER, "u": UNSIGNED, "b": BOOLEAN,
+    "c": COMPLEX, "M": TIMES, "m": TIMES,
+}  # fmt: skip
 """Forms by the kind of the loop's operands, then by operation."""
 
 _FLOAT_LIMITS = {"i4": (-(2.0**31) - 1, 2.0**31), "i8": (-(2.0**63), 2.0**63)}
@@ -137,13 +164,15 @@ def compiles(program: Program) -> bool:
     """Whether each of a program's operations has a compiled form."""
     if any(type_of(dtype) is None for dtype in program.inputs):
         return False
-    counts = len(program.inputs)
-    for op in program.ops:
-        args = ["x"] * len(op.args)
-        sources = [program.dtype_of(arg) for arg in op.args]
-        if form(op, args, sources) is None:
-            return False
-    return all(0 <= result < counts + len(program.ops) for result in program.results)
+    return all(op_compiles(program, op) for op in program.ops)
+
+
+def op_compiles(program: Program, op: Op) -> bool:
+    """Whether an operation has a compiled form for its operands' dtypes."""
+    sources = [program.dtype_of(arg) for arg in op.args]
+    if any(type_of(source) is None for source in sources):
+        return False
+    return form(op, ["x"] * len(sources), sources) is not None
 
 
 def form(op: Op, args: list[str], sources: list[np.dtype[Any]]) -> str | None:
@@ -153,7 +182,7 @@ def form(op: Op, args: list[str], sources: list[np.dtype[Any]]) -> str | None:
         return None
     if op.name == "cast":
         return cast_form(args[0], sources[0], op.dtype)
-    if len(set(op.types[op.name == "where" :])) != 1:
+    if not _alike(op.types[op.name == "where" :]) and op.name != "ldexp":
         return None
     pairs = zip(args, sources, op.types, strict=True)
     converted = [cast_form(arg, source, target) for arg, source, target in pairs]
@@ -163,11 +192,33 @@ def form(op: Op, args: list[str], sources: list[np.dtype[Any]]) -> str | None:
         matches = op.types[0].kind == "b" and op.types[1] == op.dtype
         return f"({converted[1]} if {converted[0]} else {converted[2]})" if matches else None
     loop = op.types[0]
-    text = FORMS.get(loop.kind, {}).get(op.name)
-    logical = op.dtype.kind == "b"
-    if text is None or op.output or type_of(loop) is None or not (logical or op.dtype == loop):
+    if is_ours(op.name):
+        if loop.kind == "c":
+            return f"vec_hypot({converted[0]}.real, {converted[0]}.imag)"
+        return f"vec_{op.name.removeprefix(PREFIX)}({', '.join(filter(None, converted))})"
+    name = f"{op.name}:{op.output}" if op.output else op.name
+    text = FORMS.get("e" if loop == np.float16 else loop.kind, {}).get(name)
+    if text is None or type_of(loop) is None or not (name == "frexp:1" or _gives(op)):
         return None
-    return "(" + text.format(*converted, T=type_of(loop), R=result, M=loop.itemsize * 8 - 1) + ")"
+    kind = "f4" if loop == np.float16 else type_of(loop)
+    how = composites.product() if "{how}" in text else ""
+    if how is None:
+        return None
+    text = text.format(*converted, T=kind, R=result, M=loop.itemsize * 8 - 1, how=how)
+    return f"half({text})" if result == "f2" else f"({text})"
+
+
+def _alike(types: Sequence[np.dtype[Any]]) -> bool:
+    """Whether all operands of a loop are of one dtype; times and durations mix."""
+    return len(set(types)) == 1 or all(kind.kind in "mM" for kind in types)
+
+
+def _gives(op: Op) -> bool:
+    """Whether an operation's result has the dtype that its form gives."""
+    loop = op.types[0]
+    if op.name in {"real", "imag"}:
+        return loop.kind == "c" and op.dtype.itemsize * 2 == loop.itemsize
+    return op.dtype.kind == "b" or op.dtype == loop or (loop.kind in "mM" and op.dtype.kind in "mM")
 
 
 def cast_form(text: str, source: np.dtype[Any], target: np.dtype[Any]) -> str | None:
@@ -177,15 +228,47 @@ def cast_form(text: str, source: np.dtype[Any], target: np.dtype[Any]) -> str | 
     start, stop = type_of(source), type_of(target)
     if start is None or stop is None:
         return None
+    if source.kind in "mM" or target.kind in "mM":
+        # NaT is an integer like any other there; elsewhere it has a meaning.
+        return text if start == stop and {source.kind, target.kind} & {"i"} else None
+    if source.kind == "c" or target.kind == "c":
+        return _complex_cast(text, source, target)
     if target.kind == "b":
         return f"({text} != 0)"
+    if stop == "f2":
+        # From double precision NumPy rounds once, which a way through single precision does not.
+        return None if start == "f8" else f"half(f4({text}))"
     if source.kind == "f" and target.kind in "iu":
         # C leaves the conversion of NaN and large values open; x86 gives the lowest integer.
-        if not _X86 or stop not in _FLOAT_LIMITS or source.itemsize < target.itemsize == 4:
-            return None
-        low, high = _FLOAT_LIMITS[stop]
-        sign = ">" if stop == "i4" else ">="
-        inside = f"({text} {sign} {start}({low!r})) & ({text} < {start}({high!r}))"
+        inside = inside_form(text, source, target)
         lowest = int(np.iinfo(target).min)
-        return f"({stop}({text}) if {inside} else {stop}({lowest}))"
+        return inside and f"({stop}({text}) if {inside} else {stop}({lowest}))"
     return f"{stop}({text})"
+
+
+def _complex_cast(text: str, source: np.dtype[Any], target: np.dtype[Any]) -> str | None:
+    """Give the conversion of each part, or of the real one."""
+    if target.kind == "b":
+        return f"(({text}.real != 0) | ({text}.imag != 0))"
+    part = np.dtype(target.char.lower()) if target.kind == "c" else target
+    if source.kind != "c":
+        real = cast_form(text, source, part)
+        return real and f"cplx({real}, {type_of(part)}(0))"
+    own = np.dtype(source.char.lower())
+    parts = [cast_form(f"{text}.{name}", own, part) for name in ("real", "imag")]
+    if target.kind != "c":
+        return parts[0]
+    return f"cplx({parts[0]}, {parts[1]})" if all(parts) else None
+
+
+def inside_form(text: str, source: np.dtype[Any], target: np.dtype[Any]) -> str | None:
+    """Give the condition that an integer can hold a float; None where nothing is certain."""
+    start, stop = type_of(source), type_of(target)
+    if source.kind != "f" or target.kind not in "iu" or not _X86 or stop not in _FLOAT_LIMITS:
+        return None
+    start = "f4" if start == "f2" else start
+    if source.itemsize < target.itemsize == 4:
+        return None
+    low, high = _FLOAT_LIMITS[stop]
+    sign = ">" if stop == "i4" else ">="
+    return f"({text} {sign} {start}({low!r})) & ({text} < {start}({high!r}))"

@@ -26,7 +26,8 @@ from chunkarr.kernels.folds import reduces
 from chunkarr.kernels.forms import compiles
 from chunkarr.kernels.program import Program
 from chunkarr.kernels.reducers import PANEL_ROWS, Reducer, State
-from chunkarr.kernels.spec import OPERANDS, SCRATCH, STATES, Spec
+from chunkarr.kernels.spec import FLAGS, OPERANDS, SCRATCH, STATES, Spec
+from chunkarr.kernels.vecmath import UNFINISHED
 from chunkarr.records import dataclass
 
 TILE = 64
@@ -72,8 +73,9 @@ class Recipe:
                 return False
         return True
 
-    def run_map(self, kernel: tier.Kernel, operands: Sequence[Array]) -> None:
-        """Call the kernel on inputs and outputs."""
+    def run_map(self, kernel: tier.Kernel, operands: Sequence[Array]) -> int:
+        """Call the kernel on inputs and outputs; gives the floating-point flags it has set."""
+        flags = 0
         addresses = [array.__array_interface__["data"][0] for array in operands]
         for part in self.parts:
             params = part.params.from_buffer_copy(part.template)
@@ -81,9 +83,16 @@ class Recipe:
                 address + offset for address, offset in zip(addresses, part.offsets, strict=True)
             ]
             kernel(params)
+            flags |= params[FLAGS]
+        if flags & UNFINISHED:
+            return self.run_map(tier.thorough_kernel(self.entry), operands)
+        return flags
 
-    def run_reduce(self, kernel: tier.Kernel, arrays: Sequence[Array]) -> State:
-        """Call the kernel on inputs; outer groups of reduced axes are left to merge."""
+    def run_reduce(self, kernel: tier.Kernel, arrays: Sequence[Array]) -> tuple[State, int]:
+        """Call the kernel on inputs; outer groups of reduced axes are left to merge.
+
+        Gives the states, and the floating-point flags that the kernel has set.
+        """
         assert self.axes is not None
         part = self.parts[0]
         params = part.params.from_buffer_copy(part.template)
@@ -96,7 +105,9 @@ class Recipe:
         if self.scratch_bytes:
             params[SCRATCH] = _scratch(self.scratch_bytes)
         kernel(params)
-        return states
+        if params[FLAGS] & UNFINISHED:
+            return self.run_reduce(tier.thorough_kernel(self.entry), arrays)
+        return states, params[FLAGS]
 
 
 def _scratch(size: int) -> int:
@@ -135,7 +146,8 @@ def map_recipe(program: Program, arrays: Sequence[Array], outs: Sequence[Array])
         return _remember(key, program, None)
     operands, shape = collapse_map(arrays, outs)
     classes = "".join(_class_of(a) for a in operands[: len(arrays)])
-    classes += "".join(_class_of(a) if a.ndim else "u" for a in operands[len(arrays) :])
+    # A value is stored through "u" where there is but one place for it.
+    classes += "".join(_class_of(a).replace("s", "u") for a in operands[len(arrays) :])
     spec = Spec(program, None, "map", classes)
     dtypes = (*program.inputs, *(program.dtype_of(result) for result in program.results))
     parts = tuple(_map_parts(operands, shape))

@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import threading
 from typing import Any
 
 import llvmlite
 import llvmlite.binding as llvm
+import numpy as np
 
 SYMBOL = "chunkarr_kernel"
 """The entry of every kernel's object code."""
 
+ALL_FLAGS = 31
+"""All floating-point flags of the C library, on any processor."""
+
 ALLOWED = frozenset(
     {"memset", "memcpy", "memmove", "fmod", "fmodf", "floor", "floorf", "ceil", "ceilf"}
-    | {"trunc", "truncf", "rint", "rintf", "fma", "fmaf"}
+    | {"trunc", "truncf", "rint", "rintf", "fma", "fmaf", "feclearexcept", "fetestexcept"}
 )
 """Functions of the C library that a kernel's object code may call."""
 
@@ -35,27 +40,42 @@ def callable_from_disk(name: str) -> bool:
     return name.startswith("llvm.") or name in ALLOWED
 
 
+def _processor() -> tuple[str, str]:
+    """Give the processor's name and features, or those that Numba is told to compile for."""
+    host = llvm.get_host_cpu_name()
+    name = os.environ.get("NUMBA_CPU_NAME") or host
+    own = llvm.get_host_cpu_features().flatten() if name == host else ""
+    return name, os.environ.get("NUMBA_CPU_FEATURES", own)
+
+
 @functools.cache
 def fingerprint() -> str:
     """Name what object code depends on: the processor, its features and the compiler."""
-    features = llvm.get_host_cpu_features().flatten()
+    name, features = _processor()
     version = ".".join(map(str, llvm.llvm_version_info))
     triple = llvm.get_process_triple()
-    return f"{triple}|{llvm.get_host_cpu_name()}|{features}|{llvmlite.__version__}|{version}"
+    return f"{triple}|{name}|{features}|{llvmlite.__version__}|{version}"
 
 
 @functools.cache
 def _initialise() -> None:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
+    # The C library for mathematics is looked up where NumPy has it from.
+    own = ctypes.CDLL(np._core._multiarray_umath.__file__)  # type: ignore[attr-defined]  # noqa: SLF001
+    for name in ("feclearexcept", "fetestexcept"):
+        address = ctypes.cast(getattr(own, name), ctypes.c_void_p).value
+        assert address is not None
+        llvm.add_symbol(name, address)
 
 
 def target_machine() -> Any:
     """Describe this machine to LLVM."""
     _initialise()
+    name, features = _processor()
     return llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
-        cpu=llvm.get_host_cpu_name(),
-        features=llvm.get_host_cpu_features().flatten(),
+        cpu=name,
+        features=features,
         opt=3,
         reloc="pic",
         codemodel="small",

@@ -154,9 +154,9 @@ class GenerateLeaf:
             # NumPy fills in the result's own precision, halves in single precision.
             wide = np.dtype(np.float32) if self.dtype == np.float16 else self.dtype
             loop = wide if wide.kind in "fc" else np.dtype(np.int64)
-            ramp = (index.astype(loop) * np.asarray(step, loop) + np.asarray(start, loop)).astype(
-                self.dtype, copy=False
-            )
+            # NumPy makes a scalar of what has no axes; the last value is assigned into an array.
+            ramp = np.asarray(index.astype(loop) * np.asarray(step, loop) + np.asarray(start, loop))
+            ramp = ramp.astype(self.dtype, copy=False)
             if last:
                 ramp[index == self.shape[0] - 1] = last[0]
             return ramp

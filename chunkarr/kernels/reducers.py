@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from chunkarr.floats import naming
 from chunkarr.kernels.axes import Array
 from chunkarr.records import dataclass
 
@@ -154,11 +155,13 @@ def identity_state(reducer: Reducer, dtype: np.dtype[Any], shape: tuple[int, ...
 def merge(reducer: Reducer, left: State, right: State) -> State:
     """Combine the states of two regions, the left one earlier in C order."""
     if reducer.kind == "var":
-        merged = _merge_var(left, right)
+        with np.errstate(all="ignore"):
+            merged = _merge_var(left, right)
     elif reducer.kind == "arg":
         merged = _merge_arg(reducer, left, right)
     else:
-        merged = (reducer.ufunc(left[0], right[0]),)
+        with naming("reduce"):
+            merged = (reducer.ufunc(left[0], right[0]),)
         if reducer.extreme and merged[0].dtype.kind == "f":
             merged = (_merge_zeros(reducer.ufunc, left[0], right[0], np.asarray(merged[0])),)
     return tuple(np.asarray(entry) for entry in merged)
@@ -338,7 +341,8 @@ def _loop_dtype(values: Array) -> np.dtype[Any] | None:
 
 
 def _fold(ufunc: np.ufunc, values: Array) -> Array:
-    return fold_rows(ufunc, values) if values.ndim == 2 else fold_columns(ufunc, values)
+    with naming("reduce"):
+        return fold_rows(ufunc, values) if values.ndim == 2 else fold_columns(ufunc, values)
 
 
 def _panels_var(values: Array) -> State:
@@ -352,13 +356,23 @@ def _panels_var(values: Array) -> State:
     divisor = counts.astype(real_dtype(dtype))
     mean = _fold(np.add, values) / divisor
     deviation = values - np.repeat(mean, sizes, axis=1)
-    rest = _fold(np.add, deviation)
-    m2 = _fold(np.add, _square(deviation))
-    low = rest / divisor
-    # The exact M2 about mean + low; rounding may take it below zero, where a root would be NaN.
-    m2 -= (rest * low.conjugate()).real if dtype.kind == "c" else rest * low
-    m2[m2 < 0] = 0
+    with np.errstate(all="ignore"):
+        rest = _fold(np.add, deviation)
+        m2 = _fold(np.add, _square(deviation))
+        low = rest / divisor
+        # The exact M2 about mean + low; rounding may take it below zero, where a root would be NaN.
+        excess = (rest * low.conjugate()).real if dtype.kind == "c" else rest * low
+        # Where even the excess is too great, the squares are as well, and stay infinite.
+        np.subtract(m2, excess, out=m2, where=excess < np.inf)
+        m2[m2 < 0] = 0
     return np.broadcast_to(counts, mean.shape), mean, m2, low
+
+
+def tell_variance(state: State) -> None:
+    """Let NumPy tell of squares that were too great: panels and merging tell of none."""
+    _, mean, m2, _ = state
+    if (np.isinf(m2) & np.isfinite(mean)).any():
+        np.square(np.full(1, np.finfo(m2.dtype).max))
 
 
 def globalise_index(

@@ -14,8 +14,14 @@ from chunkarr.kernels.program import Program
 from chunkarr.kernels.reducers import PANEL_ROWS, Reducer
 from chunkarr.records import dataclass
 
-POSITIONS, KEPT_AXES, LENGTH, RUN_AXES, RUNS, STATES, SCRATCH, OPERANDS = 0, 1, 2, 3, 4, 5, 9, 10
-"""Places in the header: STATES has four addresses, OPERANDS as many addresses and strides."""
+POSITIONS, KEPT_AXES, LENGTH, RUN_AXES, RUNS, STATES, SCRATCH, FLAGS, UNREAD, OPERANDS = (
+    *(0, 1, 2, 3, 4, 5, 9, 10, 11, 12),
+)
+"""Places in the header: STATES has four addresses, OPERANDS as many addresses and strides.
+
+FLAGS takes the floating-point flags that the kernel has set. UNREAD takes a number that keeps the
+compiler from leaving out what is computed for its flags.
+"""
 
 STRIP_BYTES = 64 * 1024
 
@@ -27,7 +33,7 @@ class Spec:
     program: Program
     reducer: Reducer | None
     mode: str
-    """ "map", "row" or "column"."""
+    """ "map", "row", "column", or a kernel of `chunkarr.kernels.counting`."""
     classes: str
     """One of "u", "s", "g" for each input, then for each output."""
 

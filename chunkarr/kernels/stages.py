@@ -7,12 +7,15 @@ zero-dimensional inputs only are computed once, not once per piece.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from chunkarr.kernels.counting import locate
 from chunkarr.kernels.program import Op, Program
+from chunkarr.kernels.vecmath import calls, is_ours
 from chunkarr.records import dataclass
 
 Array = np.ndarray[Any, Any]
@@ -50,6 +53,7 @@ EXTRA: dict[str, Function] = {
     "complex": _join,
     "place": _place,
     "call": _call_function,
+    "locate": locate,
 }
 """Elementwise functions that are no ufuncs, by operation name: arrays in, one array out."""
 
@@ -120,6 +124,13 @@ the C library, whose last bit differs. Those operands are made contiguous first.
 """
 
 
+def is_exact(op: Op) -> bool:
+    """Whether an operation's bits depend on its operands alone, not on how they lie in memory."""
+    # NumPy fuses products of complex numbers in some of its loops and not in others.
+    fuses = op.name in {"multiply", "square"} and op.types[0].kind == "c"
+    return op.name in EXACT and not fuses
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """One call: which values go in, and where the result lives."""
@@ -153,6 +164,8 @@ def function_of(name: str) -> Function | None:
         return None
     if name in EXTRA:
         return EXTRA[name]
+    if is_ours(name):
+        return functools.partial(calls.call, name)
     found = getattr(np, name, None)
     if not isinstance(found, np.ufunc):
         found = getattr(np._core.umath, name, None)  # type: ignore[attr-defined]  # noqa: SLF001
@@ -325,7 +338,7 @@ def _call(stage: Stage, values: list[Any], out: Array) -> None:
         return
     function = stage.function
     assert function is not None
-    if op.name not in EXACT:
+    if not is_exact(op):
         args = [arg if arg.flags.c_contiguous else np.ascontiguousarray(arg) for arg in args]
     if not isinstance(function, np.ufunc):
         np.copyto(out, function(*args), casting="unsafe")

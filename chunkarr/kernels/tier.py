@@ -21,12 +21,15 @@ from typing import Any
 
 from chunkarr.kernels.program import Program
 from chunkarr.kernels.spec import Spec
+from chunkarr.kernels.vecmath import is_ours, thorough
 from chunkarr.records import dataclass
 
 Kernel = Callable[..., None]
 
 SECONDS_PER_ELEMENT = 0.6e-9
 """Time of one operation on one 8-byte element in the NumPy tier."""
+SECONDS_PER_SEARCH = 10e-9
+"""Time that finding or counting one element takes in the NumPy tier."""
 COMPILE_SECONDS = 0.15
 """Estimated NumPy time from which compiling pays."""
 LOAD_SECONDS = 0.005
@@ -50,6 +53,8 @@ class Entry:
     queued: bool = False
     failed: bool = False
     key: str = field(default="")
+    ours: bool = False
+    """Whether it calls functions of `chunkarr.kernels.vecmath`, which have no equal in NumPy."""
 
 
 _mode = os.environ.get("CHUNKARR_KERNELS", "auto")
@@ -60,6 +65,8 @@ _queue: deque[Entry] = deque()
 _thread: threading.Thread | None = None
 _compiling = False
 _closed = False
+_building = threading.Lock()
+_thorough: dict[Program, Program] = {}
 
 
 _allowed = True
@@ -94,6 +101,7 @@ def entry_for(spec: Spec) -> Entry:
         if entry is None:
             entry = _entries[spec] = Entry(spec, _cost(spec))
             entry.seconds = _expected.get(spec.program, 0) * entry.cost
+            entry.ours = any(is_ours(op.name) for op in spec.program.ops)
         return entry
 
 
@@ -104,6 +112,8 @@ def kernels_ready() -> int:
 
 
 def _cost(spec: Spec) -> float:
+    if spec.mode not in {"map", "row", "column"}:
+        return SECONDS_PER_SEARCH
     widths = [op.dtype.itemsize for op in spec.program.ops] or [8]
     if spec.reducer is not None:
         widths.extend([spec.dtype.itemsize] * (3 if spec.reducer.kind == "var" else 1))
@@ -125,6 +135,8 @@ def bytes_to_come() -> int:
 
 def request(program: Program, elements_total: int) -> None:
     """Announce work, so that a kernel worth compiling is started by the first piece."""
+    if elements_total * SECONDS_PER_ELEMENT * (len(program.ops) + 1) < COMPILE_SECONDS:
+        return
     with _lock:
         if len(_expected) >= EXPECTED_MAX:
             _expected.clear()
@@ -136,13 +148,9 @@ def request(program: Program, elements_total: int) -> None:
 
 def kernel_for(entry: Entry, elements: int) -> Kernel | None:
     """Give an entry's kernel if it is ready; else count `elements` of work and act on them."""
+    if entry.ours or _mode == "compiled":
+        return _awaited(entry)
     if entry.kernel is not None or entry.failed:
-        return entry.kernel
-    if _mode == "compiled":
-        _builder().build(entry)
-        if entry.failed:
-            message = f"no kernel could be compiled for {entry.spec}"
-            raise RuntimeError(message)
         return entry.kernel
     entry.seconds += elements * entry.cost + SECONDS_PER_CALL
     if not _allowed:
@@ -154,6 +162,30 @@ def kernel_for(entry: Entry, elements: int) -> Kernel | None:
             _builder().load(entry)
     if not entry.queued and entry.seconds >= COMPILE_SECONDS:
         _enqueue(entry)
+    return entry.kernel
+
+
+def thorough_kernel(entry: Entry) -> Kernel:
+    """Give the kernel that does what an entry's leaves unfinished."""
+    spec = entry.spec
+    program = _thorough.setdefault(spec.program, thorough(spec.program))
+    return _awaited(entry_for(Spec(program, spec.reducer, spec.mode, spec.classes)))
+
+
+def may_wait() -> bool:
+    """Whether a plan made now may choose operations that need a kernel from the first piece on."""
+    return _mode != "numpy" and _allowed
+
+
+def _awaited(entry: Entry) -> Kernel:
+    if entry.kernel is None:
+        with _building:
+            # Another thread may have built it meanwhile, and then there is nothing left to do.
+            if not entry.failed:
+                _builder().build(entry)
+    if entry.kernel is None:
+        message = f"no kernel could be compiled for {entry.spec}"
+        raise RuntimeError(message)
     return entry.kernel
 
 
@@ -190,9 +222,10 @@ def _work() -> None:
 
 def _after_fork() -> None:
     # The child has no compile thread. If that thread held Numba's lock, nobody will release it.
-    global _lock, _thread, _closed, _compiling  # noqa: PLW0603 - a new process
+    global _lock, _building, _thread, _closed, _compiling  # noqa: PLW0603 - a new process
     _closed = _compiling
     _lock, _thread, _compiling = threading.RLock(), None, False
+    _building = threading.Lock()
     _queue.clear()
     for entry in _entries.values():
         entry.queued = False

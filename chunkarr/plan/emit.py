@@ -16,6 +16,7 @@ import numpy as np
 from chunkarr.expr.affine import Affine, Term
 from chunkarr.expr.node import Compress, Contract, Expr, Reduce, Reshape, Scan
 from chunkarr.grid import Grid, region_of, region_shape
+from chunkarr.kernels import tier
 from chunkarr.kernels.program import Program
 from chunkarr.kernels.recipe import Recipe, StoreLeaf, bytes_cut, bytes_extra, bytes_loaded
 from chunkarr.kernels.reducers import reducer_of
@@ -28,7 +29,7 @@ from chunkarr.plan.grids import (
     shrink,
     write_unit,
 )
-from chunkarr.plan.halo import find_reach, visiting_order
+from chunkarr.plan.halo import find_reach, plan_visit
 from chunkarr.plan.jobs import Group, Job
 from chunkarr.plan.works import (
     Combine,
@@ -147,7 +148,7 @@ def emit_sweep(planner: Planner, group: Group) -> None:
     recipes = _recipes(planner, shape, maps, folds)
     targets = [store for job in maps if (store := planner.target_of(job.node)) is not None]
     grid, bytes_of = sweep_grid(planner, shape, recipes, targets, axes)
-    scratch = _settle_rereads(planner, group, grid, recipes)
+    scratch = settle_rereads(planner, group, grid, recipes)
     if scratch:
         recipes = _recipes(planner, shape, maps, folds)
     outputs: list[MapOutput | ReduceOutput] = []
@@ -243,6 +244,9 @@ def _add_sweep(
     planner: Planner, group: Group, work: Sweep, creates: Sequence[Store], bytes_task: int
 ) -> None:
     recipes = [output.recipe for output in work.outputs]
+    for recipe in recipes:
+        # Kernels that are worth having are begun with the first piece.
+        tier.request(recipe.program, math.prod(work.grid.shape))
     work, bytes_fixed = _with_cache(planner, work, recipes, bytes_task)
     elements = math.prod(work.grid.shape)
     mapped, stored = bytes_wanted(recipes)
@@ -295,21 +299,15 @@ def _with_cache(
     planner: Planner, work: Sweep, recipes: Sequence[Recipe], bytes_task: int
 ) -> tuple[Sweep, int]:
     """Give a sweep whose reads cross chunk edges a cache and an order that suits it."""
-    reach = find_reach(recipes, work.grid)
-    if not reach.axes:
-        return work, 0
-    limits = planner.limits
     room = max(0, planner.bytes_free - 2 * bytes_task) // 4
-    copies = 1 if limits.shares_memory else limits.workers
-    held = min(2 * reach.bytes_touched * max(1, limits.workers // copies), room // copies)
-    order = visiting_order(work.grid, reach)
-    return replace(work, order=order, cache_bytes=held), held * copies
+    visit = plan_visit(work.grid, find_reach(recipes, work.grid), planner.limits, room)
+    return replace(work, order=visit.order, cache_bytes=visit.cache_bytes), visit.bytes_fixed
 
 
 # -- reading a source in another cut ------------------------------------------------------------
 
 
-def _settle_rereads(
+def settle_rereads(
     planner: Planner, group: Group, grid: Grid, recipes: Sequence[Recipe]
 ) -> list[Store]:
     """Cut sources anew whose chunks this sweep would decode again and again."""
@@ -405,7 +403,7 @@ def emit_scan(planner: Planner, group: Group) -> None:
         reduced = [(node.axis,)] if node.ndim > 1 else []
         cell = choose_cut(node.shape, wanted_elements(planner, [recipe]), unit, wish, reduced)
         grid = Grid(node.shape, fit_cut(planner, cell, unit, bytes_deciding, wish))
-    scratch = _settle_rereads(planner, group, grid, [recipe])
+    scratch = settle_rereads(planner, group, grid, [recipe])
     if scratch:
         recipe = planner.lowering(node.shape).recipe(node.operands[0])
     store = planner.place(node, grid)
@@ -438,8 +436,8 @@ def emit_compress(planner: Planner, group: Group) -> None:
     cut = Grid.from_sizes([sizes, *([n] for n in node.shape[1:])])
     wide = Grid(values.shape, (*node.bands.axes, *map(_whole, values.shape[mask.ndim :])))
     recipes = _pair(planner, values, mask)
-    scratch = _settle_rereads(planner, group, wide, recipes[:1])
-    scratch += _settle_rereads(planner, group, node.bands, recipes[1:])
+    scratch = settle_rereads(planner, group, wide, recipes[:1])
+    scratch += settle_rereads(planner, group, node.bands, recipes[1:])
     if scratch:
         recipes = _pair(planner, values, mask)
     store = planner.place(node, cut)
@@ -480,7 +478,7 @@ def emit_count(planner: Planner, node: Expr, bands: Grid) -> Store:
     """Emit the counting of a mask's true values in each band; gives where the counts are."""
     group = Group([Job.plain(node)])
     recipe = planner.lowering(node.shape).recipe(node)
-    scratch = _settle_rereads(planner, group, bands, [recipe])
+    scratch = settle_rereads(planner, group, bands, [recipe])
     if scratch:
         recipe = planner.lowering(node.shape).recipe(node)
     shape = (bands.size,)
@@ -588,7 +586,7 @@ def copy_sweep(planner: Planner, node: Expr, store: Store) -> None:
     recipe = planner.lowering(node.shape).recipe(node)
     grid, bytes_of = sweep_grid(planner, node.shape, [recipe], [store], [])
     group = Group([Job.plain(node)])
-    scratch = _settle_rereads(planner, group, grid, [recipe])
+    scratch = settle_rereads(planner, group, grid, [recipe])
     if scratch:
         recipe = planner.lowering(node.shape).recipe(node)
     work = Sweep(grid, (MapOutput(recipe, store),))

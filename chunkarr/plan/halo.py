@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-from chunkarr.grid import Grid
+from chunkarr.grid import Cell, Grid
 from chunkarr.kernels.recipe import Leaf, OverlayLeaf, Recipe, StoreLeaf
+from chunkarr.plan.plan import Limits
 from chunkarr.records import dataclass
 
 
@@ -27,7 +29,7 @@ def find_reach(recipes: Sequence[Recipe], grid: Grid) -> Reach:
     """Look at all stored leaves of a step."""
     axes: set[int] = set()
     touched = 0
-    for leaf, firsts in _stored(recipes):
+    for leaf, firsts in stored_leaves(recipes):
         crossed = _crossed(leaf, firsts, grid)
         if not crossed:
             continue
@@ -42,7 +44,7 @@ def find_reach(recipes: Sequence[Recipe], grid: Grid) -> Reach:
     return Reach(frozenset(axes), touched)
 
 
-def _stored(recipes: Sequence[Recipe]) -> Iterator[tuple[StoreLeaf, tuple[int, ...]]]:
+def stored_leaves(recipes: Sequence[Recipe]) -> Iterator[tuple[StoreLeaf, tuple[int, ...]]]:
     """List stored leaves with where their own index space begins in the step's."""
     stack: list[tuple[Leaf, tuple[int, ...]]] = [
         (leaf, (0,) * len(recipe.shape)) for recipe in recipes for leaf in recipe.leaves
@@ -82,3 +84,30 @@ def visiting_order(grid: Grid, reach: Reach) -> tuple[int, ...] | None:
     rest = [axis for axis in range(len(grid.shape)) if axis not in reach.axes]
     crossed = sorted(reach.axes, key=lambda axis: grid.counts[axis])
     return (*rest, *crossed)
+
+
+class Visit(NamedTuple):
+    """How cells are visited: in which order, with which cache in each process, and in all."""
+
+    order: tuple[int, ...] | None
+    cache_bytes: int
+    bytes_fixed: int
+
+
+def plan_visit(grid: Grid, reach: Reach, limits: Limits, room: int) -> Visit:
+    """Choose the order of cells and the size of the cache, within `room` bytes."""
+    if not reach.axes:
+        return Visit(None, 0, 0)
+    copies = 1 if limits.shares_memory else limits.workers
+    held = min(2 * reach.bytes_touched * max(1, limits.workers // copies), room // copies)
+    return Visit(visiting_order(grid, reach), held, held * copies)
+
+
+def visited(grid: Grid, order: tuple[int, ...] | None, task: int) -> Cell:
+    """Give the cell that a task visits."""
+    if order is None:
+        return grid.cell(task)
+    place = [0] * len(grid.counts)
+    for axis in reversed(order):
+        task, place[axis] = divmod(task, grid.counts[axis])
+    return tuple(place)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from chunkarr.expr.node import (
     Algorithm,
+    Blocks,
     Compress,
     Contract,
     Expr,
@@ -33,7 +34,7 @@ from chunkarr.records import dataclass
 
 NOTHING: frozenset[int] = frozenset()
 
-PLACED = (Reduce, Scan, Compress, Gather, Scatter, Contract, Algorithm, Reshape)
+PLACED = (Reduce, Scan, Compress, Gather, Scatter, Contract, Algorithm, Blocks, Reshape)
 """Kinds whose value stands in a store before anything reads it."""
 
 
@@ -172,6 +173,7 @@ def group_jobs(jobs: Sequence[Job]) -> list[Group]:
     """Put jobs that can share a scan together, keeping an order in which needs come first."""
     groups: list[Group] = []
     place: dict[int, int] = {}
+    calls: dict[tuple[object, ...], int] = {}
     made = {id(job.node): job for job in jobs}
     for job in jobs:
         # A need can be read in the same visit if it is stored box by box at the reader's own index.
@@ -187,6 +189,9 @@ def group_jobs(jobs: Sequence[Job]) -> list[Group]:
                 if _fits(job, groups[number]):
                     spot = number
                     break
+        elif isinstance(job.node, Blocks):
+            # Results of the same calls: nothing that one of them needs comes after the other.
+            spot = calls.setdefault(job.node.calls, spot)
         if spot == len(groups):
             groups.append(Group())
         groups[spot].jobs.append(job)

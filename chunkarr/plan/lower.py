@@ -17,6 +17,7 @@ import numpy as np
 
 from chunkarr.expr.affine import Affine, Progression, Term, broadcast
 from chunkarr.expr.node import Expr, Generate, Map, Overlay, Regrid, Source, View
+from chunkarr.kernels import tier, vecmath
 from chunkarr.kernels.program import Op, Program
 from chunkarr.kernels.recipe import (
     ConstantLeaf,
@@ -96,7 +97,7 @@ class Lowering:
         program = Program(
             tuple(leaf.dtype for leaf in leaves),
             tuple(
-                Op(node.name, tuple(map(number, keys)), node.types, node.dtype, node.output)
+                Op(_name(node), tuple(map(number, keys)), node.types, node.dtype, node.output)
                 for node, keys in ops
             ),
             (number(top),),
@@ -156,6 +157,13 @@ class Lowering:
                 own = Lowering(through.shape, self.placed, swapped=self.swapped, recut=self.recut)
                 patches.append(Patch(spots, own.recipe(value, through)))
         return OverlayLeaf(base, tuple(patches), shape, node.dtype)
+
+
+def _name(node: Map) -> str:
+    """Give the name of a node's operation: NumPy's, or that of a function that is compiled."""
+    if not tier.may_wait():
+        return node.name
+    return vecmath.chosen(node.name, node.types, node.shape)
 
 
 def preimage(

@@ -19,6 +19,7 @@ import numpy as np
 from chunkarr.errors import MemoryBudgetError
 from chunkarr.expr.node import (
     Algorithm,
+    Blocks,
     Compress,
     Contract,
     Expr,
@@ -29,8 +30,10 @@ from chunkarr.expr.node import (
     Source,
     walk,
 )
-from chunkarr.grid import Grid, region_of
+from chunkarr.faults import fault_point
+from chunkarr.grid import Grid
 from chunkarr.kernels.recipe import StoreLeaf
+from chunkarr.plan.blocks import emit_blocks
 from chunkarr.plan.emit import (
     copy_sweep,
     emit_compress,
@@ -47,7 +50,7 @@ from chunkarr.plan.plan import Limits, Plan, Row, Target
 from chunkarr.plan.rewrite import rewrite
 from chunkarr.scheduler.steps import Step
 from chunkarr.storage.memory import PICKLE_BYTES_MAX, MemoryStore
-from chunkarr.storage.scratch import new_copy, new_flat, new_spill
+from chunkarr.storage.scratch import copy_of, new_flat, new_spill
 from chunkarr.storage.store import Store
 
 if TYPE_CHECKING:
@@ -62,12 +65,14 @@ EMITTERS: dict[type[Expr], Emitter] = {
     Reshape: emit_reshape,
     Gather: emit_gather,
     Scatter: emit_scatter,
+    Blocks: emit_blocks,
 }
 """How each kind of node becomes steps; all other kinds share sweeps."""
 
 ALGORITHMS = {
     "sort": "chunkarr.tiled.sort",
     "cholesky": "chunkarr.tiled.cholesky",
+    "count": "chunkarr.plan.counting",
 }
 """The files of tiled algorithms, by the name in their node; each has a function `emit`."""
 
@@ -114,7 +119,13 @@ class Planner:
         """Bytes that are neither in use before the plan nor held by its own stores."""
         return self.limits.bytes_available - self.held
 
-    def refuse(self, node: Expr, needed: int, array: str | None = None) -> MemoryBudgetError:
+    def refuse(
+        self,
+        node: Expr,
+        needed: int,
+        array: str | None = None,
+        remedy: str = "use smaller chunks in the stored arrays that are read or written",
+    ) -> MemoryBudgetError:
         """Make the error for a step that cannot fit."""
         return MemoryBudgetError(
             array=array or f"array of shape {node.shape} and dtype {node.dtype}",
@@ -124,7 +135,7 @@ class Planner:
             bytes_available=self.limits.bytes_available,
             remedies=(
                 "raise the limit: config(memory=...) or CHUNKARR_MEMORY",
-                "use smaller chunks in the stored arrays that are read or written",
+                remedy,
             ),
         )
 
@@ -237,7 +248,6 @@ class Planner:
         if shared and self.plan.steps:
             first = self.plan.steps[0]
             self.plan.steps[0] = replace(first, creates=(*shared, *first.creates))
-            self.release(tuple(shared))
         return self.plan
 
     def _share_memory(self, order: Sequence[Expr]) -> list[Store]:
@@ -249,7 +259,8 @@ class Planner:
             store = node.store
             if store.bytes_size <= PICKLE_BYTES_MAX or id(store) in self.swapped:
                 continue
-            copy = new_copy(store.read(region_of(store.shape)), store.name)
+            copy = copy_of(store)
+            self.plan.copied.append(store)
             self.plan.bytes_spilled += copy.bytes_size
             made.append(copy)
             self.swapped[id(store)] = copy
@@ -356,6 +367,7 @@ def _corner_regions(grid: Grid) -> list[tuple[slice, ...]]:
 
 def make_plan(targets: Sequence[Target], keep: Sequence[Expr], limits: Limits) -> Plan:
     """Plan how to compute the targets; values of the nodes in `keep` are held where they fit."""
+    fault_point("plan")
     return Planner(targets, keep, limits).build()
 
 
@@ -376,6 +388,7 @@ def _reached(roots: Sequence[Expr], jobs: Mapping[int, int]) -> list[int]:
 
 def count_plan(mask: Expr, bands: Grid, limits: Limits) -> tuple[Plan, Store]:
     """Plan counting the true values of a mask in each of its bands."""
+    fault_point("plan")
     planner = Planner([Target(mask)], (), limits)
     counts = planner.build_count(bands)
     return planner.plan, counts

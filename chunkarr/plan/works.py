@@ -13,9 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from chunkarr.floats import naming
 from chunkarr.grid import Cell, Grid, Region, region_of, region_shape
 from chunkarr.kernels.evaluate import State, reduce_region, reducer_of, tree_merge
 from chunkarr.kernels.recipe import Recipe
+from chunkarr.kernels.reducers import tell_variance
+from chunkarr.plan.halo import visited
 from chunkarr.records import dataclass
 from chunkarr.scheduler.steps import Context
 from chunkarr.storage.chunkcache import chunk_cache
@@ -122,8 +125,12 @@ class Sweep:
     def run_range(self, start: int, stop: int, context: Context) -> None:
         """Visit cells in turn, runs of small ones together."""
         task = start
+        # What was kept is skipped by cell, and it takes a file for each as it is.
+        single = self.batch == 1 or any(
+            isinstance(output, MapOutput) and output.store.resumable for output in self.outputs
+        )
         while task < stop:
-            run = self._run_at(task, stop) if self.batch > 1 else None
+            run = None if single else self._run_at(task, stop)
             if run is None:
                 self.run(task, context)
                 task += 1
@@ -169,21 +176,16 @@ class Sweep:
 
     def cell(self, task: int) -> Cell:
         """Give the cell that a task visits."""
-        if self.order is None:
-            return self.grid.cell(task)
-        counts = self.grid.counts
-        place = [0] * len(counts)
-        for axis in reversed(self.order):
-            task, place[axis] = divmod(task, counts[axis])
-        return tuple(place)
+        return visited(self.grid, self.order, task)
 
     def run(self, task: int, context: Context) -> None:
         """Make all outputs for one cell."""
         context.check()
-        if chunk_cache.bytes_max != self.cache_bytes:
-            chunk_cache.resize(self.cache_bytes)
+        chunk_cache.hold(self.cache_bytes)
         cell = self.cell(task)
         region = self.grid.region(cell)
+        if self._kept(region):
+            return
         earlier: list[NDArray] = []
         loaded: dict[int, NDArray] = {}
         for output in self.outputs:
@@ -191,6 +193,13 @@ class Sweep:
                 earlier.append(output.run(region, earlier, loaded))
             else:
                 output.run(region, earlier, loaded, self._row(output, cell))
+
+    def _kept(self, region: Region) -> bool:
+        """Whether an earlier run has left all that visiting a cell would write."""
+        return all(
+            isinstance(output, MapOutput) and output.store.resumable and output.store.holds(region)
+            for output in self.outputs
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +228,7 @@ def _finish(kind: str, state: State, ddof: float) -> NDArray:
     if kind == "arg":
         return state[1]
     if kind == "var":
+        tell_variance(state)
         count, _, m2, _ = state
         divisor = np.maximum(count - ddof, 0).astype(m2.dtype)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -261,7 +271,8 @@ class ScanWork:
             region = self.grid.region((*lane[: self.axis], i, *lane[self.axis + 1 :]))
             value = self.recipe.evaluate(region, np.empty(region_shape(region), self.recipe.dtype))
             if carry is not None:
-                value[first] = getattr(np, self.ufunc)(carry, value[first])
+                with naming("accumulate"):
+                    value[first] = getattr(np, self.ufunc)(carry, value[first])
             accumulate(value, axis=self.axis, out=value)
             carry = value[last].copy()
             self.store.write(region, value)
@@ -325,6 +336,8 @@ class MatmulWork:
     def run(self, task: int, context: Context) -> None:
         """Make one tile of the product."""
         region = self.grid.region(task)
+        if self.store.holds(region):
+            return
         *batch, rows, columns = region
         depth = self.left.shape[-1]
         total: NDArray | None = None
@@ -336,6 +349,7 @@ class MatmulWork:
                 self.right.evaluate((*batch, k, columns)),
                 dtype=self.store.dtype,
             )
-            total = part if total is None else np.add(total, part, out=total)
+            with naming("matmul"):
+                total = part if total is None else np.add(total, part, out=total)
         assert total is not None
         self.store.write(region, total)

@@ -181,4 +181,7 @@ def test_memory_that_changes_hands_is_not_written_by_tasks(
         expected = before + 1
         expected[::2] *= 3
         np.testing.assert_array_equal(y.compute(), expected)
+    # A copy for workers goes with the array that it is a copy of.
+    del y
+    gc.collect()
     assert not left_in(tmp_path)

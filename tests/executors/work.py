@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 import chunkarr
+from chunkarr.arrays import wrap
+from chunkarr.functions.lanes import lanes
 
 xp: Any = chunkarr  # operators are attached when it runs, unseen by type checkers
 
@@ -23,6 +25,19 @@ CHUNK_BYTES = 40_000
 def plain() -> NDArray:
     """Give the values of the main source."""
     return np.random.default_rng(5).normal(size=SHAPE)
+
+
+def solved(x: Any) -> Any:
+    """Solve a stack of systems: a call with two operands, on whole matrices."""
+    a = xp.reshape(x[:, :100], (260, 10, 10)).to_expr()
+    b = x[:, 100:110].to_expr()
+    (made,) = lanes(solve, [a, b], [2, 1], [(10,)], [a.dtype], name="solve")
+    return wrap(made)
+
+
+def solve(a: NDArray, b: NDArray) -> NDArray:
+    """Solve systems of one right side each."""
+    return np.linalg.solve(a, b[..., None])[..., 0]
 
 
 def assigned(x: Any) -> Any:
@@ -64,6 +79,13 @@ WORK: dict[str, Callable[[Any], Any]] = {
     "generated": lambda x: xp.arange(50_000.0)[::-1] * 2 + xp.linspace(0, 1, 50_000),
     "eye": lambda x: (xp.eye(190) + x[:190]).sum(0),
     "diagonal": lambda x: xp.diagonal(x * 2).cumsum(),
+    "stacks of matrices": solved,
+    "a function of chunks": lambda x: xp.map_blocks(
+        lambda b: b - b.mean(), x.rechunk((70, 45)), dtype="f8"
+    ),
+    "a function of neighbours": lambda x: xp.map_overlap(
+        lambda b: b - np.roll(b, 1, 0), x.rechunk((70, 45)), depth=2, boundary="reflect", dtype="f8"
+    ),
     "complex": lambda x: abs((x + 1j * x[::-1]) ** 2).sum(1),
     "dates": lambda x: (x * 1000).astype("m8[s]").max(0),
 }

@@ -9,7 +9,6 @@ import errno
 import itertools
 import linecache
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -43,7 +42,7 @@ CALLS = {
 }
 """Calls after which a signal is noticed: where the kernel works, an interrupt most often falls."""
 FAILING = ("open", "mkdir", "rename", "replace", "pwrite", "fsync", "posix_fallocate", "ftruncate")
-os_open, os_close = os.open, os.close
+os_open = os.open
 FILES = {"claims.py", "ending.py", "files.py", "npy.py", "spill.py", "zarr_target.py"}
 FOLDER = os.path.dirname(os.path.realpath(claims.__file__))
 
@@ -100,10 +99,7 @@ class Moments:
     def _after(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def called(*arguments: Any, **options: Any) -> Any:
             result = call(*arguments, **options)
-            caller = sys._getframe(1)
-            # `shutil` of Python 3.11, interrupted after a close, closes again and raises that.
-            twice = call is os_close and caller.f_code.co_filename == shutil.__file__
-            if not twice and not collecting(caller):
+            if not collecting(sys._getframe(1)):
                 self.pass_by()
             return result
 
@@ -230,7 +226,7 @@ def test_an_interrupted_output_is_the_old_or_the_new(
         assert content(folder).tolist() in (OLD.tolist(), NEW.tolist())
         if not moments.happened:
             break
-    assert number > 12
+    assert number > 10
     np.testing.assert_array_equal(content(folder), NEW)
 
 

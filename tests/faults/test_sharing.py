@@ -164,6 +164,7 @@ def test_removed_files_are_not_held_open(tmp_path: Path) -> None:
             x = xp.from_array(np.ones((200, 150)))
             xp.save(tmp_path / "x.npy", xp.cumsum(x, 0).T + 1)
             np.asarray(xp.load(tmp_path / "x.npy")[:5])
+            del x  # the copy of it that the workers read goes with it
         workers = worker_ids()
         assert len(workers) == 2
         until = time.monotonic() + 10

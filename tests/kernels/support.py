@@ -33,11 +33,12 @@ def plain(dtype: Any) -> Program:
 
 
 def of_ufunc(name: str, dtype: Any, count: int) -> Program:
-    """One ufunc in the loop NumPy chooses for operands of `dtype`."""
-    dtype, ufunc = np.dtype(dtype), getattr(np, name)
+    """One ufunc in the loop that NumPy chooses; "modf:1" names its second result."""
+    name, _, output = name.partition(":")
+    dtype, ufunc, number = np.dtype(dtype), getattr(np, name), int(output or 0)
     with np.errstate(all="ignore"):
         loop = ufunc.resolve_dtypes((dtype,) * count + (None,) * ufunc.nout)
-    op = Op(name, tuple(range(count)), tuple(loop[:count]), loop[count])
+    op = Op(name, tuple(range(count)), tuple(loop[:count]), loop[count + number], number)
     return Program((dtype,) * count, (op,), (count,))
 
 
@@ -128,3 +129,37 @@ def slow_column(values: Sequence[Any], combine: Callable[[Any, Any], Any]) -> An
             total = combine(total, value)
         panels.append(total)
     return tree(panels, combine)
+
+
+class Build:
+    """Writes a program as calls of ufuncs on its values, with NumPy's loops."""
+
+    def __init__(self, *inputs: Any) -> None:
+        self.inputs = tuple(np.dtype(dtype) for dtype in inputs)
+        self.ops: list[Op] = []
+
+    def dtype_of(self, value: int) -> np.dtype[Any]:
+        """Give the dtype of a value."""
+        count = len(self.inputs)
+        return self.inputs[value] if value < count else self.ops[value - count].dtype
+
+    def __call__(self, name: str, *args: int, dtype: Any = None) -> int:
+        """Append an operation; gives its value."""
+        kinds = tuple(self.dtype_of(arg) for arg in args)
+        if name == "cast":
+            loop: tuple[Any, ...] = (*kinds, np.dtype(dtype))
+        elif name == "where":
+            wide = np.result_type(*kinds[1:])
+            loop = (np.dtype(bool), wide, wide, wide)
+        elif name in {"real", "imag"}:
+            loop = (*kinds, np.dtype(kinds[0].char.lower()))
+        else:
+            ufunc = getattr(np, name)
+            loop = ufunc.resolve_dtypes((*kinds, *(None,) * ufunc.nout))
+        self.ops.append(Op(name, args, tuple(loop[: len(args)]), loop[len(args)]))
+        return len(self.inputs) + len(self.ops) - 1
+
+    def program(self, *results: int) -> Program:
+        """Give the program of the operations so far; by default its result is the last."""
+        last = len(self.inputs) + len(self.ops) - 1
+        return Program(self.inputs, tuple(self.ops), results or (last,))

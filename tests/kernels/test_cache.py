@@ -12,6 +12,7 @@ import pytest
 
 from chunkarr.kernels import cache
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 KEY, MACHINE, CODE = "0123", "processor|features", bytes(range(256)) * 20
 
 
@@ -155,3 +156,58 @@ def test_a_second_process_runs_the_kernel_without_numba(directory: Path) -> None
         [sys.executable, "-c", RUN], env=environment, capture_output=True, text=True, check=True
     )
     assert result.stdout.split() == ["1", "True"]
+
+
+def test_what_is_kept_is_listed_and_cleared(directory: Path) -> None:
+    assert cache.kept() == []
+    for key in ("01", "02", "03"):
+        cache.write(key, MACHINE, CODE)
+    os.utime(directory / "02.kernel", (10, 10))
+    (directory / "notes.txt").write_text("somebody's own")
+    (directory / ".old.part").write_text("")
+    os.utime(directory / ".old.part", (10, 10))
+    (directory / ".new.part").write_text("")
+    assert [kernel.path.stem for kernel in cache.kept()][-1] == "02"
+    assert cache.read("02", MACHINE) == CODE
+    assert cache.kept()[0].path.stem == "02"
+    assert len(cache.clear()) == 4
+    assert sorted(path.name for path in directory.iterdir()) == [".new.part", "notes.txt"]
+
+
+def test_files_of_other_users_are_neither_listed_nor_removed(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.write(KEY, MACHINE, CODE)
+    monkeypatch.setattr(cache, "directory", lambda: directory)
+    monkeypatch.setattr(os, "getuid", lambda: os.geteuid() + 1)
+    assert cache.kept() == cache.clear() == []
+    assert (directory / f"{KEY}.kernel").exists()
+
+
+def test_old_kernels_make_room_for_new_ones(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "BYTES_ALL_MAX", 4 * len(CODE))
+    for number in range(8):
+        cache.write(f"0{number}", MACHINE, CODE)
+        os.utime(directory / f"0{number}.kernel", (number, number))
+    assert sorted(path.stem for path in directory.iterdir()) == ["05", "06", "07"]
+
+
+WRITE = """
+import sys
+from chunkarr.kernels import cache
+code = bytes(range(256)) * 20
+for _ in range(200):
+    cache.write("0123", "processor|features", code)
+    found = cache.read("0123", "processor|features")
+    assert found in (None, code), len(found)
+"""
+
+
+def test_processes_that_write_and_clear_at_once_harm_nobody(directory: Path) -> None:
+    cache.directory()
+    started = [subprocess.Popen([sys.executable, "-c", WRITE], cwd=REPOSITORY) for _ in range(3)]
+    while any(process.poll() is None for process in started):
+        cache.clear()
+    assert [process.wait() for process in started] == [0, 0, 0]

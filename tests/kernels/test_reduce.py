@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chunkarr.kernels import evaluate as evaluation
+from chunkarr.kernels import maps
 from chunkarr.kernels.evaluate import (
     REDUCERS,
     identity_state,
@@ -293,7 +293,7 @@ def test_the_size_of_pieces_changes_no_bits(monkeypatch: pytest.MonkeyPatch) -> 
     ]
     with kernels("numpy"):
         whole = [reduce_region(plain(F8), name, [x], x.shape, axes) for name, axes in cases]
-        monkeypatch.setattr(evaluation, "PIECE_BYTES", 8192)
+        monkeypatch.setattr(maps, "PIECE_BYTES", 8192)
         small = [reduce_region(plain(F8), name, [x], x.shape, axes) for name, axes in cases]
     for left, right in zip(whole, small, strict=True):
         for one, two in zip(left, right, strict=True):

@@ -213,3 +213,9 @@ def times() -> dict[str, NDArray]:
     d = (days - 9).astype("m8[s]")
     s[4] = d[6] = "NaT"
     return {"s": s, "d": d}
+
+
+def words() -> dict[str, NDArray]:
+    """Make texts s and bytes b, each several times."""
+    s = np.array(["ab", "c d", "E", "xyz", "12", "q"] * 4)[:23]
+    return {"s": s, "b": np.array([b"ab", b"c d", b"E", b"xyz", b"12"] * 5)[:23]}

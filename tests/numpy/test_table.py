@@ -10,9 +10,19 @@ import pytest
 
 import chunkarr
 from chunkarr.functions.elementwise import UFUNCS
-from tests.numpy import cases, function_cases, shape_cases, statistic_cases, view_cases
+from tests.numpy import (
+    argument_cases,
+    arrangement_cases,
+    cases,
+    function_cases,
+    order_cases,
+    shape_cases,
+    statistic_cases,
+    view_cases,
+)
 from tests.numpy.cases import texts
 from tests.numpy.function_cases import DATES, ENTRIES, LATER, PAIRS, UFUNC_CALLS
+from tests.numpy.order_cases import STAMPS, WORDS
 from tests.numpy.statistic_cases import TIMES
 from tests.numpy.support import (
     DTYPES,
@@ -26,6 +36,7 @@ from tests.numpy.support import (
     times,
     uneven,
     usual,
+    words,
 )
 
 TABLE = (
@@ -34,6 +45,9 @@ TABLE = (
     | function_cases.GROUPS
     | shape_cases.GROUPS
     | statistic_cases.GROUPS
+    | order_cases.GROUPS
+    | argument_cases.GROUPS
+    | arrangement_cases.GROUPS
 )
 
 
@@ -95,9 +109,14 @@ def test_two_dtypes_promote_as_in_numpy(text: str) -> None:
     assert not found
 
 
-@pytest.mark.parametrize("text", texts(DATES) + texts(TIMES))
+@pytest.mark.parametrize("text", texts(DATES) + texts(TIMES) + texts(STAMPS))
 def test_dates_and_durations_compute_as_in_numpy(text: str, mode: str) -> None:
     assert not differences(text, times(), uneven if mode == "uneven" else usual)
+
+
+@pytest.mark.parametrize("text", texts(WORDS))
+def test_texts_and_bytes_sort_and_compare_as_in_numpy(text: str, mode: str) -> None:
+    assert not differences(text, words(), uneven if mode == "uneven" else usual)
 
 
 @pytest.mark.parametrize("text", texts(LATER))

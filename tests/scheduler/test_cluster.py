@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from distributed import Client, LocalCluster
 
-from chunkarr.errors import ConfigError, WorkerLostError
+from chunkarr.errors import ClusterLost, ConfigError, WorkerLostError
 from chunkarr.scheduler import cluster as cluster_file
 from chunkarr.scheduler.cluster import ClusterExecutor
 from chunkarr.scheduler.executor import Executor
@@ -135,7 +135,7 @@ def test_a_lost_scheduler_is_an_error_and_not_a_hang(
         executor = ClusterExecutor(client)
         work = Vanish(tmp_path / "mark")
         step = Step("vanish", work, 2, 8, creates=(store,))
-        with pytest.raises(WorkerLostError, match="scheduler is lost"):
+        with pytest.raises(ClusterLost, match="is lost"):
             run([step], executor, PLENTY, CloseCluster(cluster, work.mark))
     assert store.log() == ["create", "discard"]
 
@@ -176,7 +176,7 @@ def test_a_scheduler_that_is_gone_before_the_run_is_an_error(store: FileStore) -
     with make_cluster(1) as cluster, make_client(cluster) as client:
         executor = ClusterExecutor(client)
         cluster.close()
-        with pytest.raises(WorkerLostError, match="scheduler is lost"):
+        with pytest.raises(ClusterLost, match="is lost"):
             run([put(Put(store))], executor, PLENTY)
 
 

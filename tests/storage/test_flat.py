@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from chunkarr.errors import SpillError
+from chunkarr.errors import CorruptChunkError, SpillError
 from chunkarr.grid import Grid, region_of
 from chunkarr.settings import config
 from chunkarr.storage.files import handles
-from chunkarr.storage.flat import FlatStore, SharedCopy
+from chunkarr.storage.flat import FlatStore
 from chunkarr.storage.spill import Session
 from chunkarr.storage.store import NDArray, Store
 from tests.storage.contract import ReadContract, WriteContract
@@ -40,8 +40,10 @@ class TestFlat(ReadContract, WriteContract):
     """Flat scratch keeps the contract."""
 
     def stored(self, folder: Path, values: NDArray) -> Store:
-        store = SharedCopy(values)
+        store = FlatStore(values.shape, values.dtype)
         store.create()
+        if values.size:
+            store.write(region_of(values.shape), values)
         return store
 
     def target(self, folder: Path, grid: Grid, dtype: npt.DTypeLike) -> Store:
@@ -63,9 +65,10 @@ def test_released_or_collected_it_is_gone_and_closed(spill_dir: Path) -> None:
         assert len(handles) == before
 
 
-def test_a_copy_that_has_travelled_removes_nothing(spill_dir: Path) -> None:
-    store = SharedCopy(np.arange(9000.0))
+def test_one_that_has_travelled_removes_nothing(spill_dir: Path) -> None:
+    store = FlatStore((9000,), np.dtype("f8"))
     store.create()
+    store.write(region_of((9000,)), np.arange(9000.0))
     there = pickle.loads(pickle.dumps(store))
     assert float(there.read((slice(3, 4),))[0]) == 3
     there.release()
@@ -87,3 +90,18 @@ def test_a_full_disk_says_how_full(spill_dir: Path, monkeypatch: pytest.MonkeyPa
     assert caught.value.directory.startswith(str(spill_dir))
     assert caught.value.bytes_free > 0
     assert files(spill_dir) == []
+
+
+@pytest.mark.faults
+def test_a_file_cut_short_is_not_filled_with_zeros() -> None:
+    store = FlatStore((9000,), np.dtype("f8"))
+    store.create()
+    store.write((slice(0, 9000),), np.ones(9000))
+    elsewhere = pickle.loads(pickle.dumps(store))
+    os.truncate(store.location or "", 4096)
+    for reader in (store, elsewhere):
+        with pytest.raises(CorruptChunkError, match="cut short"):
+            reader.read((slice(8000, 9000),))
+    os.unlink(store.location or "")
+    with pytest.raises(CorruptChunkError, match="gone"):
+        pickle.loads(pickle.dumps(store)).read((slice(8000, 9000),))

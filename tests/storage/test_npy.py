@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import pickle
 import struct
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -284,3 +286,19 @@ def test_holes_of_a_sparse_file_are_filled_before_it_is_written(tmp_path: Path) 
     assert path.stat().st_blocks == 0
     RawStore(path, "u1", "r+")
     assert path.stat().st_blocks * 512 >= 1 << 20
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("mode", ["r", "r+"])
+def test_a_file_cut_short_after_it_was_opened_is_an_error_and_not_a_signal(
+    mode: str, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "x.npy", np.arange(9000.0))
+    store = NpyStore(tmp_path / "x.npy", mode)
+    store.read((slice(0, 9000),))
+    os.truncate(tmp_path / "x.npy", 4096)
+    for access in (store.read, partial(store.write, values=np.ones(1000))):
+        with pytest.raises((FormatError, ValueError), match=r"cut short|read-only"):
+            access((slice(8000, 9000),))
+    with pytest.raises(FormatError, match="cut short"):
+        pickle.loads(pickle.dumps(store)).read((slice(0, 1),))

@@ -449,6 +449,9 @@ def test_what_is_no_array_is_not_replaced(tmp_path: Path) -> None:
         with pytest.raises(OutputError, match="in the way"):
             ZarrTarget(tmp_path / name, (3,), "f8", (3,)).create()
     ours(tmp_path / "empty")
+    for inside in ("more", "c/more"):
+        with pytest.raises(OutputError, match=r"inside the zarr array .*/empty"):
+            ZarrTarget(tmp_path / "empty" / inside, (3,), "f8", (3,)).create()
     assert sorted(os.listdir(tmp_path)) == ["empty", "file", "folder"]
 
 

@@ -1,0 +1,4 @@
+"""`numpy.exceptions`: the same classes, so that `except` means the same on both sides."""
+
+from numpy.exceptions import *  # noqa: F403 - all that NumPy makes public
+from numpy.exceptions import __all__  # noqa: F401 - the same names

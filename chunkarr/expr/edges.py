@@ -1,0 +1,45 @@
+"""Edges of bins, as the constant operand of an operation that finds the bins of values."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chunkarr.records import dataclass
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Edges:
+    """Sorted edges; a bin holds its first edge and not its second, the last bin holds both."""
+
+    values: npt.NDArray[Any]
+    scale: float = field(init=False)
+    """Bins per unit, where arithmetic finds the bin of any value or one beside it; else zero."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scale", _scale(self.values))
+
+    @property
+    def count(self) -> int:
+        """The number of bins."""
+        return int(self.values.size - 1)
+
+
+def _scale(edges: npt.NDArray[Any]) -> float:
+    """Give the bins per unit of evenly spaced edges, zero for any others.
+
+    What is found grows with the value, so for all values it is off by one at most if it is not for
+    the edges: each in its own bin or the one before.
+    """
+    bins = edges.size - 1
+    if edges.dtype.kind != "f" or bins < 1 or not np.isfinite(edges).all():
+        return 0.0
+    with np.errstate(all="ignore"):
+        scale = edges.dtype.type(bins) / (edges[-1] - edges[0])
+        if not np.isfinite(scale) or scale <= 0:
+            return 0.0
+        off = np.arange(bins + 1) - ((edges - edges[0]) * scale).astype(np.int64)
+    return float(scale) if ((off == 0) | (off == 1)).all() else 0.0

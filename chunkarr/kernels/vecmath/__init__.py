@@ -1,0 +1,120 @@
+"""Elementary functions without branches, which LLVM vectorises inside the loop of a fused program.
+
+Numba calls the C library for `exp` one element at a time; NumPy has loops for some processors, with
+other bits on each. A function here is straight-line code of additions, fused multiplications and
+selections (`values`), the same in every kernel, so it gives the same bits on every processor, with
+vectors of any width. Errors stay below 2 ULP, see docs/accuracy.md.
+
+Which of the two computes a node is settled before anything runs, by `chosen`: the name of the
+operation in the program says it, and so the bits depend neither on the tier nor on the executor.
+Nothing here loads LLVM; the modules of functions do, and only `compile` imports them.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chunkarr.kernels.program import Op, Program
+
+PREFIX = "vecmath."
+"""What stands before the ufunc's name where an operation is to be done by a function of ours."""
+
+MODULES = {
+    "exponential": ("exp", "exp2", "expm1"),
+    "logarithm": ("log", "log2", "log10", "log1p", "logaddexp"),
+    "power": ("power",),
+    "circular": ("sin", "cos", "tan"),
+    "inverse": ("arcsin", "arccos", "arctan", "arctan2"),
+    "hyperbolic": ("sinh", "cosh", "tanh", "arcsinh", "arccosh", "arctanh"),
+    "roots": ("cbrt", "hypot"),
+}
+"""The approximations, by the module of this package that has them."""
+EXACT_MODULES = {
+    "division": ("fmod", "remainder", "floor_divide"),
+    "parts": ("nextafter", "frexp", "exponent", "ldexp"),
+}
+"""Functions that give NumPy's bits; they are forms like any other."""
+THOROUGH_MODULES = {
+    "angles": ("any_sin", "any_cos", "any_tan"),
+    "division": ("any_fmod", "any_remainder", "any_floor_divide"),
+}
+"""Slower versions of functions that leave some operands unfinished."""
+
+NAMES = frozenset(name for names in MODULES.values() for name in names)
+
+LARGE, LARGE_RATIO = 2.0**45, 2.0**53
+"""From where on angles, and quotients that remainders are of, are unfinished."""
+UNFINISHED = 1 << 16
+"""The flag of a kernel that met such an operand: it is run again with the slower versions."""
+
+_ANGLES, _RATIOS = MODULES["circular"], EXACT_MODULES["division"]
+_SLOWER = {PREFIX + name: f"{PREFIX}any_{name}" for name in _ANGLES}
+_SLOWER |= {name: f"any_{name}" for name in _RATIOS}
+
+WATCHED = frozenset({PREFIX + "power"})
+"""Functions whose results kernels compare although their flags would do.
+
+Sums over the loop make LLVM interleave its iterations, and so does what gathers comparisons; the
+longest chain of operations gets half as fast again by it.
+"""
+
+ELEMENTS_MIN = 1 << 22
+"""From this many elements on, a kernel is worth waiting for, and our functions are chosen.
+
+Below, NumPy's own loops are done before a kernel is loaded. The limit counts the elements of the
+node itself: how it is cut and where it is read from change no bits.
+"""
+
+
+def chosen(name: str, types: Sequence[np.dtype[Any]], shape: Sequence[int]) -> str:
+    """Give the name that an operation of this shape has in a program, ours where it is large.
+
+    >>> chosen("exp", (np.dtype(float),), (4096, 4096)), chosen("exp", (np.dtype(float),), (3,))
+    ('vecmath.exp', 'exp')
+    """
+    known = name in NAMES and all(kind.kind == "f" and kind.itemsize in {4, 8} for kind in types)
+    # The size of a complex number is hypot of its parts.
+    known |= name == "absolute" and types[0].char in {"F", "D"}
+    return PREFIX + name if known and math.prod(shape) >= ELEMENTS_MIN else name
+
+
+def is_ours(name: str) -> bool:
+    """Whether an operation is done by a function of this package."""
+    return name.startswith(PREFIX)
+
+
+def unfinished(name: str, args: Sequence[str], kind: str) -> str:
+    """Give the condition under which an operation leaves operands of a type unfinished, or ""."""
+    plain = name.removeprefix(PREFIX)
+    if plain in _RATIOS:
+        sizes = [f"f8(fabs({arg}))" for arg in args]
+        ratio = f"({sizes[0]} >= {LARGE_RATIO} * {sizes[1]}) & ({sizes[1]} > 0)"
+        return f"{ratio} & ({sizes[0]} < inf)"
+    if plain in _ANGLES and plain != name:
+        return f"(fabs({args[0]}) >= {kind}({LARGE})) & (fabs({args[0]}) < inf)"
+    return ""
+
+
+def thorough(program: Program) -> Program:
+    """Give the program with functions that leave nothing unfinished."""
+    ops = [
+        Op(_SLOWER.get(op.name, op.name), op.args, op.types, op.dtype, op.output)
+        if op.types and op.types[0].kind == "f"
+        else op
+        for op in program.ops
+    ]
+    return Program(program.inputs, tuple(ops), program.results)
+
+
+@functools.cache
+def digest() -> str:
+    """Name the text of all functions, on which kernels that call one depend."""
+    texts = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    return hashlib.sha256(b"".join(texts)).hexdigest()

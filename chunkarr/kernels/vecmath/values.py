@@ -1,0 +1,240 @@
+"""Values of a function that is being written: Python's operators make straight-line LLVM code.
+
+A function of `vecmath` is a Python function of `Value`s. Called once while a kernel is lowered, it
+leaves instructions without branches, calls or memory, which is what LLVM's loop vectoriser wants:
+a choice is a `select`, whose two sides are both computed. Typing the same text with Numba was the
+alternative; it takes a hundred times as long and makes branches of conditional expressions.
+
+No instruction carries fast-math flags, so nothing is contracted or reordered: a function gives the
+same bits on every processor, with or without vectors and fused multiplication.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+
+F8, F4 = ir.DoubleType(), ir.FloatType()
+_INTEGERS = {F8: ir.IntType(64), F4: ir.IntType(32)}
+_FLOATS = {64: F8, 32: F4}
+
+Number = float | int
+
+
+class Value:
+    """A float, an integer or a truth value of the code that is written."""
+
+    __slots__ = ("builder", "ir")
+
+    def __init__(self, builder: Any, value: Any) -> None:
+        """Wrap an LLVM value."""
+        self.builder = builder
+        self.ir = value
+
+    @property
+    def single(self) -> bool:
+        """Whether this is a float32 or an integer of its width."""
+        return bool(self.ir.type in {F4, _INTEGERS[F4]})
+
+    def like(self, other: Value | Number) -> Value:
+        """Give an operand of this value's type; numbers become constants."""
+        if isinstance(other, Value):
+            return other
+        if self.ir.type == F4:
+            other = float(np.float32(other))
+        elif isinstance(other, int) and other >= 1 << 63:
+            other -= 1 << 64
+        return self._new(ir.Constant(self.ir.type, other))
+
+    def _new(self, value: Any) -> Value:
+        return Value(self.builder, value)
+
+    def _apply(self, floats: str, integers: str, other: Value | Number, *, swap: bool) -> Value:
+        left, right = self, self.like(other)
+        if swap:
+            left, right = right, left
+        name = floats if self.ir.type in _INTEGERS else integers
+        return self._new(getattr(self.builder, name)(left.ir, right.ir))
+
+    def __add__(self, other: Value | Number) -> Value:
+        return self._apply("fadd", "add", other, swap=False)
+
+    def __radd__(self, other: Number) -> Value:
+        return self._apply("fadd", "add", other, swap=True)
+
+    def __sub__(self, other: Value | Number) -> Value:
+        return self._apply("fsub", "sub", other, swap=False)
+
+    def __rsub__(self, other: Number) -> Value:
+        return self._apply("fsub", "sub", other, swap=True)
+
+    def __mul__(self, other: Value | Number) -> Value:
+        return self._apply("fmul", "mul", other, swap=False)
+
+    def __rmul__(self, other: Number) -> Value:
+        return self._apply("fmul", "mul", other, swap=True)
+
+    def __truediv__(self, other: Value | Number) -> Value:
+        return self._apply("fdiv", "sdiv", other, swap=False)
+
+    def __rtruediv__(self, other: Number) -> Value:
+        return self._apply("fdiv", "sdiv", other, swap=True)
+
+    def __and__(self, other: Value | Number) -> Value:
+        return self._new(self.builder.and_(self.ir, self.like(other).ir))
+
+    def __or__(self, other: Value | Number) -> Value:
+        return self._new(self.builder.or_(self.ir, self.like(other).ir))
+
+    def __xor__(self, other: Value | Number) -> Value:
+        return self._new(self.builder.xor(self.ir, self.like(other).ir))
+
+    def __invert__(self) -> Value:
+        return self._new(self.builder.not_(self.ir))
+
+    def __lshift__(self, count: int) -> Value:
+        return self._new(self.builder.shl(self.ir, self.like(count).ir))
+
+    def __rshift__(self, count: int) -> Value:
+        """Shift zeros in from the left."""
+        return self._new(self.builder.lshr(self.ir, self.like(count).ir))
+
+    def __neg__(self) -> Value:
+        return self._new(self.builder.fneg(self.ir))
+
+    def _compare(self, sign: str, other: Value | Number) -> Value:
+        right = self.like(other)
+        if self.ir.type in _INTEGERS:
+            return self._new(self.builder.fcmp_ordered(sign, self.ir, right.ir))
+        return self._new(self.builder.icmp_signed(sign, self.ir, right.ir))
+
+    def __lt__(self, other: Value | Number) -> Value:
+        return self._compare("<", other)
+
+    def __le__(self, other: Value | Number) -> Value:
+        return self._compare("<=", other)
+
+    def __gt__(self, other: Value | Number) -> Value:
+        return self._compare(">", other)
+
+    def __ge__(self, other: Value | Number) -> Value:
+        return self._compare(">=", other)
+
+    def equals(self, other: Value | Number) -> Value:
+        """Compare; a NaN equals nothing."""
+        return self._compare("==", other)
+
+    def unordered(self, other: Value) -> Value:
+        """Whether one of two floats is no number."""
+        return self._new(self.builder.fcmp_unordered("uno", self.ir, other.ir))
+
+    def bits(self) -> Value:
+        """Take a float's bits for an integer."""
+        return self._new(self.builder.bitcast(self.ir, _INTEGERS[self.ir.type]))
+
+    def floats(self) -> Value:
+        """Take an integer for a float's bits."""
+        return self._new(self.builder.bitcast(self.ir, _FLOATS[self.ir.type.width]))
+
+    def widen(self) -> Value:
+        """Convert to float64."""
+        return self._new(self.builder.fpext(self.ir, F8))
+
+    def narrow(self) -> Value:
+        """Round to float32."""
+        return self._new(self.builder.fptrunc(self.ir, F4))
+
+
+def _intrinsic(name: str, *operands: Value) -> Value:
+    first = operands[0]
+    kind = first.ir.type
+    width = "f64" if kind == F8 else "f32"
+    signature = ir.FunctionType(kind, [kind] * len(operands))
+    name = f"llvm.{name}.{width}"
+    module = first.builder.module
+    function = module.globals.get(name) or ir.Function(module, signature, name)
+    return Value(first.builder, first.builder.call(function, [v.ir for v in operands]))
+
+
+def fma(x: Value, y: Value | Number, z: Value | Number) -> Value:
+    """Give x * y + z, rounded once."""
+    return _intrinsic("fma", x, x.like(y), x.like(z))
+
+
+def rint(x: Value) -> Value:
+    """Round to the nearest integer, halves to the even one."""
+    return _intrinsic("rint", x)
+
+
+def floor(x: Value) -> Value:
+    """Round down."""
+    return _intrinsic("floor", x)
+
+
+def trunc(x: Value) -> Value:
+    """Round toward zero."""
+    return _intrinsic("trunc", x)
+
+
+def fabs(x: Value) -> Value:
+    """Clear the sign."""
+    return _intrinsic("fabs", x)
+
+
+def sqrt(x: Value) -> Value:
+    """Give the correctly rounded square root."""
+    return _intrinsic("sqrt", x)
+
+
+def copysign(x: Value, y: Value) -> Value:
+    """Give x with the sign of y."""
+    return _intrinsic("copysign", x, y)
+
+
+def select(condition: Value, x: Value | Number, y: Value | Number) -> Value:
+    """Choose x where the condition holds, else y; one of them is a `Value`."""
+    typed = x if isinstance(x, Value) else y
+    assert isinstance(typed, Value)
+    left, right = typed.like(x), typed.like(y)
+    return Value(condition.builder, condition.builder.select(condition.ir, left.ir, right.ir))
+
+
+def clamp(x: Value, low: Number, high: Number) -> Value:
+    """Keep x between bounds; a NaN stays."""
+    x = select(x < low, low, x)
+    return select(x > high, high, x)
+
+
+def polynomial(x: Value, coefficients: tuple[float, ...]) -> Value:
+    """Evaluate a polynomial by Estrin's scheme; the first coefficient is the constant.
+
+    The loops wait for results more than for units: pairs of terms are added up beside each other.
+    """
+    terms = [x.like(coefficient) for coefficient in coefficients]
+    while len(terms) > 1:
+        pairs = zip(terms[::2], terms[1::2], strict=False)
+        rest = terms[len(terms) - len(terms) % 2 :]
+        terms = [fma(high, x, low) for low, high in pairs] + rest
+        x = x * x
+    return terms[0]
+
+
+def two_sum(x: Value, y: Value) -> tuple[Value, Value]:
+    """Give the rounded sum and its error, for |x| >= |y| (Dekker 1971)."""
+    total = x + y
+    return total, y - (total - x)
+
+
+def any_two_sum(x: Value, y: Value) -> tuple[Value, Value]:
+    """Give the rounded sum and its error, whichever is larger (Knuth, TAOCP 2, 4.2.2)."""
+    total = x + y
+    part = total - x
+    return total, (x - (total - part)) + (y - part)
+
+
+def two_product(x: Value, y: Value | Number) -> tuple[Value, Value]:
+    """Give the rounded product and its error."""
+    product = x * y
+    return product, fma(x, y, -product)

@@ -1,0 +1,211 @@
+"""Commands that look after the place where chunkarr runs: `doctor`, `clean`, `cluster`."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shlex
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from chunkarr.display import format_table
+from chunkarr.errors import format_bytes
+from chunkarr.kernels import cache as kernels
+from chunkarr.settings import parse_bytes, settings
+from chunkarr.storage.leftovers import remove_leftovers
+
+
+@click.command()
+@click.option("--cluster", metavar="ADDRESS", help="Also meet this Dask cluster, as a run would.")
+@click.option("--store", metavar="DIR", default=".", help="Where outputs go; its disk is timed.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(cluster: str | None, store: str, as_json: bool) -> int:
+    """Check all that a run depends on: versions, memory, disks, limits, leftovers, a cluster.
+
+    The exit code is 1 where something is a problem, not for warnings.
+    """
+    # It brings psutil, distributed and threadpoolctl, which no other command needs.
+    examine: Any = importlib.import_module("chunkarr.doctor").examine
+    found = examine(cluster, store)
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in found]))
+    else:
+        click.echo(format_table([[f.state, f.name, f.text] for f in found], left=(0, 1, 2)))
+        for finding in found:
+            if finding.remedy:
+                click.echo(f"{finding.name}: {finding.remedy}")
+    return int(any(finding.state == "problem" for finding in found))
+
+
+@click.command()
+@click.argument("directories", metavar="[DIR]...", nargs=-1)
+@click.option("--resumable", is_flag=True, help="Also what resume=True could go on from.")
+def clean(directories: tuple[str, ...], resumable: bool) -> None:
+    """Remove what dead sessions have left in the spill directory and in the given ones.
+
+    What belongs to a living session, to another user or to another host stays.
+    """
+    for directory in dict.fromkeys(map(os.path.abspath, (settings().spill_dir, *directories))):
+        gone = remove_leftovers(directory, resumable=resumable)
+        size = format_bytes(sum(item.bytes_size for item in gone))
+        for item in gone:
+            click.echo(item.path)
+        click.echo(f"{directory}: {len(gone)} removed, {size}", err=True)
+
+
+@click.command()
+@click.option("--clear", is_flag=True, help="Remove all of it.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def cache(clear: bool, as_json: bool) -> None:
+    """Show the compiled kernels that are kept on disk, or remove them.
+
+    They are compiled again when they are wanted. CHUNKARR_CACHE_DIR says where they are kept.
+    """
+    place = kernels.directory()
+    found = kernels.clear() if clear else kernels.kept()
+    if as_json:
+        listed = [{"path": str(k.path), "bytes": k.size, "used": k.used} for k in found]
+        click.echo(json.dumps({"directory": place and str(place), "kernels": listed}))
+        return
+    if found and not clear:
+        now = time.time()
+        rows = [[k.path.stem[:12], format_bytes(k.size), _age(now - k.used)] for k in found]
+        click.echo(format_table([["kernel", "size", "used"], *rows], left=(0,)))
+    size, verb = format_bytes(sum(k.size for k in found)), " removed" if clear else ""
+    count = f"{len(found)} kernel{'' if len(found) == 1 else 's'}"
+    click.echo(f"{place or 'no private directory'}: {count}{verb}, {size}", err=True)
+
+
+def _age(seconds: float) -> str:
+    """Spell how long ago something was.
+
+    >>> _age(30), _age(7200), _age(200_000)
+    ('0 minutes ago', '2 hours ago', '2 days ago')
+    """
+    units = [(86400, "day"), (3600, "hour"), (60, "minute")]
+    length, name = next((unit for unit in units if seconds >= unit[0]), units[-1])
+    count = int(max(0.0, seconds) // length)
+    return f"{count} {name}{'' if count == 1 else 's'} ago"
+
+
+@click.group()
+def cluster() -> None:
+    """Run a Dask cluster on this machine, with credentials."""
+
+
+_FOLDER = click.option(
+    "--folder", metavar="DIR", help="Where credentials and logs lie; a folder of the user's own."
+)
+
+
+@cluster.command()
+@_FOLDER
+@click.option("--workers", metavar="N", type=int, help="Worker processes; by default all cores.")
+@click.option("--threads", metavar="N", type=int, default=1, show_default=True)
+@click.option("--memory", metavar="SIZE", help="Memory of all workers; by default the limit.")
+@click.option("--host", metavar="HOST", default="127.0.0.1", show_default=True)
+@click.option("--port", metavar="PORT", type=int, default=0, help="Of the scheduler.")
+def up(
+    folder: str | None,
+    workers: int | None,
+    threads: int,
+    memory: str | None,
+    host: str,
+    port: int,
+) -> None:
+    """Start a scheduler and workers; prints what a client's environment needs.
+
+    \b
+    eval "$(chunkarr cluster up)"
+    chunkarr cluster down
+    """  # noqa: D301 - click takes a backspace as "keep these lines"
+    now = settings()
+    count = workers or now.workers
+    total = now.memory if memory is None else parse_bytes("memory", memory)
+    started = importlib.import_module("chunkarr.clusters").start(
+        count,
+        folder=folder,
+        host=host,
+        port=port,
+        threads=threads,
+        memory=str(total // count),
+    )
+    _print_environment(started.environment)
+    text = f"{count} workers at {started.address}; credentials and logs in {started.folder}"
+    click.echo(text, err=True)
+
+
+@cluster.command()
+@_FOLDER
+@click.option("--host", metavar="HOST", default="127.0.0.1", show_default=True)
+@click.option("--port", metavar="PORT", type=int, default=8786, show_default=True)
+def scheduler(folder: str | None, host: str, port: int) -> None:
+    """Be the scheduler of a cluster over several hosts, until ended."""
+    clusters: Any = importlib.import_module("chunkarr.clusters")
+    place = os.path.abspath(folder or clusters.default_folder())
+    clusters.become(clusters.scheduler_command(place, host, port), place)
+
+
+@cluster.command()
+@click.argument("address", required=False)
+@_FOLDER
+@click.option("--host", metavar="HOST", default="127.0.0.1", show_default=True)
+@click.option("--workers", metavar="N", type=int, help="Worker processes; by default all cores.")
+@click.option("--threads", metavar="N", type=int, default=1, show_default=True)
+@click.option("--memory", metavar="SIZE", help="Memory of all workers; by default the limit.")
+def worker(
+    address: str | None,
+    folder: str | None,
+    host: str,
+    workers: int | None,
+    threads: int,
+    memory: str | None,
+) -> None:
+    """Be workers of the scheduler at ADDRESS, or of the one that has left its own in the folder."""
+    clusters: Any = importlib.import_module("chunkarr.clusters")
+    place = os.path.abspath(folder or clusters.default_folder())
+    now = settings()
+    count = workers or now.workers
+    total = now.memory if memory is None else parse_bytes("memory", memory)
+    command = clusters.worker_command(
+        place,
+        host,
+        workers=count,
+        threads=threads,
+        memory=str(total // count),
+        address=address,
+    )
+    clusters.become(command, place)
+
+
+@cluster.command()
+@_FOLDER
+@click.argument("address", required=False)
+def credentials(folder: str | None, address: str | None) -> None:
+    """Make credentials if there are none; prints what a client's environment needs."""
+    clusters: Any = importlib.import_module("chunkarr.clusters")
+    place = os.path.abspath(folder or clusters.default_folder())
+    clusters.make_credentials(place)
+    chosen = {} if address is None else {"CHUNKARR_EXECUTOR": address}
+    _print_environment({**chosen, **clusters.client_environment(place)})
+
+
+def _print_environment(pairs: Mapping[str, str]) -> None:
+    for name, value in pairs.items():
+        click.echo(f"export {name}={shlex.quote(value)}")
+
+
+@cluster.command()
+@_FOLDER
+def down(folder: str | None) -> None:
+    """End the cluster and all its processes; credentials stay for the next one."""
+    stopped = importlib.import_module("chunkarr.clusters").stop(folder)
+    click.echo("the cluster has ended" if stopped else "no cluster is running", err=True)
+
+
+COMMANDS = (doctor, clean, cache, cluster)

@@ -1,0 +1,115 @@
+"""What is asked of each worker of a cluster before it gets work: versions, and a file.
+
+Bits depend on the versions of NumPy and of chunkarr, and functions travel as the bytecode of one
+Python; so a worker that differs is refused with the list of differences, before a run begins.
+Workers and client exchange chunks through files. Whether a directory is shared cannot be told from
+its name: the client writes a number nobody knows into a file, and a worker has to read it there.
+
+The question travels by value, because a worker that lacks chunkarr could not look it up.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import ipaddress
+import os
+import platform
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from chunkarr.storage.claims import remove
+from chunkarr.storage.spill import Session
+
+MISSING = "missing"
+DISTRIBUTIONS = ("numpy", "numba")
+"""Their versions decide about bits; read without importing them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of a worker."""
+
+    path: str
+    number: str
+
+    def remove(self) -> None:
+        """Remove the file with the number."""
+        remove(self.path)
+
+
+def ask_here() -> Question:
+    """Put a number into a file of this process's scratch directory."""
+    question = Question(Session.current().new_path("handshake"), secrets.token_hex(16))
+    with open(question.path, "x", encoding="ascii") as file:
+        file.write(question.number)
+    return question
+
+
+def answer(path: str, number: str) -> dict[str, str]:
+    """Give the versions of this interpreter, and what hinders it to share files, if anything.
+
+    Uses the standard library alone; the caller sends it by value.
+    """
+    found = {"python": ".".join(platform.python_version_tuple()[:2])}
+    for name in ("numpy", "numba"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "missing"
+    try:
+        found["chunkarr"] = str(importlib.import_module("chunkarr").__version__)
+    except ImportError:
+        found["chunkarr"] = "missing"
+    found["files"] = ""
+    try:
+        with open(path, encoding="ascii") as file:
+            if file.read() != number:
+                found["files"] = "another file lies there"
+        if not os.access(os.path.dirname(path), os.W_OK | os.X_OK):
+            found["files"] = "it may not be written to"
+    except OSError as error:
+        found["files"] = f"{error.strerror or error}"
+    found["host"] = platform.node()
+    return found
+
+
+# Pickles look up a function by its module, except where that is the main program's.
+answer.__module__ = "__main__"
+
+
+def differences(here: Mapping[str, str], there: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Name what differs from here, a line for each place.
+
+    >>> here = {"python": "3.11", "numpy": "2.4.0"}
+    >>> differences(here, {"tcp://a": here, "tcp://b": {**here, "numpy": "2.3.1"}})
+    ['tcp://b: numpy 2.3.1, here 2.4.0']
+    """
+    lines = []
+    for place, found in there.items():
+        parts = [
+            f"{name} {found.get(name, MISSING)}, here {here[name]}"
+            for name in ("python", *DISTRIBUTIONS, "chunkarr")
+            if name in here and found.get(name, MISSING) != here[name]
+        ]
+        if parts:
+            lines.append(f"{place}: {'; '.join(parts)}")
+    return lines
+
+
+def open_to_others(address: str) -> bool:
+    """Whether whoever reaches an address may use it: no TLS, and not of this machine alone.
+
+    >>> [open_to_others(f"{a}:8786") for a in ("tcp://10.0.0.5", "tcp://127.0.0.1", "tls://10.0.0.5")]
+    [True, False, False]
+    """
+    parts = urlsplit(address)
+    if parts.scheme not in {"tcp", "ws", "ucx"}:
+        return False
+    host = parts.hostname or ""
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost"

@@ -1,0 +1,117 @@
+"""Elementary functions: fused ones >= 6x and >= 4x NumPy on two cores, each alone >= 0.9x on one.
+
+`python -m tests.bench.bench_vecmath` prints the functions one by one, beside NumPy's loops for this
+processor, over 100 MB in memory and on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import chunkarr
+from chunkarr.kernels.evaluate import map_into
+from tests.bench.harness import WORKERS, Claim, race
+from tests.kernels.accuracy import ONE, TWO, program
+from tests.kernels.support import kernels
+
+xp: Any = chunkarr  # operators are attached when it runs, unseen by type checkers
+
+BAR_ALONE = 0.9
+ROUNDS = 7
+
+
+def _expressions(a: Any, b: Any) -> dict[str, tuple[float, Callable[[], Any], Callable[[], Any]]]:
+    """Give fused expressions: the bar, NumPy's way and ours."""
+    x, y = xp.from_array(a), xp.from_array(b)
+    return {
+        "sum(exp(-a*a)*sin(b))": (
+            6,
+            lambda: float((np.exp(-a * a) * np.sin(b)).sum()),
+            lambda: float((xp.exp(-x * x) * xp.sin(y)).sum()),
+        ),
+        "sqrt(a*a+b*b)+tanh(a)": (
+            4,
+            lambda: np.sqrt(a * a + b * b) + np.tanh(a),
+            lambda: (xp.sqrt(x * x + y * y) + xp.tanh(x)).compute(),  # noqa: PLW0108 - it is work
+        ),
+    }
+
+
+def _best(work: Callable[[], Any]) -> float:
+    began = time.thread_time()
+    work()
+    return time.thread_time() - began
+
+
+def alone(name: str, dtype: str, nbytes: int) -> tuple[float, float]:
+    """Give the seconds of NumPy and of our function on one core, taking turns; the best of each."""
+    rng = np.random.default_rng(0)
+    size = nbytes // np.dtype(dtype).itemsize
+    low = 1.0 if name == "arccosh" else 0.0
+    operands = [low + rng.uniform(0.1, 0.9, size).astype(dtype) for _ in range(1 + (name in TWO))]
+    out = np.empty(size, dtype)
+    one = program(name, out.dtype, len(operands))
+    works = (
+        lambda: getattr(np, name)(*operands, out=out),
+        lambda: map_into(one, operands, [out]),
+    )
+    with kernels("compiled"):
+        times = [[_best(work) for work in works] for _ in range(ROUNDS)]
+    return min(t[0] for t in times[1:]), min(t[1] for t in times[1:])
+
+
+def table(nbytes: int, names: list[str]) -> str:
+    """Lay out every function's speed."""
+    lines = [
+        "| function | float64: NumPy, ours | | float32: NumPy, ours | |",
+        "|---|---|---|---|---|",
+    ]
+    for name in names or [*ONE, *TWO]:
+        cells = []
+        for dtype in ("f8", "f4"):
+            theirs, ours = alone(name, dtype, nbytes)
+            mark = "" if theirs >= BAR_ALONE * ours else " **missed**"
+            cells.append(f"{theirs * 1e3:.1f}, {ours * 1e3:.1f} ms | {theirs / ours:.2f}x{mark}")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def measure(quick: bool) -> Claim:
+    """Race fused elementary functions in memory."""
+    n = vecmath_size(quick)
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=n), rng.normal(size=n)
+    seconds, ratios, holds = {}, [], True
+    with xp.config(workers=WORKERS, executor="threads"):
+        for name, (bar, theirs, ours) in _expressions(a, b).items():
+            raced = race({"numpy": theirs, "chunkarr": ours})
+            seconds[f"numpy `{name}`"] = raced["numpy"]
+            seconds[f"chunkarr `{name}`"] = raced["chunkarr"]
+            ratios.append(f"{raced['numpy'] / raced['chunkarr']:.1f}x")
+            holds &= raced["numpy"] >= bar * raced["chunkarr"]
+    names = " and ".join(f"`{name}`" for name in _expressions(a, b))
+    return Claim(
+        work=f"{names}, 2 x {a.nbytes / 1e6:.0f} MB float64 in memory",
+        bar=">= 6x and >= 4x NumPy",
+        holds=holds,
+        measured=", ".join(ratios),
+        seconds=seconds,
+    )
+
+
+def vecmath_size(quick: bool) -> int:
+    """Give the number of elements: beyond what NumPy would still do."""
+    return 5_000_000 if quick else 50_000_000
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="functions; all of them by default")
+    parser.add_argument("--mb", type=int, default=100, help="megabytes of each operand")
+    arguments = parser.parse_args()
+    print(table(arguments.mb * 1_000_000, arguments.names))

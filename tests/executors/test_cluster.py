@@ -1,0 +1,297 @@
+"""A Dask cluster: who may take part, what is left on workers, what happens when it is lost."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import distributed
+import numpy as np
+import pytest
+from distributed import Client, LocalCluster
+
+import chunkarr
+from chunkarr import clusters, engine
+from chunkarr.errors import ClusterLost, ClusterMismatchError
+from chunkarr.scheduler import cluster as cluster_file
+from chunkarr.scheduler import registry
+from chunkarr.scheduler.cluster import ClusterExecutor
+from chunkarr.scheduler.executor import ThreadExecutor
+from chunkarr.scheduler.handshake import Question, answer, differences, open_to_others
+from chunkarr.scheduler.registry import get_executor
+from chunkarr.scheduler.run import run
+from chunkarr.scheduler.steps import Step
+from tests.scheduler.contract import PLENTY
+from tests.scheduler.works import FileStore, Put, soon
+
+xp: Any = chunkarr  # operators are attached when it runs, unseen by type checkers
+
+pytestmark = [
+    pytest.mark.cluster,
+    # Sockets and event loops of distributed's own are not always closed in time.
+    pytest.mark.filterwarnings("default"),
+]
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    with (
+        LocalCluster(  # type: ignore[no-untyped-call]
+            n_workers=2,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            memory_limit="400MB",
+            silence_logs=50,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as made,  # type: ignore[no-untyped-call]
+    ):
+        yield made
+
+
+@pytest.fixture
+def executor(client: Any) -> ClusterExecutor:
+    return ClusterExecutor(client)
+
+
+def put(store: FileStore, tasks: int = 50) -> Step:
+    return Step("put", Put(store), tasks, 8, weight=1e-2, creates=(store,))
+
+
+# -- who runs it -----------------------------------------------------------------------------------
+
+
+def test_a_current_client_is_used_where_nobody_has_chosen(client: Any) -> None:
+    assert isinstance(get_executor("threads", 2), ThreadExecutor)
+    with client.as_current():
+        chosen = get_executor("threads", 2)
+        assert isinstance(chosen, ClusterExecutor)
+        assert chosen.client is client
+        with xp.config(executor="threads"):
+            assert isinstance(get_executor("threads", 2), ThreadExecutor)
+    assert isinstance(get_executor("threads", 2), ThreadExecutor)
+
+
+def test_its_workers_are_known_from_the_start(executor: ClusterExecutor) -> None:
+    assert executor.workers == 2
+
+
+def test_workers_memory_is_the_limit_where_nobody_has_set_one(
+    client: Any, executor: ClusterExecutor
+) -> None:
+    assert executor.bytes_most == 800_000_000
+    with xp.config(executor=client):
+        assert engine.current_limits()[0].bytes_limit == 800_000_000
+        with xp.config(memory="3GB"):
+            assert engine.current_limits()[0].bytes_limit == 3_000_000_000
+
+
+# -- the handshake ---------------------------------------------------------------------------------
+
+
+def test_workers_that_do_not_see_the_files_are_refused(
+    client: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(cluster_file, "ask_here", lambda: Question(str(tmp_path / "no"), "1"))
+    with pytest.raises(ClusterMismatchError, match="do not share") as caught:
+        ClusterExecutor(client)
+    assert len(caught.value.places) == 2
+    assert "No such file" in caught.value.places[0]
+    assert "CHUNKARR_SPILL_DIR" in caught.value.remedies[0]
+
+
+def test_a_file_of_the_same_name_is_not_taken_for_the_same(tmp_path: Path) -> None:
+    (tmp_path / "handshake").write_text("1")
+    assert answer(str(tmp_path / "handshake"), "1")["files"] == ""
+    assert answer(str(tmp_path / "handshake"), "2")["files"] == "another file lies there"
+
+
+def test_other_versions_are_refused_with_a_table(client: Any) -> None:
+    here = answer("", "")
+    there = {"tcp://b": {**here, "numpy": "1.0", "chunkarr": "missing"}, "tcp://a": here}
+    assert differences(here, there) == [
+        f"tcp://b: numpy 1.0, here {np.__version__}; chunkarr missing, here {chunkarr.__version__}"
+    ]
+    with pytest.raises(ClusterMismatchError, match="other versions"):
+        cluster_file._refuse_versions(here, there)
+
+
+def test_the_question_needs_no_chunkarr_on_the_other_side(tmp_path: Path) -> None:
+    packed = tmp_path / "answer"
+    packed.write_bytes(distributed.protocol.pickle.dumps(answer))  # type: ignore[no-untyped-call]
+    code = (
+        "import pickle, sys; sys.modules['chunkarr'] = None; "
+        f"print(pickle.load(open({str(packed)!r}, 'rb'))('', '')['chunkarr'])"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("missing\n", "")
+
+
+@pytest.mark.parametrize(
+    ("address", "is_open"),
+    [
+        ("tcp://192.168.1.5:8786", True),
+        ("tcp://scheduler.example.org:8786", True),
+        ("tcp://[2001:db8::1]:8786", True),
+        ("tls://192.168.1.5:8786", False),
+        ("tcp://127.0.0.1:8786", False),
+        ("tcp://localhost:8786", False),
+        ("tcp://[::1]:8786", False),
+        ("inproc://1.2.3.4/5", False),
+    ],
+)
+def test_a_scheduler_is_open_if_others_reach_it_without_a_key(address: str, is_open: bool) -> None:
+    assert open_to_others(address) is is_open
+
+
+def test_an_open_scheduler_is_warned_of(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_file, "open_to_others", lambda address: True)
+    with pytest.warns(UserWarning, match="runs code for whoever reaches it"):
+        ClusterExecutor(client)
+
+
+# -- what is left on workers -----------------------------------------------------------------------
+
+
+def works_held(client: Any) -> int:
+    def held() -> int:
+        return len(cluster_file._works)
+
+    return sum(client.run(held).values())
+
+
+def test_workers_forget_a_run_when_it_is_over(
+    client: Any, executor: ClusterExecutor, tmp_path: Path
+) -> None:
+    run([put(FileStore(tmp_path / "out", (50,)))], executor, PLENTY)
+    assert soon(lambda: works_held(client) == 0)
+
+
+def test_an_array_in_memory_is_copied_for_workers_once(client: Any, tmp_path: Path) -> None:
+    with xp.config(executor=client, eager_bytes=0, chunk_bytes=1 << 16, spill_dir=str(tmp_path)):
+        x = xp.from_array(np.arange(100_000.0))
+        assert float(x.sum().compute()) == 4_999_950_000
+        copies = list(tmp_path.glob("*/*-memory"))
+        assert float((x + 1).sum().compute()) == 5_000_050_000
+        assert list(tmp_path.glob("*/*-memory")) == copies
+        assert len(copies) == 1
+
+
+# -- losses ----------------------------------------------------------------------------------------
+
+
+def test_a_scheduler_that_cannot_be_reached_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "SECONDS_CONNECT", 0.5)
+    with pytest.raises(ClusterLost, match=re.escape("tcp://127.0.0.1:1 is lost")) as caught:
+        get_executor("tcp://127.0.0.1:1", 2)
+    assert caught.value.address == "tcp://127.0.0.1:1"
+    assert isinstance(caught.value, ConnectionError)
+
+
+@pytest.fixture
+def standing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[clusters.Cluster]:
+    """A cluster of processes with credentials, as `chunkarr cluster up` makes it."""
+    made = clusters.start(2, folder=str(tmp_path / "cluster"))
+    try:
+        yield made
+    finally:
+        for pid, _ in made.processes:
+            os.kill(pid, signal.SIGCONT)
+        clusters.stop(made.folder)
+
+
+def connected(cluster: clusters.Cluster) -> Any:
+    certificate, key = f"{cluster.folder}/cert.pem", f"{cluster.folder}/key.pem"
+    security = distributed.Security(  # type: ignore[no-untyped-call]
+        tls_ca_file=certificate,
+        tls_client_cert=certificate,
+        tls_client_key=key,
+        require_encryption=True,
+    )
+    return Client(cluster.address, security=security, set_as_default=False)  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_scheduler_that_is_gone_or_silent_is_lost_and_the_run_resumed(
+    end: signal.Signals, standing: clusters.Cluster, tmp_path: Path
+) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    values = np.random.default_rng(1).normal(size=(600, 600))
+    np.save(folder / "x.npy", values)
+
+    def work() -> Any:
+        x = xp.open(folder / "x.npy")
+        return (x - x.mean(0)).to_zarr(folder / "y.zarr", chunks=(10, 30), resume=True)
+
+    settings = {"spill_dir": str(tmp_path), "chunk_bytes": 20_000, "eager_bytes": 0}
+    client = connected(standing)
+    try:
+        with xp.config(executor=client, memory="1GiB", **settings):
+            executor = get_executor(client, 2)
+            executor.next_events = ending(executor, standing.processes[0][0], end, folder)  # type: ignore[method-assign]
+            began = time.monotonic()
+            with pytest.raises(ClusterLost, match="resume=True") as caught:
+                work()
+        assert time.monotonic() - began < 15
+        assert caught.value.address == standing.address
+    finally:
+        os.kill(standing.processes[0][0], signal.SIGCONT)
+        client.close(timeout=1)
+    kept = len(list(folder.glob(".y.zarr*.partial/c/*/*")))
+    assert kept > 100
+    with xp.config(executor="threads", memory="1GiB", workers=2, **settings):
+        work()
+    np.testing.assert_allclose(xp.open(folder / "y.zarr").compute(), values - values.mean(0))
+    assert sorted(os.listdir(folder)) == ["x.npy", "y.zarr"]
+
+
+def ending(executor: Any, pid: int, end: signal.Signals, folder: Path) -> Any:
+    """Give a way to wait for events that strikes the scheduler once there is something to keep."""
+    wait = executor.next_events
+    struck: list[int] = []
+
+    def next_events(timeout: float) -> Any:
+        if not struck and len(list(folder.glob(".y.zarr*.partial/c/*/*"))) > 150:
+            os.kill(pid, end)
+            struck.append(pid)
+        return wait(timeout)
+
+    return next_events
+
+
+@pytest.mark.slow
+def test_it_works_with_tls_and_gives_the_same_bits(
+    standing: clusters.Cluster, tmp_path: Path
+) -> None:
+    x = np.random.default_rng(2).normal(size=(500, 300))
+
+    def result() -> Any:
+        lazy = xp.from_array(x)
+        return ((lazy - lazy.mean(0)) / lazy.std(0)).sum(1).compute()
+
+    more = {"chunk_bytes": 40_000, "eager_bytes": 0, "memory": "1GiB", "spill_dir": str(tmp_path)}
+    with xp.config(executor="threads", workers=2, **more):
+        expected = result()
+    with connected(standing) as client, warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        with xp.config(executor=client, **more):
+            assert result().tobytes() == expected.tobytes()
+
+
+@pytest.mark.slow
+def test_nobody_without_the_key_gets_in(standing: clusters.Cluster) -> None:
+    for address in (standing.address, standing.address.replace("tls", "tcp")):
+        with pytest.raises((OSError, TypeError, ValueError, RuntimeError)):
+            Client(address, timeout=2, set_as_default=False)  # type: ignore[no-untyped-call]

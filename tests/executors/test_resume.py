@@ -1,0 +1,277 @@
+"""A run that was broken off goes on where it was; what is torn or of another run does not count."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chunkarr
+from chunkarr.errors import OutputError
+from chunkarr.faults import armed
+from chunkarr.storage.journal import Journal
+from tests.memory.sampling import clean_environment
+
+xp: Any = chunkarr  # operators are attached when it runs, unseen by type checkers
+
+pytestmark = pytest.mark.faults
+
+SCRIPT = """
+import os, sys
+import chunkarr as np
+
+kind, executor, expression = sys.argv[1:]
+np.config(memory="1GiB", workers=2, executor=executor, spill_dir=".", chunk_bytes=40_000)
+np.config(eager_bytes=0)
+x = np.open("x.npy")
+factor = 2.0
+made = eval(expression)
+if kind == "zarr":
+    made.to_zarr("y.zarr", chunks=(50, 60), resume=True)
+elif kind == "shards":
+    made.to_zarr("y.zarr", chunks=(25, 30), shards=(50, 60), compressors="zstd", resume=True)
+else:
+    np.save("y.npy", made, resume=True)
+"""
+EXPRESSION = "(x - x.mean(0)) * factor"
+
+
+@pytest.fixture
+def values(tmp_path: Path) -> Any:
+    made = np.random.default_rng(3).normal(size=(400, 360))
+    np.save(tmp_path / "x.npy", made)
+    return made
+
+
+def session(
+    folder: Path, kind: str, fault: str = "", executor: str = "threads"
+) -> subprocess.CompletedProcess[str]:
+    environ = {**clean_environment(), **({"CHUNKARR_FAULT": fault} if fault else {})}
+    return subprocess.run(
+        [sys.executable, "-c", SCRIPT, kind, executor, EXPRESSION],
+        cwd=folder,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def attempt(
+    folder: Path, kind: str = "zarr", fault: str = "", expression: str = EXPRESSION
+) -> None:
+    """Run the expression here, with an error at some point if asked for."""
+    with xp.config(memory="1GiB", workers=2, spill_dir=str(folder)):
+        xp.config(chunk_bytes=40_000, eager_bytes=0)
+        made = eval(expression, {"x": xp.open(folder / "x.npy"), "factor": 2.0})
+        with armed(fault) if fault else nullcontext():
+            if kind == "zarr":
+                made.to_zarr(folder / "y.zarr", chunks=(50, 60), resume=True)
+            else:
+                xp.save(folder / "y.npy", made, resume=True)
+
+
+def broken_off(folder: Path, kind: str = "zarr") -> None:
+    """Run the expression until a dozen chunks are written."""
+    with pytest.raises(OSError):
+        attempt(folder, kind, "commit.chunk:13+:EIO")
+    assert len(left(folder)) == 2
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(name for name in os.listdir(folder) if name.startswith(".y"))
+
+
+def chunks(folder: Path) -> dict[str, tuple[int, int]]:
+    """Give the written files below a folder, with what changes when they are written again."""
+    return {
+        os.path.relpath(os.path.join(place, name), folder): (info.st_ino, info.st_mtime_ns)
+        for place, _, names in os.walk(folder)
+        for name in names
+        if "c" in Path(place).relative_to(folder).parts and ".tmp" not in name
+        for info in [os.stat(os.path.join(place, name))]
+    }
+
+
+def result(folder: Path, kind: str) -> Any:
+    return xp.open(folder / ("y.npy" if kind == "npy" else "y.zarr")).compute()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["threads", "processes"])
+@pytest.mark.parametrize("kind", ["zarr", "shards"])
+def test_a_killed_run_makes_only_what_is_missing(
+    kind: str, executor: str, values: Any, tmp_path: Path
+) -> None:
+    # A worker that is killed is replaced, so with processes the main one dies, before its commit.
+    fault = {"threads": "commit.chunk:13:kill", "processes": "commit.meta:2:kill"}[executor]
+    assert session(tmp_path, kind, fault, executor).returncode == -signal.SIGKILL
+    before = chunks(tmp_path / next(name for name in left(tmp_path) if name.endswith(".partial")))
+    assert len(before) >= 11
+    done = session(tmp_path, kind)
+    assert done.returncode == 0, done.stderr
+    after = chunks(tmp_path / "y.zarr")
+    assert len(after) == 48
+    # The last one may have lost its record with the process.
+    kept = [name for name in before if after[name] == before[name]]
+    assert len(kept) >= len(before) - 2
+    np.testing.assert_allclose(result(tmp_path, kind), (values - values.mean(0)) * 2)
+    assert left(tmp_path) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signal_name", ["kill", "interrupt"])
+def test_a_save_that_was_broken_off_goes_on(signal_name: str, values: Any, tmp_path: Path) -> None:
+    died = session(tmp_path, "npy", f"commit.chunk:9:{signal_name}")
+    assert died.returncode != 0
+    assert len(left(tmp_path)) == 2
+    assert len(records(tmp_path)) >= 6
+    assert session(tmp_path, "npy").returncode == 0
+    np.testing.assert_allclose(result(tmp_path, "npy"), (values - values.mean(0)) * 2)
+    assert left(tmp_path) == []
+
+
+def records(folder: Path) -> list[str]:
+    """Give the lines of all records."""
+    noted = next(folder.glob(".y*.records"))
+    files = [path for path in noted.iterdir() if path.name != ".lock"]
+    return [line for path in files for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("kind", ["zarr", "npy"])
+def test_a_run_that_failed_makes_only_what_is_missing(
+    kind: str, values: Any, tmp_path: Path
+) -> None:
+    broken_off(tmp_path, kind)
+    done = len(records(tmp_path))
+    assert done >= 10
+    with armed("commit.chunk:1000:EIO") as counted:
+        attempt(tmp_path, kind)
+    assert 0 < sum(counted._passed) <= 49 - done  # and the metadata of Zarr
+    np.testing.assert_allclose(result(tmp_path, kind), (values - values.mean(0)) * 2)
+    assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "(x - x.mean(0)) * 3.0",
+        "(x - x.mean(1)[:, None]) * factor",
+        "(x + x.mean(0)) * factor",
+        "((x - x.mean(0)) * factor).astype('f4')",
+    ],
+)
+def test_leftovers_of_another_expression_are_not_trusted(
+    expression: str, values: Any, tmp_path: Path
+) -> None:
+    broken_off(tmp_path)
+    attempt(tmp_path, expression=expression)
+    expected = eval(expression, {"x": values, "factor": 2.0})
+    np.testing.assert_allclose(result(tmp_path, "zarr"), expected, rtol=1e-6)
+    assert left(tmp_path) == []
+
+
+def test_leftovers_of_a_changed_source_are_not_trusted(values: Any, tmp_path: Path) -> None:
+    broken_off(tmp_path)
+    np.save(tmp_path / "x.npy", values + 1000)
+    attempt(tmp_path)
+    np.testing.assert_allclose(result(tmp_path, "zarr"), (values - values.mean(0)) * 2, atol=1e-9)
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "delete", "torn record", "no records"])
+def test_what_is_damaged_is_made_again(damage: str, values: Any, tmp_path: Path) -> None:
+    broken_off(tmp_path)
+    partial = next(tmp_path.glob(".y*.partial"))
+    noted = next(tmp_path.glob(".y*.records"))
+    file = partial / min(chunks(partial))
+    notes = next(path for path in noted.iterdir() if path.name != ".lock")
+    match damage:
+        case "truncate":
+            os.truncate(file, 100)
+        case "flip":
+            content = bytearray(file.read_bytes())
+            content[50] ^= 1
+            file.write_bytes(content)
+        case "delete":
+            file.unlink()
+        case "torn record":
+            os.truncate(notes, notes.stat().st_size - 5)
+        case "no records":
+            notes.unlink()
+    attempt(tmp_path)
+    np.testing.assert_allclose(result(tmp_path, "zarr"), (values - values.mean(0)) * 2)
+    assert left(tmp_path) == []
+
+
+def test_the_bits_are_those_of_a_run_that_was_not_broken_off(values: Any, tmp_path: Path) -> None:
+    broken_off(tmp_path)
+    attempt(tmp_path)
+    resumed = result(tmp_path, "zarr")
+    attempt(tmp_path)
+    assert resumed.tobytes() == result(tmp_path, "zarr").tobytes()
+
+
+def test_a_run_that_fails_leaves_the_old_content(values: Any, tmp_path: Path) -> None:
+    xp.from_array(values).to_zarr(tmp_path / "y.zarr")
+    broken_off(tmp_path)
+    np.testing.assert_array_equal(result(tmp_path, "zarr"), values)
+    attempt(tmp_path)
+    np.testing.assert_allclose(result(tmp_path, "zarr"), (values - values.mean(0)) * 2)
+
+
+def test_two_at_once_are_refused(tmp_path: Path) -> None:
+    first, second = Journal("mark"), Journal("mark")
+    first.begin(str(tmp_path), ".y.zarr.")
+    with pytest.raises(BlockingIOError, match="another process is writing"):
+        second.begin(str(tmp_path), ".y.zarr.")
+    first.close()
+    second.begin(str(tmp_path), ".y.zarr.")
+    second.end()
+    assert left(tmp_path) == []
+
+
+def test_an_output_that_cannot_be_made_says_so(tmp_path: Path) -> None:
+    (tmp_path / "y.zarr").write_text("in the way")
+    with pytest.raises(OutputError, match="a file is in the way"):
+        xp.arange(1000.0).to_zarr(tmp_path / "y.zarr", resume=True)
+
+
+MARKS = """
+import sys
+import chunkarr as np
+from chunkarr import engine
+from chunkarr.plan.mark import find_mark
+from chunkarr.plan.plan import Target
+
+np.config(memory="1GiB", workers=2, executor=sys.argv[1], chunk_bytes=40_000, eager_bytes=0)
+rng = np.random.default_rng(4)
+x = np.open("x.npy")
+x = x - x.mean(0) + np.asarray([[1.0]]) + rng.normal(size=(400, 360))
+limits, _ = engine.current_limits()
+print(find_mark(engine.plan_for([Target(x.to_expr())], limits), [x.to_expr()]))
+"""
+
+
+@pytest.mark.slow
+def test_a_mark_is_the_same_in_another_process_and_on_another_executor(
+    values: Any, tmp_path: Path
+) -> None:
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", MARKS, executor],
+            cwd=tmp_path,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for executor in ("threads", "processes", "threads")
+    }
+    assert len(found) == 1

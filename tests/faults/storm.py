@@ -1,0 +1,165 @@
+"""Faults of all kinds, one after the other, in a session of its own; everything from a seed.
+
+`python -m tests.faults.storm FOLDER SEED ROUNDS SECONDS KIND...` goes on for so many rounds or
+seconds, whichever is over first, and reports what it met. A round that goes wrong ends it with the
+exception, and with the words that repeat that round.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from chunkarr.faults import armed
+from chunkarr.plan.planner import Planner
+from chunkarr.settings import config
+from tests.faults.checks import Place, without_frames
+from tests.faults.operations import OPERATIONS, Operation, check, lay_old, make_inputs, run
+
+SECONDS_PROMPT = 3.0
+"""The promise is one second; a test machine may be busy."""
+ERRORS = ("ENOSPC", "EIO", "EMFILE", "EACCES", "EDQUOT", "EROFS")
+DEATHS = ("kill", "segfault", "exit")
+
+Work = Callable[[], None]
+
+
+class Storm:
+    """A session under faults."""
+
+    def __init__(self, place: Place, seed: int) -> None:
+        self.place, self.seed = place, seed
+        self.chance = random.Random(seed)
+        self.seconds: dict[tuple[str, str], float] = {}
+        self.met: Counter[str] = Counter()
+        self.slowest = 0.0
+        self.lost = 0
+        """How often Python has swallowed a Ctrl-C, because it fell into a finalizer."""
+        sys.unraisablehook = self._unraisable
+
+    def _unraisable(self, report: sys.UnraisableHookArgs) -> None:
+        if report.exc_type is KeyboardInterrupt:
+            self.lost += 1
+        else:
+            sys.__unraisablehook__(report)
+
+    def warm(self) -> None:
+        """Run everything once, which starts pools and tells how long it takes."""
+        for executor in ("threads", "processes"):
+            with config(executor=executor):
+                for operation in OPERATIONS:
+                    lay_old(operation, self.place)
+                    began = time.monotonic()
+                    run(operation, self.place)
+                    self.seconds[executor, operation.name] = time.monotonic() - began
+        self.place.settle()
+
+    def round(self, kinds: list[str]) -> None:
+        """Meet one fault and check what is left."""
+        operation = self.chance.choice(OPERATIONS)
+        executor = self.chance.choice(("threads", "processes"))
+        kind = self.chance.choice(kinds)
+        with config(executor=executor):
+            lay_old(operation, self.place)
+            meet = getattr(self, f"_{kind}")
+            error = meet(operation, executor, lambda: run(operation, self.place))
+            check(operation, self.place, error)
+        self.met[f"{kind}, {'raised' if error is not None else 'right'}"] += 1
+
+    def _number(self) -> int:
+        return int(1.1 ** self.chance.uniform(0, 50))
+
+    def _armed(self, text: str, work: Work, *, elsewhere: bool = False) -> BaseException | None:
+        with armed(text, self.place.counts(), elsewhere=elsewhere):
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 - `check` looks at it
+                return without_frames(error)
+        return None
+
+    def _nothing(self, operation: Operation, executor: str, work: Work) -> BaseException | None:
+        work()
+        return None
+
+    def _error(self, operation: Operation, executor: str, work: Work) -> BaseException | None:
+        name = self.chance.choice(ERRORS)
+        return self._armed(f"*:{self._number()}:{name}", work)
+
+    def _memory(self, operation: Operation, executor: str, work: Work) -> BaseException | None:
+        return self._armed(f"compute:{self._number()}:memory", work)
+
+    def _slow(self, operation: Operation, executor: str, work: Work) -> BaseException | None:
+        return self._armed(f"compute:{self._number()}:sleep=0.05", work)
+
+    def _death(self, operation: Operation, executor: str, work: Work) -> BaseException | None:
+        """Let a worker die; threads have none but the session itself."""
+        if executor == "threads":
+            return self._nothing(operation, executor, work)
+        action = self.chance.choice(DEATHS)
+        return self._armed(f"*:{self._number()}:{action}", work, elsewhere=True)
+
+    def _interrupt(self, operation: Operation, executor: str, work: Work) -> BaseException | None:
+        """Press Ctrl-C at some moment of it, or shortly after."""
+        sent: list[float] = []
+        lost = self.lost
+
+        def press() -> None:
+            sent.append(time.monotonic())
+            os.kill(os.getpid(), signal.SIGINT)
+
+        delay = self.chance.uniform(0, 1.1) * self.seconds[executor, operation.name]
+        timer = threading.Timer(delay, press)
+        try:
+            timer.start()
+            work()
+            timer.join()
+            time.sleep(0.01)
+        except KeyboardInterrupt as error:
+            took = time.monotonic() - sent[0]
+            self.slowest = max(self.slowest, took)
+            assert took < SECONDS_PROMPT, f"the prompt came after {took:.1f} seconds"
+            timer.join()
+            return without_frames(error)
+        assert self.lost > lost, "Ctrl-C was pressed and nothing came of it"
+        return None
+
+
+def main(arguments: list[str]) -> None:
+    """Go on for so many rounds or seconds."""
+    folder, seed, rounds, seconds, *kinds = arguments
+    place = Place(Path(folder))
+    config(spill_dir=f"{folder}/spill", eager_bytes=0, chunk_bytes=1 << 10, workers=2)
+    Planner._fits = lambda *_: False  # type: ignore[method-assign]  # all scratch goes to disk
+    make_inputs(place.folder / "in")
+    storm = Storm(place, int(seed))
+    storm.warm()
+    end = time.monotonic() + float(seconds)
+    done = 0
+    while done < int(rounds) and time.monotonic() < end:
+        try:
+            storm.round(kinds)
+        except BaseException as error:
+            error.add_note(f"in round {done} of seed {seed}; met before: {dict(storm.met)}")
+            raise
+        done += 1
+    place.check_memory_back()
+    assert storm.lost <= 1 + done // 20
+    report = {
+        "rounds": done,
+        "lost": storm.lost,
+        "met": dict(sorted(storm.met.items())),
+        "slowest": storm.slowest,
+    }
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

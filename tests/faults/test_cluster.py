@@ -1,0 +1,79 @@
+"""Workers of a Dask cluster that die in any phase, and a link between hosts that is cut."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chunkarr.faults import armed
+from chunkarr.settings import config
+from tests.faults.checks import Place
+from tests.faults.operations import OPERATIONS, check_output, replace_old
+from tests.faults.sessions import ROOT
+from tests.scheduler.test_cluster import make_client, make_cluster
+
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.cluster,
+    # Sockets and event loops of distributed's own are not always closed in time.
+    pytest.mark.filterwarnings("default"),
+]
+
+SUMS = next(operation for operation in OPERATIONS if operation.name == "running sums")
+SECONDS_LOST = 20.0
+"""The promise is 15; a test machine may be busy."""
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    with make_cluster(2) as cluster, make_client(cluster) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "compute",
+        *(
+            pytest.param(point, marks=pytest.mark.slow)
+            for point in ("read", "spill.write", "spill.read", "exchange", "commit.chunk")
+        ),
+    ],
+)
+def test_a_worker_of_a_cluster_that_dies_in_any_phase_changes_nothing(
+    point: str, client: Any, place: Place
+) -> None:
+    with config(executor=client):
+        with armed(f"{point}:2:kill", place.counts(), elsewhere=True) as faults:
+            replace_old(SUMS, place)
+            assert faults.happened()
+        check_output(SUMS, place, None)
+        assert place.left() == []
+
+
+@pytest.mark.slow
+def test_a_link_that_is_cut_is_an_error_in_time(tmp_path: Path) -> None:
+    tools = [shutil.which(name) for name in ("unshare", "nsenter", "ip")]
+    if None in tools or subprocess.run(["unshare", "-rn", "true"], check=False).returncode:
+        pytest.skip("network namespaces are not permitted here")
+    done = subprocess.run(
+        ["unshare", "-rn", sys.executable, "-m", "tests.faults.linkcut", str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    first, *rest = done.stdout.splitlines() or [done.stderr]
+    assert first.startswith("lost "), done.stderr
+    assert float(first.split()[1]) < SECONDS_LOST
+    assert rest == ["after 90.0"]
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,280 @@
+"""The differential table, arguments: every keyword of NumPy's functions, in unusual company.
+
+The operands are those of `support.SHAPES`: planes x and y, row r, column c, zero-dimensional z,
+vectors v and w, empty e, three-dimensional t, matrices a and b, masks m, n and k.
+"""
+
+from __future__ import annotations
+
+from tests.numpy.cases import texts
+
+SOME = ("?", "u8", "f4", "f8", "c16")
+
+REDUCTIONS = """
+np.{f}(t, axis=(0,2), keepdims=True)
+np.{f}(t, (0,-1))
+np.{f}(x, 0, None)
+np.{f}(x, axis=None, keepdims=True)
+np.{f}(x.T, axis=1)
+np.{f}(x, axis=1, out=np.zeros(7, np.{f}(x,axis=1).dtype))
+np.{f}(x, axis=0, where=[True,False,True,True,False])
+np.{f}(a=x)
+np.{f}(x, foo=1)
+np.{f}([1,2,3])
+np.{f}([x[0],x[1]])
+np.{f}(3)
+"""
+
+REDUCERS = ("sum", "prod", "mean", "var", "std", "any", "all")
+
+OTHERS = (
+    "min",
+    "max",
+    "amin",
+    "amax",
+    "ptp",
+    "argmin",
+    "argmax",
+    "median",
+    "count_nonzero",
+    "nansum",
+    "nanmean",
+    "nanmax",
+    "nanmin",
+)
+"""Reducers that take no mask without a value to begin with."""
+
+STATISTICS = """
+np.min(x, axis=0, where=[True,False,True,True,False], initial=5)
+np.max(x, initial=1, where=m)
+np.max(x, initial=1, where=False)
+np.max(x, 0, None, True, 1)
+np.min(x, initial=numpy.nan) if x.dtype.kind=='f' else 1
+np.sum(x, 0, 'f8', None, True, 3, m) if x.dtype.kind!='c' else 1
+np.sum(x, initial=2.5) if x.dtype.kind in 'fc' else 1
+np.sum(x, dtype='i1') if x.dtype.kind in 'biu' else 1
+np.sum(x, where=False)
+np.prod(x, where=m, axis=0, initial=2)
+np.mean(x, dtype='f4', where=m) if x.dtype.kind!='c' else 1
+np.mean(x, dtype='i4') if x.dtype.kind in 'biu' else 1
+np.mean(x, where=False)
+np.mean(t, axis=(), keepdims=True)
+np.var(x, dtype='i1') if x.dtype.kind in 'biu' else 1
+np.std(x, dtype='i1') if x.dtype.kind in 'biu' else 1
+np.var(x, axis=0, mean=np.mean(x, axis=0, keepdims=True))
+np.std(x, axis=1, mean=np.mean(x, axis=1, keepdims=True), ddof=1)
+np.std(x, mean=np.mean(x, keepdims=True), where=m)
+np.var(x, axis=(0,1), ddof=2, keepdims=True)
+np.var(x, ddof=0.5)
+np.var(x, correction=1, ddof=1)
+np.var(x, 0, None, None, 1, True)
+np.std(x, correction=1, axis=0)
+np.std(x, axis=0, dtype='c16')
+np.var(x, where=m, ddof=1, axis=0)
+np.var(x, where=m, ddof=50)
+np.var(z)
+np.var(x, ddof=40)
+np.any(x, axis=(0,1))
+np.all(x, 0, None, True, where=m)
+np.argmax(x, 0, None, keepdims=True)
+np.argmin(x, axis=1, out=np.zeros(7,'i8'))
+np.argmin(x, keepdims=True)
+np.argmax(x, axis=1.0)
+np.ptp(x, 1, None, True)
+np.ptp(t, axis=(0,2))
+np.ptp(x, axis=0, out=np.zeros(5,x.dtype))
+np.count_nonzero(t, axis=(0,1))
+np.count_nonzero(x, 0, keepdims=True)
+np.cumsum(x, 0, 'f4') if x.dtype.kind!='c' else 1
+np.cumsum(x, axis=1, out=np.zeros((7,5), np.cumsum(x).dtype))
+np.cumprod(x, 0, 'c16')
+np.cumprod(t, axis=1)
+np.cumsum(e, axis=0)
+np.cumsum(x, axis=5)
+np.nansum(x, 0, None, None, True)
+np.nansum(x, axis=0, where=m, initial=2)
+np.nanmean(t, axis=(0,2), keepdims=True)
+np.nanmean(x, 0, 'f4') if x.dtype.kind!='c' else 1
+np.nanvar(x, axis=1, mean=np.nanmean(x, axis=1, keepdims=True))
+np.nanstd(x, axis=(0,1), ddof=1, keepdims=True)
+np.nanstd(x, where=m)
+np.nanprod(x, axis=1, dtype='c16')
+np.nanmin(x, axis=0, initial=0, where=m)
+np.nanmax(x, keepdims=True, axis=(0,1))
+np.nanargmax(y, 0, None, keepdims=True)
+np.nanargmin(y, axis=1, out=np.zeros(7,'i8'))
+np.nancumsum(x, 0, 'c16')
+np.nancumprod(x, axis=1, out=np.zeros((7,5), np.nancumprod(x).dtype))
+np.nancumsum(x, axis=None)
+np.average(x, 0, None, True)
+np.average(x, axis=(0,1), weights=abs(y)+1, keepdims=True)
+np.average(t, axis=(2,0), weights=numpy.arange(1,7).reshape(2,3))
+np.average(x, weights=x*0)
+np.average(v, None, abs(w)+1, True)
+np.cov(x, None, False, True)
+np.cov(y, y[::-1], False)
+np.cov(y, ddof=3)
+np.cov(y, bias=True, fweights=[1,2,3,0,1])
+np.cov(y, dtype='c16')
+np.cov(m=y, aweights=numpy.arange(1,6), bias=True)
+np.cov(y, fweights=[[1,2,3,0,1]])
+np.cov(y, fweights=[1,-2,3,0,1])
+np.cov(z)
+np.cov(e)
+np.corrcoef(y, y[::-1], False)
+np.corrcoef(y, dtype='f4') if y.dtype.kind!='c' else 1
+np.correlate(v, w[:4], 'same')
+np.correlate(v[:4], w, mode='full')
+np.correlate(v, w[:4], mode='x')
+np.correlate(x, w)
+np.convolve(v, w[:4], mode='valid')
+np.convolve(v[:0], w)
+np.diff(x, 2, 0, prepend=0, append=x[:2])
+np.diff(x, axis=-3)
+np.diff(v, n=30)
+np.diff(v, n=1.5)
+np.ediff1d(x, 1, 2)
+np.ediff1d(v, to_end=w)
+np.gradient(y, 2., axis=0)
+np.gradient(y, axis=(0,1))
+np.gradient(y, 1, 2)
+np.gradient(y, numpy.arange(7)**2., axis=0, edge_order=2)
+np.gradient(y, numpy.arange(7)**2., 3.)
+np.gradient(y, edge_order=3)
+np.gradient(y[:1])
+np.gradient(y, 1, 2, 3)
+np.gradient(v, w)
+np.trapezoid(y, axis=0)
+np.trapezoid(y, dx=0.5)
+np.trapezoid(v, w)
+np.trapezoid(y, x=y, axis=1)
+np.trapezoid(v, x=numpy.arange(23)**2)
+np.unwrap(y)
+np.unwrap(y, discont=4, axis=0)
+np.unwrap(y, period=3)
+np.unwrap(v, period=2.5)
+np.interp(y, xp=[1,2], fp=[3,4j])
+np.i0(y)
+np.sinc(y)
+np.nan_to_num(x, nan=1, posinf=2, neginf=3)
+np.nan_to_num(x, False)
+np.nan_to_num(x, True, 5.)
+np.clip(x, 1, 3)
+np.clip(x, None, 3)
+np.clip(x, 1, None)
+np.clip(x, None, None)
+np.clip(x)
+np.clip(x, min=1)
+np.clip(x, 1, max=2)
+np.clip(x, 1, 3, np.zeros((7,5), x.dtype))
+np.clip(x, 1, 3, dtype='f8')
+np.clip(x, r, y)
+np.clip(x, 3, 1)
+np.clip(x, a_max=2)
+np.around(x, 1)
+np.round(x, -1)
+np.round(x, decimals=1, out=np.zeros((7,5), np.round(x,1).dtype))
+np.isclose(x, y, 0.1, 0.1)
+np.isclose(x, y, equal_nan=True)
+np.isclose(x, r, rtol=r)
+np.isclose(x, 1)
+np.allclose(x, x, equal_nan=True)
+np.allclose(x, y, atol=100)
+np.array_equal(x, x)
+np.array_equal(x, x, equal_nan=True)
+np.array_equal(x, y)
+np.array_equal(x, r)
+np.array_equiv(x, x[0])
+np.array_equiv(r, np.stack([r,r]))
+np.array_equiv(x, v)
+"""
+
+PRODUCTS = """
+np.einsum('ij,jk', a, b)
+np.einsum('ij,jk->ik', a, b, optimize=True)
+np.einsum('ij,jk,k', a, b, b[0])
+np.einsum('ij,jk,kl->il', a, b, b.T, optimize='greedy')
+np.einsum('ij,jk,kl->il', a, b, b.T, optimize='optimal')
+np.einsum('ij,jk,kl->il', a, b, b.T, optimize=['einsum_path',(0,1),(0,1)])
+np.einsum('ij,jk,kl->il', a, b, b.T, optimize=['einsum_path',(0,1,2)])
+np.einsum('ij,jk,kl,lm,mn,no->io', a, b, b.T, b, b.T, b)
+np.einsum('i,j,k->ijk', r, r, r)
+np.einsum('ii', x[:5])
+np.einsum('ii->i', x[:5])
+np.einsum('ij->ji', x)
+np.einsum('...j,...j', x, y)
+np.einsum('...j,j->...', t, t[0,0])
+np.einsum('ij,ij->', x, y)
+np.einsum('ij->', x)
+np.einsum('i,i', v, w)
+np.einsum(a, [0,1], b, [1,2])
+np.einsum(a, [0,1], b, [1,2], [2,0])
+np.einsum('ij,kj->ik', x, y, dtype='c16')
+np.einsum('ij,kj->ik', x, y, dtype='i1')
+np.einsum('ij,kj->ik', x, y, casting='unsafe', dtype='f4') if x.dtype.kind!='c' else 1
+np.einsum('ij,jk->ik', x, y)
+np.einsum('ij,j', x)
+np.einsum('ij->ijj', x)
+np.einsum('ijk,ikl->ijl', t, t.transpose(0,2,1))
+np.einsum('ij,ij->ij', x, y)
+np.einsum('ij,j->ij', x, r)
+np.einsum('i,->i', v, z)
+np.einsum('ij,jk->ik', a, b, out=np.zeros((4,3), a.dtype))
+np.einsum('ij,i1->i', x, c)
+np.einsum('ij,ij->i', x, c)
+np.einsum_path('ij,jk,kl->il', a, b, b.T)[0]
+np.tensordot(a, b, 1)
+np.tensordot(x, y, ((0,1),(0,1)))
+np.tensordot(x, y, ([0],[0]))
+np.tensordot(t, t, axes=([0,2],[0,2]))
+np.tensordot(x, r, (1,0))
+np.tensordot(x, y, 0)
+np.tensordot(x, y, 3)
+np.tensordot(a, b, (0,0))
+np.inner(x, y)
+np.inner(x, r)
+np.inner(z, x)
+np.inner(v, w)
+np.inner(x, v)
+np.outer(x, r)
+np.outer(v, w, np.zeros((23,23), v.dtype))
+np.vdot(x, y)
+np.vdot(v, w)
+np.dot(t, b[:2])
+np.dot(x, r)
+np.vecdot(x, y)
+np.vecdot(x, r)
+np.vecdot(t, t, axis=1)
+np.vecdot(x, y, axis=0)
+np.matvec(x, r)
+np.vecmat(x[:,0], x)
+np.matmul(a, b)
+np.matmul(t, t.transpose(0,2,1))
+np.matmul(x, z)
+np.kron(r, x)
+np.kron(t, x)
+np.kron(z, x)
+np.cross(t.reshape(8,3), t.reshape(8,3)[::-1])
+np.cross(x[:3], y[:3], axis=0)
+np.cross(x[:,:3], y[:3], axisb=0, axisc=0)
+np.cross(x[:,:2], y[:,:2])
+np.cross(x[:,:2], y[:,:3])
+np.linalg.matmul(a,b)
+np.trace(t, 1, 0, 1)
+np.trace(x, offset=-2, dtype='c16')
+np.trace(x, out=np.zeros((), np.trace(x).dtype))
+np.diagonal(t, 1, 1, 2)
+"""
+
+GROUPS: dict[str, tuple[list[str], tuple[str, ...]]] = {
+    "reducer's arguments": (
+        [text.format(f=f) for f in REDUCERS for text in texts(REDUCTIONS)],
+        SOME,
+    ),
+    "other reducer's arguments": (
+        [text.format(f=f) for f in OTHERS for text in texts(REDUCTIONS) if "where" not in text],
+        SOME,
+    ),
+    "statistic's arguments": (texts(STATISTICS), ("i1", *SOME)),
+    "product's arguments": (texts(PRODUCTS), SOME),
+}
