@@ -20,9 +20,7 @@ from chunkarr.expr.node import Expr, Source, walk
 from chunkarr.grid import region_of
 from chunkarr.records import dataclass
 from chunkarr.settings import settings
-from chunkarr.storage.flat import FlatStore
 from chunkarr.storage.memory import MemoryStore
-from chunkarr.storage.spill import SpillStore
 from chunkarr.storage.store import Store
 
 NDArray = npt.NDArray[Any]
@@ -221,7 +219,7 @@ def _carried(store: Store) -> Store | NDArray:
     """Give what stands for a store in a pickle: the values, or the store with its path."""
     if isinstance(store, MemoryStore):
         return np.array(store.read(region_of(store.shape)))
-    if isinstance(store, SpillStore | FlatStore):
+    if store.passing:
         message = (
             f"{store.name}: this array lies in scratch of this process, which ends with it; write "
             "it to a file, chunkarr.save(path, x), and pickle what reads the file"

@@ -31,6 +31,7 @@ class FlatStore(Store):
     addressable = True
     tiled = False
     local = True
+    passing = True
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], name: str = "scratch") -> None:
         self.shape, self.dtype, self.name = shape, dtype, name

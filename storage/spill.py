@@ -121,6 +121,7 @@ class SpillStore(Store):
     """
 
     local = True
+    passing = True
 
     def __init__(
         self, shape: tuple[int, ...], dtype: npt.DTypeLike, grid: Grid, name: str = "spill"

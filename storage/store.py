@@ -36,6 +36,8 @@ class Store(ABC):
     resumable: bool = False
     """Whether what was written outlives a run that fails, for one that does the same."""
     local: bool = False
+    passing: bool = False
+    """Whether what it holds ends with this process, though it lies in a file."""
 
     @property
     def bytes_size(self) -> int:

@@ -62,7 +62,7 @@ class Plan:
     kept: list[tuple[Expr, Store]] = field(default_factory=list)
     """Values that are computed on the way and stay, with the nodes whose values they are."""
     copied: list[Store] = field(default_factory=list)
-    """Stores in this process's memory that workers read copies of; they stay while the plan does."""
+    """Stores in memory that workers read copies of; they stay while the plan does."""
     bytes_peak: int = 0
     bytes_spilled: int = 0
     limits: Limits | None = None
