@@ -189,6 +189,11 @@ def compress(self: Array, condition: Any, axis: int | None = None, out: Any = No
     return shaping.compress(condition, self, axis, out)
 
 
+def clip(self: Array, min: Any = None, max: Any = None, out: Any = None, **kwargs: Any) -> Any:
+    """Limit values to an interval, either end of which may be left open."""
+    return namespace.clip(self, min, max, out, **kwargs)
+
+
 def _function(name: str) -> Callable[..., Any]:
     @functools.wraps(getattr(np.ndarray, name))
     def method(self: Array, *args: Any, **kwargs: Any) -> Any:
@@ -209,6 +214,7 @@ def _set_flat(self: Array, value: Any) -> None:
 ATTACHED: dict[str, Any] = {
     "argpartition": _function("argpartition"),
     "byteswap": byteswap,
+    "clip": clip,
     "compress": compress,
     "dump": dump,
     "dumps": dumps,

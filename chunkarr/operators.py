@@ -58,7 +58,6 @@ METHODS = [
     "argmax",
     "cumsum",
     "cumprod",
-    "clip",
     "ptp",
     "round",
     "dot",
