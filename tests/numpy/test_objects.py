@@ -19,6 +19,7 @@ import chunkarr
 from chunkarr.arrays import Array
 from chunkarr.errors import MemoryBudgetError, NotYetError
 from chunkarr.functions.elementwise import UFUNCS
+from chunkarr.scheduler.budget import memory_in_use
 from tests.numpy.object_cases import GROUPS, extras
 from tests.numpy.support import MODES, compare, differences, operands, outcome, uneven, usual
 
@@ -250,7 +251,7 @@ def test_large_data_in_memory_is_not_pickled() -> None:
 
 
 def test_what_lies_in_scratch_is_not_pickled() -> None:
-    with chunkarr.config(memory="256MiB"):
+    with chunkarr.config(memory=memory_in_use() + (1 << 28)):
         x = (chunkarr.zeros(20_000_000) + 1).persist()
         with pytest.raises(NotYetError, match="scratch"):
             pickle.dumps(x)
