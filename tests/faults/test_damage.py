@@ -13,7 +13,14 @@ from chunkarr.errors import ChunkarrError, CorruptChunkError, FormatError, Outpu
 from chunkarr.faults import armed
 from chunkarr.settings import config
 from tests.faults.checks import Place, content, without_frames, xp
-from tests.faults.operations import OPERATIONS, check, check_output, replace_old, values
+from tests.faults.operations import (
+    OPERATIONS,
+    Operation,
+    check,
+    check_output,
+    replace_old,
+    values,
+)
 
 pytestmark = pytest.mark.faults
 
@@ -66,6 +73,20 @@ def test_a_damaged_input_is_named(damage: str, name: str, executor: str, place: 
     np.testing.assert_array_equal(whole, values()[:12])
 
 
+def failure_under(
+    fault: str, operation: Operation, place: Place, allowed: tuple[type[BaseException], ...]
+) -> BaseException | None:
+    """Run with a fault that has to happen; give the error of an allowed kind it led to, if any."""
+    failed: BaseException | None = None
+    with armed(fault, place.counts()) as faults:
+        try:
+            replace_old(operation, place)
+        except allowed as error:
+            failed = without_frames(error)
+        assert faults.happened()
+    return failed
+
+
 @pytest.mark.usefixtures("spilling")
 @pytest.mark.parametrize("executor", EXECUTORS)
 @pytest.mark.parametrize("name", SCRATCH)
@@ -77,13 +98,7 @@ def test_damaged_scratch_is_told_or_makes_no_difference(
     with config(executor=executor):
         replace_old(operation, place)
         place.settle()
-        failed: BaseException | None = None
-        with armed(f"spill.read:1:{damage}", place.counts()) as faults:
-            try:
-                replace_old(operation, place)
-            except CorruptChunkError as error:
-                failed = without_frames(error)
-            assert faults.happened()
+        failed = failure_under(f"spill.read:1:{damage}", operation, place, (CorruptChunkError,))
         path = getattr(failed, "path", "")
         assert failed is None or path.startswith(str(place.folder / "spill"))
         # A file that is held open can be read after its removal.
@@ -115,13 +130,7 @@ def test_an_output_damaged_while_it_is_written_is_never_read_as_right(
     with config(executor=executor):
         replace_old(operation, place)
         place.settle()
-        failed: BaseException | None = None
-        with armed(f"{point}:2:{damage}", place.counts()) as faults:
-            try:
-                replace_old(operation, place)
-            except (ChunkarrError, OSError) as error:
-                failed = without_frames(error)
-            assert faults.happened()
+        failed = failure_under(f"{point}:2:{damage}", operation, place, (ChunkarrError, OSError))
         place.check_nothing_left(cleaned=failed is not None)
         try:
             check_output(operation, place, failed)
