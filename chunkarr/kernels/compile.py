@@ -2,23 +2,28 @@
 
 The only file that imports Numba, and only `tier` imports this one, once the first kernel is wanted.
 Numba types the function and lowers it to LLVM; the object code is then made from that, with one
-symbol of C signature `void (int64 *)`. Numba's own C wrapper is dropped: it calls the interpreter
+symbol of C signature `void (int64 *)`. Numba's C wrappers are left out: they call the interpreter
 to report exceptions, which generated code cannot raise, and object code that calls nothing outside
-itself can be kept on disk.
+itself can be kept on disk. Numba loads nothing of it, because what it loads stays for ever.
 """
 
 from __future__ import annotations
 
+import functools
 import linecache
 import math
-import re
 from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding as llvm
 from llvmlite import ir
-from numba import cfunc, njit, types
-from numba.core import cgutils
+from numba import types
+from numba.core import cgutils, codegen
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.cpu import CPUTargetOptions
+from numba.core.descriptors import TargetDescriptor
+from numba.core.dispatcher import Dispatcher
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from chunkarr.kernels import machine
@@ -233,6 +238,58 @@ def half(_context: Any, x: Any) -> Any:
     return types.float32(x), generate
 
 
+class _Codegen(codegen.AOTCPUCodegen):  # type: ignore[misc]
+    """Numba's generator of code that it does not load.
+
+    What Numba loads it keeps until the process ends, half a megabyte for each function.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("chunkarr", cpu_name=machine.processor()[0])
+
+    def _customize_tm_features(self) -> str:
+        return machine.processor()[1]
+
+
+class _Target(TargetDescriptor):  # type: ignore[misc]
+    """This processor, to compile for and not to load on; what Numba knows, it knows as well."""
+
+    options = CPUTargetOptions
+    typing_context = cpu_target.typing_context
+
+    @functools.cached_property
+    def target_context(self) -> Any:
+        return cpu_target.target_context.subtarget(_internal_codegen=_Codegen(), aot_mode=True)
+
+
+class _Function(Dispatcher):
+    """A function of generated source: a kernel, or what a kernel takes in where it calls it."""
+
+    targetdescr = _Target("cpu")
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        options = {"nopython": True, "forceinline": True, "error_model": "numpy"}
+        super().__init__(function, targetoptions=options)
+        compiler: Any = self._compiler  # type: ignore[attr-defined]
+        compiler._customize_flags = _only_compile  # noqa: SLF001 - no other way to ask
+
+    def add_overload(self, result: Any) -> None:
+        # The key under which callers find the code is its address where code is loaded.
+        key = object()
+        self.targetctx.insert_user_function(key, result.fndesc, [result.library])
+        self.overloads[tuple(result.signature.args)] = result._replace(entry_point=key)
+
+    def forget(self) -> None:
+        """Take the code out of Numba's tables, which it would stay in for ever."""
+        for result in self.overloads.values():
+            self.targetctx.remove_user_function(result.entry_point)
+
+
+def _only_compile(flags: Any) -> Any:
+    flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+    return flags
+
+
 def _namespace() -> dict[str, Any]:
     names: dict[str, Any] = dict(_TYPES)
     for name, kind in _TYPES.items():
@@ -252,7 +309,7 @@ def _namespace() -> dict[str, Any]:
     names |= {"half": half, "from_half": from_half, "to_half": to_half}
     for name, function in registry.functions().items():
         names[f"vec_{name}"] = _vector_function(function, function.__code__.co_argcount)
-    names["inline"] = njit(forceinline=True, error_model="numpy")
+    names["inline"] = _Function
     return names
 
 
@@ -268,19 +325,23 @@ def compile_kernel(source: str, key: str) -> bytes:
     if "complex_" in source:
         exec(FUNCTIONS, names)  # noqa: S102 - our own source
     exec(compile(source, filename, "exec"), names)  # noqa: S102 - our own generated source
-    kernel: Callable[..., Any] = names["kernel"]
-    compiled = cfunc(SIGNATURE, nopython=True, error_model="numpy")(kernel)
-    linecache.cache.pop(filename, None)
-    return _object_code(compiled.inspect_llvm(), compiled.native_name)
+    names["kernel"] = _Function(names["kernel"])
+    try:
+        compiled = names["kernel"].get_compile_result(SIGNATURE)
+        with global_compiler_lock:
+            compiled.library.finalize()
+        return _object_code(compiled.library.get_llvm_str(), compiled.fndesc.llvm_func_name)
+    finally:
+        linecache.cache.pop(filename, None)
+        for made in names.values():
+            if isinstance(made, _Function):
+                made.forget()
+        # Functions and the names that they see hold each other, unseen by the garbage collector.
+        names.clear()
 
 
-def _object_code(text: str, wrapper: str) -> bytes:
+def _object_code(text: str, inner: str) -> bytes:
     """Turn Numba's module into object code in which only our C entry is visible."""
-    inner = wrapper.removeprefix("cfunc.")
-    # The wrapper is cut from the text because LLVM's bindings cannot delete a function.
-    text = re.sub(
-        rf"^define [^\n]*@{re.escape(wrapper)}\(.*?^}}\n", "", text, flags=re.DOTALL | re.MULTILINE
-    )
     # The C library's functions may read any memory, as far as LLVM knows: no value that is stored
     # is computed before the flags are cleared or after they are read.
     text += (

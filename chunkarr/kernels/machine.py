@@ -40,7 +40,7 @@ def callable_from_disk(name: str) -> bool:
     return name.startswith("llvm.") or name in ALLOWED
 
 
-def _processor() -> tuple[str, str]:
+def processor() -> tuple[str, str]:
     """Give the processor's name and features, or those that Numba is told to compile for."""
     host = llvm.get_host_cpu_name()
     name = os.environ.get("NUMBA_CPU_NAME") or host
@@ -51,7 +51,7 @@ def _processor() -> tuple[str, str]:
 @functools.cache
 def fingerprint() -> str:
     """Name what object code depends on: the processor, its features and the compiler."""
-    name, features = _processor()
+    name, features = processor()
     version = ".".join(map(str, llvm.llvm_version_info))
     triple = llvm.get_process_triple()
     return f"{triple}|{name}|{features}|{llvmlite.__version__}|{version}"
@@ -72,7 +72,7 @@ def _initialise() -> None:
 def target_machine() -> Any:
     """Describe this machine to LLVM."""
     _initialise()
-    name, features = _processor()
+    name, features = processor()
     return llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
         cpu=name,
         features=features,
