@@ -18,9 +18,13 @@ class Edges:
     values: npt.NDArray[Any]
     scale: float = field(init=False)
     """Bins per unit, where arithmetic finds the bin of any value or one beside it; else zero."""
+    slack: float = field(init=False)
+    """How far arithmetic leads astray, in bins: beyond that from a whole number it is right."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "scale", _scale(self.values))
+        scale, slack = _scale(self.values)
+        object.__setattr__(self, "scale", scale)
+        object.__setattr__(self, "slack", slack)
 
     @property
     def count(self) -> int:
@@ -28,18 +32,22 @@ class Edges:
         return int(self.values.size - 1)
 
 
-def _scale(edges: npt.NDArray[Any]) -> float:
-    """Give the bins per unit of evenly spaced edges, zero for any others.
+def _scale(edges: npt.NDArray[Any]) -> tuple[float, float]:
+    """Give the bins per unit of evenly spaced edges, zero for any others, and the slack.
 
-    What is found grows with the value, so for all values it is off by one at most if it is not for
-    the edges: each in its own bin or the one before.
+    What is found never falls as the value grows, so for all values it is off by one at most if it
+    is not for the edges: each in its own bin or the one before. For the same reason a value between
+    two edges is found between what is found for the two.
     """
     bins = edges.size - 1
     if edges.dtype.kind != "f" or bins < 1 or not np.isfinite(edges).all():
-        return 0.0
+        return 0.0, 0.0
     with np.errstate(all="ignore"):
         scale = edges.dtype.type(bins) / (edges[-1] - edges[0])
         if not np.isfinite(scale) or scale <= 0:
-            return 0.0
-        off = np.arange(bins + 1) - ((edges - edges[0]) * scale).astype(np.int64)
-    return float(scale) if ((off == 0) | (off == 1)).all() else 0.0
+            return 0.0, 0.0
+        found = (edges - edges[0]) * scale
+        off = np.arange(bins + 1) - found.astype(np.int64)
+    if not ((off == 0) | (off == 1)).all():
+        return 0.0, 0.0
+    return float(scale), float(np.abs(found - np.arange(bins + 1)).max())

@@ -5,6 +5,9 @@ the edges puts it right, as in NumPy's own histograms. Elsewhere 64 values at a 
 for by halves, in vectors. Values outside of all bins, NaN among them, get the number -1, which
 counts nowhere.
 
+Where only the counts are wanted, the multiplication alone puts 256 values at a time into bins, in
+vectors, and edges are looked up where one of the values is so near to one that it might matter.
+
 Counts of the same bin in a row wait for each other in a processor, so numbers are counted in four
 copies by turns. Sums of weights have one, because their order decides the bits.
 """
@@ -12,6 +15,7 @@ copies by turns. Sums of weights have one, because their order decides the bits.
 from __future__ import annotations
 
 import ctypes
+from textwrap import indent
 from typing import Any
 
 import numpy as np
@@ -23,6 +27,8 @@ from chunkarr.kernels.forms import type_of
 from chunkarr.kernels.program import Program
 from chunkarr.kernels.spec import OPERANDS, Spec
 
+SLACK_MAX = 1e-4
+"""Where arithmetic leads further astray, in bins, the edges are looked up for too many values."""
 COPIES = 4
 COPIES_BINS_MAX = 4096
 """The most bins that are counted in copies, which have to stay in the cache."""
@@ -38,6 +44,14 @@ def kernel(p):
     last = load(edges, bins)
 """
 
+_EXACT = """
+place = place if place < bins - 1 else bins - 1
+place = place - (i8(1) if value < load(edges, place) else i8(0))
+beyond = (value >= load(edges, place + 1)) & (place != bins - 1)
+place = place + (i8(1) if beyond else i8(0))
+"""
+"""Puts the number of a bin right by its edges."""
+
 SOURCES = {
     "locate": _LOCATE + """
     scale = load(edges, bins + 1)
@@ -45,11 +59,43 @@ SOURCES = {
         value = load(values, i)
         inside = (value >= first) & (value <= last)
         place = i8((value - first) * scale) if inside else i8(0)
-        place = place if place < bins - 1 else bins - 1
-        place = place - (i8(1) if value < load(edges, place) else i8(0))
-        beyond = (value >= load(edges, place + 1)) & (place != bins - 1)
-        place = place + (i8(1) if beyond else i8(0))
+""" + indent(_EXACT, 8 * " ") + """
         store(out, i, place if inside else i8(-1))
+""",
+    "tally": """
+def kernel(p):
+    count = load(p, 0)
+    values = pointer_{T}(load(p, 1))
+    counts = pointer_i8(load(p, 2))
+    edges = pointer_{T}(load(p, 3))
+    bins = load(p, 4)
+    copies = load(p, 5)
+    first = load(edges, 0)
+    last = load(edges, bins)
+    scale = load(edges, bins + 1)
+    slack = load(edges, bins + 2)
+    places = stack_i4(256)
+    start = 0
+    while start < count:
+        width = min(256, count - start)
+        near = u1(0)
+        for i in range(width):
+            value = load(values, start + i)
+            found = (value - first) * scale
+            inside = (value >= first) & (value <= last)
+            near |= u1(inside & (fabs(found - rint(found)) <= slack))
+            store(places, i, i4(found) if inside else i4(bins))
+        if near:
+            for i in range(width):
+                value = load(values, start + i)
+                inside = (value >= first) & (value <= last)
+                place = i8(load(places, i)) if inside else i8(0)
+""" + indent(_EXACT, 16 * " ") + """
+                store(places, i, i4(place) if inside else i4(bins))
+        for i in range(width):
+            place = i8(load(places, i)) + (i & (copies - 1)) * (bins + 1)
+            store(counts, place, load(counts, place) + 1)
+        start += width
 """,
     "search": _LOCATE + """
     places = stack_i8(64)
@@ -126,6 +172,21 @@ def locate(held: Array, values: Array) -> Array:
     found[~at_end & (found >= edges.count)] = -1
     found[at_end] = edges.count - 1
     return found
+
+
+def tally(held: Array, values: Array, counts: Array) -> None:
+    """Add to `counts` how many values each bin holds; the first operand holds the `Edges`."""
+    edges: Edges = held.item()
+    kind = edges.values.dtype
+    quick = kind.char in "fd" and edges.scale > 0 and edges.slack < SLACK_MAX
+    if quick and edges.count <= COPIES_BINS_MAX and np.result_type(values.dtype, kind) == kind:
+        given = np.ascontiguousarray(values, kind)
+        table = np.append(edges.values, np.asarray([edges.scale, edges.slack], kind))
+        part = np.zeros((COPIES, edges.count + 1), np.int64)  # the last counts what is outside
+        if _call("tally", kind, given.size, given, part, table, edges.count, COPIES):
+            counts += part.sum(0)[:-1]
+            return
+    add_counts(counts, locate(held, values))
 
 
 def _greatest(kind: np.dtype[Any]) -> Any:

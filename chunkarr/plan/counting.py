@@ -10,13 +10,15 @@ weights are added depends on the plan alone.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chunkarr.expr.node import Expr
 from chunkarr.grid import Grid
-from chunkarr.kernels.counting import COPIES, add_counts
+from chunkarr.kernels.counting import COPIES, add_counts, tally
+from chunkarr.kernels.program import Program
 from chunkarr.kernels.recipe import Recipe, bytes_extra
 from chunkarr.plan.emit import (
     SECONDS_PER_BYTE,
@@ -53,13 +55,37 @@ class CountsWork:
 
     def run(self, task: int, context: Context) -> None:
         """Count one task's cells."""
+        bins, values = (None, self.places) if self.weights is not None else _split(self.places)
         counts = np.zeros(self.store.shape[1], self.store.dtype)
         for cell in range(task * self.cells, min(self.grid.size, (task + 1) * self.cells)):
             context.check()
             region = self.grid.region(cell)
+            if bins is not None:
+                tally(bins, values.evaluate(region), counts)
+                continue
             weights = None if self.weights is None else self.weights.evaluate(region)
-            add_counts(counts, self.places.evaluate(region), weights)
+            add_counts(counts, values.evaluate(region), weights)
         self.store.write((slice(task, task + 1), slice(0, counts.size)), counts[None])
+
+
+def _split(places: Recipe) -> tuple[Any, Recipe]:
+    """Take the finding of bins off the end of a recipe: the held `Edges`, and what makes values."""
+    program = places.program
+    op = program.ops[-1] if program.ops else None
+    if op is None or op.name != "locate":
+        return None, places
+    held, value = op.args
+
+    def moved(number: int) -> int:
+        return number - (number > held)
+
+    def without(items: tuple[Any, ...]) -> tuple[Any, ...]:
+        return items[:held] + items[held + 1 :]
+
+    ops = tuple(replace(o, args=tuple(map(moved, o.args))) for o in program.ops[:-1])
+    before = Program(without(program.inputs), ops, (moved(value),))
+    bins = places.leaves[held].load((), ())
+    return bins, Recipe(places.shape, without(places.leaves), before)
 
 
 def emit(planner: Planner, node: Expr) -> None:

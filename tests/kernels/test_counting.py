@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from chunkarr.expr.edges import Edges
-from chunkarr.kernels.counting import add_counts, locate
+from chunkarr.kernels.counting import add_counts, locate, tally
 from tests.kernels.support import Array, assert_same_bits, in_both
 
 RNG = np.random.default_rng(0)
@@ -52,6 +52,30 @@ def test_each_value_is_in_its_bin(name: str, dtype: str) -> None:
         values = wide.astype(dtype)
     for found in in_both(lambda: locate(held(edges), values.reshape(1, -1))):
         np.testing.assert_array_equal(found[0], slow(edges, values))
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4", "i4", "u1"])
+@pytest.mark.parametrize("spread", [1, 1e-7, 1e7])
+@pytest.mark.parametrize("bins", [1, 7, 100, 4097])
+def test_each_value_counts_for_its_bin(bins: int, spread: float, dtype: str) -> None:
+    kind = dtype if dtype[0] == "f" else "f8"
+    edges = np.linspace(-3 * spread, (3 + 1 / 3) * spread, bins + 1).astype(kind)
+    edges = np.unique(edges)
+    around = np.concatenate([edges, np.nextafter(edges, -np.inf), np.nextafter(edges, np.inf)])
+    plain = RNG.normal(size=5000) * 2 * spread
+    values = np.concatenate([plain, around, [np.nan, np.inf, -np.inf]])[::-1]
+    with np.errstate(all="ignore"):
+        values = values.astype(dtype)
+    inside = values[(values >= edges[0]) & (values <= edges[-1])]
+    places = np.minimum(np.searchsorted(edges, inside, "right"), edges.size - 1) - 1
+
+    def counted() -> Array:
+        counts = np.ones(edges.size - 1, np.int64)
+        tally(held(edges), values.reshape(1, -1), counts)
+        return counts
+
+    for found in in_both(counted):
+        np.testing.assert_array_equal(found - 1, np.bincount(places, minlength=edges.size - 1))
 
 
 def test_integers_have_integer_edges() -> None:
