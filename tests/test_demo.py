@@ -13,6 +13,7 @@ import pytest
 
 import chunkarr
 from chunkarr import demo
+from chunkarr.scheduler.budget import memory_in_use
 
 
 def test_coast_is_land_with_ocean_beside_it_and_the_map_closes_at_the_date_line() -> None:
@@ -126,7 +127,8 @@ def test_the_demo_on_a_small_earth_agrees_with_numpy(tmp_path: Path) -> None:
     ocean = small_earth(tmp_path / "earth.npz")
     lines: list[str] = []
     with chunkarr.config(chunk_bytes="4MiB", eager_bytes="256KiB"):
-        found = demo.run(str(tmp_path / "out"), "1GiB", str(tmp_path / "earth.npz"), lines.append)
+        limit = str(memory_in_use() + (1 << 30))
+        found = demo.run(str(tmp_path / "out"), limit, str(tmp_path / "earth.npz"), lines.append)
     shape = demo.MAP_ROWS, demo.MAP_COLUMNS
     coast = demo.coastline(np, ocean)
     np.testing.assert_allclose(found.fraction, demo.blocks(~ocean, *shape).mean(axis=(1, 3)))

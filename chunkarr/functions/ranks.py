@@ -83,8 +83,8 @@ DISCRETE = frozenset(("inverted_cdf", "closest_observation", "lower", "higher", 
 def ranks(method: str, n: Any, q: NDArray) -> tuple[NDArray, NDArray, NDArray]:
     """Give the ranks of the two elements beside a quantile of n values, and its way between them.
 
-    >>> [part.item() for part in ranks("linear", 5, np.array(0.3))]
-    [1, 2, 0.2]
+    >>> [part.item() for part in ranks("linear", 5, np.array(0.375))]
+    [1, 2, 0.5]
     """
     if method in PLOTTING:
         alpha, beta = PLOTTING[method]
