@@ -251,7 +251,7 @@ def test_large_data_in_memory_is_not_pickled() -> None:
 
 
 def test_what_lies_in_scratch_is_not_pickled() -> None:
-    with chunkarr.config(memory=memory_in_use() + (1 << 28)):
+    with chunkarr.config(memory=memory_in_use() + (1 << 28), chunk_bytes="1MiB"):
         x = (chunkarr.zeros(20_000_000) + 1).persist()
         with pytest.raises(NotYetError, match="scratch"):
             pickle.dumps(x)
