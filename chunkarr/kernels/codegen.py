@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 
 from chunkarr.kernels.counting import SOURCES
-from chunkarr.kernels.folds import VARIANCE, Fold, fold_of, fold_source
-from chunkarr.kernels.forms import cast_form, form, type_of
+from chunkarr.kernels.folds import VARIANCE, Fold
+from chunkarr.kernels.forms import form, type_of
 from chunkarr.kernels.reducers import LANES, PANEL, PANEL_ROWS, Reducer
+from chunkarr.kernels.rows import RowFold, beats, fold_for, storage, stored
 from chunkarr.kernels.signals import Watch
 from chunkarr.kernels.spec import (
     KEPT_AXES,
@@ -35,9 +36,6 @@ from chunkarr.kernels.spec import (
     STATES,
     Spec,
 )
-
-STACK = 64
-"""Levels of the tree of panels: more than the bits of a number of panels."""
 
 
 def source_of(spec: Spec) -> str:
@@ -95,28 +93,63 @@ class _Writer:
 
     def rows(self) -> None:
         """Write a kernel that reduces runs of values to one state for each outer position."""
-        spec, reducer = self.spec, self.spec.reducer
-        assert reducer is not None
-        self._helpers()
+        spec, folds = self.spec, self._row_folds()
+        for fold in folds:
+            self.put(fold.helpers(spec.strip))
         self._open()
         kind = self._fold_type()
         self.put(f"panel = stack_{kind}({PANEL})")
         if self._fused:
             self.put(f"lanes = stack_{kind}({LANES})\nvalue = {self._fold().identity}")
-        for name, entry in self._stacks():
-            self.put(f"{name} = stack_{entry}({STACK})")
-        for place, entry in enumerate(self._state_types()):
-            self.put(f"out{place} = pointer_{entry}(load(p, {STATES + place}))")
+        self._states(folds)
         self.put(f"runs = load(p, {RUNS})\nfor position in range(load(p, {POSITIONS})):")
         self.depth += 1
         self.put("held = 0\ncount = 0")
-        if reducer.kind == "arg":
-            self.put(f"best = {self._fold().identity}\nwhere = 0")
+        for fold in folds:
+            self.put(fold.begin())
         self.put("for run in range(runs):")
         self.depth += 1
         self._pointers()
         self.put("start = 0\nwhile start < length:")
         self.depth += 1
+        self._fill_panel()
+        self.put("held += step\nstart += step")
+        self.put(f"if held == {PANEL} or (start == length and run == runs - 1):")
+        self.depth += 1
+        for fold in folds:
+            self.put(fold.panel(folded=f"step == {PANEL}" if self._fused else ""))
+        self.put("count += 1\nheld = 0")
+        self.depth -= 2
+        self._turn("run_axes", "run_base")
+        self.depth -= 1
+        for fold in folds:
+            self.put(fold.finish())
+        self._turn("kept_axes", "kept_base")
+        self.depth -= 1
+        self.put(self.watch.close())
+
+    def _row_folds(self) -> list[RowFold]:
+        reducers = self.spec.reducers
+        tags = [f"_{k}_" for k in range(len(reducers))] if len(reducers) > 1 else [""]
+        return [
+            RowFold(reducer, self.spec.dtype, tag)
+            for reducer, tag in zip(reducers, tags, strict=True)
+        ]
+
+    def _states(self, folds: list[RowFold]) -> None:
+        """Write where partial results and states lie; those of several reducers are in a table."""
+        table, base = "p", STATES
+        if len(folds) > 1:
+            table, base = "states", 0
+            self.put(f"states = pointer_i8(load(p, {SCRATCH}))")
+        for fold in folds:
+            self.put(fold.stacks())
+            for place, entry in enumerate(fold.states()):
+                self.put(f"out{fold.tag}{place} = pointer_{entry}(load({table}, {base}))")
+                base += 1
+
+    def _fill_panel(self) -> None:
+        """Write the loop that evaluates what fits the panel, or all of it without a panel."""
         self.put(f"step = min({PANEL} - held, length - start)")
         if self._fused:
             self.put(f"if step == {PANEL}:")
@@ -127,21 +160,9 @@ class _Writer:
             self.depth += 1
         self.put("for i in range(step):")
         self.depth += 1
-        value = self._body("(start + i)")[spec.program.results[0]]
+        value = self._body("(start + i)")[self.spec.program.results[0]]
         self.put(f"store(panel, held + i, {self._stored(value)})")
         self.depth -= 2 if self._fused else 1
-        self.put("held += step\nstart += step")
-        self.put(f"if held == {PANEL} or (start == length and run == runs - 1):")
-        self.depth += 1
-        self._row_panel()
-        self.put("count += 1\nheld = 0")
-        self.depth -= 2
-        self._turn("run_axes", "run_base")
-        self.depth -= 1
-        self._row_finish()
-        self._turn("kept_axes", "kept_base")
-        self.depth -= 1
-        self.put(self.watch.close())
 
     @property
     def _folds(self) -> bool:
@@ -155,7 +176,8 @@ class _Writer:
 
         With several inputs the copy through the panel is faster: it reads each of them in order.
         """
-        return self._folds and self._streams == 1 and not self.spec.program.ops
+        alone = len(self.spec.reducers) == 1
+        return alone and self._folds and self._streams == 1 and not self.spec.program.ops
 
     @property
     def _streams(self) -> int:
@@ -185,99 +207,13 @@ class _Writer:
         self.depth -= 2
         self.put("value = fold_lanes(lanes)")
 
-    def _row_panel(self) -> None:
-        reducer = self.spec.reducer
-        assert reducer is not None
-        if reducer.kind == "var":
-            self.put("mean, m2, low = panel_var(panel, held)\nsize = held")
-            self.put(f"""
-level = 0
-carry = count
-while carry & 1:
-    left = {PANEL} << level
-    mean, m2, low = merge_var(left, load(means, level), load(squares, level), load(lows, level), size, mean, m2, low)
-    size += left
-    carry >>= 1
-    level += 1
-store(sizes, level, size)
-store(means, level, mean)
-store(squares, level, m2)
-store(lows, level, low)
-""")  # noqa: E501 - generated source
-            return
-        fold = self._fold()
-        if self._fused:
-            self.put(f"if step != {PANEL}:\n    value = fold(panel, held)")
-        else:
-            self.put("value = fold(panel, held)")
-        if reducer.kind == "arg":
-            self.put(f"""
-wins = {self._beats("value", "best")}
-if count == 0 or wins:
-    i = 0
-    while i < held - 1 and not ({self._same("load(panel, i)", "value")}):
-        i += 1
-    best = load(panel, i)
-    where = count * {PANEL} + i
-""")
-            return
-        self.put(f"""
-level = 0
-carry = count
-while carry & 1:
-    value = {fold.combine.format("load(partials, level)", "value")}
-    carry >>= 1
-    level += 1
-store(partials, level, value)
-""")
-
-    def _row_finish(self) -> None:
-        reducer = self.spec.reducer
-        assert reducer is not None
-        if reducer.kind == "arg":
-            self.put("store(out0, position, best)\nstore(out1, position, where)")
-            return
-        self.put("level = 0\nwhile count & 1 == 0:\n    count >>= 1\n    level += 1")
-        if reducer.kind == "var":
-            self.put("""
-size = load(sizes, level)
-mean = load(means, level)
-m2 = load(squares, level)
-low = load(lows, level)
-count >>= 1
-level += 1
-while count:
-    if count & 1:
-        left = load(sizes, level)
-        mean, m2, low = merge_var(left, load(means, level), load(squares, level), load(lows, level), size, mean, m2, low)
-        size += left
-    count >>= 1
-    level += 1
-store(out0, position, size)
-store(out1, position, mean)
-store(out2, position, m2)
-store(out3, position, low)
-""")  # noqa: E501 - generated source
-            return
-        self.put(f"""
-value = load(partials, level)
-count >>= 1
-level += 1
-while count:
-    if count & 1:
-        value = {self._fold().combine.format("load(partials, level)", "value")}
-    count >>= 1
-    level += 1
-store(out0, position, value)
-""")
-
     def columns(self) -> None:
         """Write a kernel that reduces rows to one state for each column."""
-        spec, reducer = self.spec, self.spec.reducer
-        assert reducer is not None
-        self._helpers()
-        self._open()
+        spec, reducer = self.spec, self._reducer
         strip, kind = spec.strip, self._fold_type()
+        if reducer.kind == "var":
+            self.put(VARIANCE.format(T=kind, W=strip, PANEL=PANEL))
+        self._open()
         self.put(f"partials = pointer_{kind}(load(p, {SCRATCH}))")
         if reducer.kind == "var":
             self.put("panel = partials")
@@ -288,8 +224,8 @@ store(out0, position, value)
             self.put(f"panel = stack_{kind}({strip})")
         if reducer.kind == "arg":
             self.put(f"where = stack_i8({strip})")
-        for place, entry in enumerate(self._state_types()):
-            self.put(f"out{place} = pointer_{entry}(load(p, {STATES + place}))")
+        for place, dtype in enumerate(reducer.state_dtypes(spec.dtype)):
+            self.put(f"out{place} = pointer_{storage(dtype)}(load(p, {STATES + place}))")
         self.put(f"rows = load(p, {RUNS})\nfor position in range(load(p, {POSITIONS})):")
         self.depth += 1
         self.put("first = 0\nwhile first < length:")
@@ -308,8 +244,7 @@ store(out0, position, value)
         self.put(self.watch.close())
 
     def _column_panel(self, strip: int) -> None:
-        reducer = self.spec.reducer
-        assert reducer is not None
+        reducer = self._reducer
         if reducer.kind in {"ufunc", "truth"}:
             self.put(f"for j in range(width):\n    store(panel, j, {self._fold().identity})")
         self.put("row = 0")
@@ -354,8 +289,7 @@ for j in range(width):
 
     def _column_rows(self, count: int, strip: int) -> None:
         """Write a loop that takes `count` rows at a time into the panel."""
-        reducer = self.spec.reducer
-        assert reducer is not None
+        reducer = self._reducer
         tags = [f"_{k}" for k in range(count)]
         self.put(f"while row + {count} <= step:")
         self.depth += 1
@@ -372,8 +306,9 @@ for j in range(width):
             if reducer.kind == "var":
                 self.put(f"store(panel, row * {strip} + j, {stored})")
             elif reducer.kind == "arg":
+                wins = beats(reducer, self.spec.dtype, "value", "best")
                 self.put(f"value = {stored}\nbest = load(panel, j)")
-                self.put(f"wins = (done + row == 0) | ({self._beats('value', 'best')})")
+                self.put(f"wins = (done + row == 0) | ({wins})")
                 self.put("store(panel, j, value if wins else best)")
                 self.put("store(where, j, done + row if wins else load(where, j))")
             else:
@@ -385,8 +320,7 @@ for j in range(width):
         self.depth -= 1
 
     def _column_finish(self, strip: int) -> None:
-        reducer = self.spec.reducer
-        assert reducer is not None
+        reducer = self._reducer
         self.put("target = position * length + first")
         if reducer.kind == "arg":
             self.put("for j in range(width):\n    store(out0, target + j, load(panel, j))")
@@ -477,7 +411,7 @@ for j in range(width):
         program = self.spec.program
         dtypes = [*program.inputs, *(program.dtype_of(result) for result in program.results)]
         for place, layout in enumerate(self.spec.classes):
-            kind = self._storage(dtypes[place])
+            kind = storage(dtypes[place])
             self.put(f"q{place}{tag} = pointer_{kind}(a{place})")
             if layout == "s":
                 text = f"load(q{place}{tag}, 0)"
@@ -504,66 +438,22 @@ for j in range(width):
         return values
 
     @staticmethod
-    def _storage(dtype: np.dtype[Any]) -> str:
-        kind = type_of(dtype)
-        assert kind is not None
-        return {"b1": "u1", "f2": "u2"}.get(kind, kind)
-
-    @staticmethod
     def _loaded(text: str, dtype: np.dtype[Any]) -> str:
         if dtype.kind == "b":
             return f"({text} != 0)"
         return f"from_half({text})" if dtype == np.float16 else text
 
     def _stored(self, value: str) -> str:
-        """Convert the program's result to what a panel holds."""
-        reducer, dtype = self.spec.reducer, self.spec.dtype
-        assert reducer is not None
-        if reducer.kind == "truth" and dtype.kind != "b":
-            return f"u1({cast_form(value, dtype, np.dtype(bool))})"
-        return f"u1({value})" if dtype.kind == "b" else value
+        return stored(self._reducer, self.spec.dtype, value)
 
-    def _fold(self) -> Fold:
+    @property
+    def _reducer(self) -> Reducer:
         reducer = self.spec.reducer
         assert reducer is not None
-        name = Reducer("sum", "ufunc", np.add) if reducer.kind == "var" else reducer
-        fold = fold_of(name, self.spec.dtype)
-        assert fold is not None
-        return fold
+        return reducer
+
+    def _fold(self) -> Fold:
+        return fold_for(self._reducer, self.spec.dtype)
 
     def _fold_type(self) -> str:
         return self._fold().type
-
-    def _state_types(self) -> list[str]:
-        reducer = self.spec.reducer
-        assert reducer is not None
-        return [self._storage(dtype) for dtype in reducer.state_dtypes(self.spec.dtype)]
-
-    def _stacks(self) -> list[tuple[str, str]]:
-        reducer, kind = self.spec.reducer, self._fold_type()
-        assert reducer is not None
-        if reducer.kind == "var":
-            return [("sizes", "i8"), ("means", kind), ("squares", kind), ("lows", kind)]
-        return [] if reducer.kind == "arg" else [("partials", kind)]
-
-    def _beats(self, value: str, best: str) -> str:
-        reducer = self.spec.reducer
-        assert reducer is not None
-        sign = "<" if reducer.ufunc is np.less else ">"
-        if self.spec.dtype.kind != "f":
-            return f"{value} {sign} {best}"
-        return f"({value} {sign} {best}) | (({value} != {value}) & ({best} == {best}))"
-
-    def _same(self, left: str, right: str) -> str:
-        if self.spec.dtype.kind != "f":
-            return f"{left} == {right}"
-        return f"({left} == {right}) or ({left} != {left} and {right} != {right})"
-
-    def _helpers(self) -> None:
-        """Write the folds and merges that a reduction calls; each is inlined."""
-        reducer = self.spec.reducer
-        assert reducer is not None
-        if self.spec.mode == "row":
-            self.put(fold_source(self._fold()))
-        if reducer.kind == "var":
-            self.put(VARIANCE.format(T=self._fold_type(), W=self.spec.strip, PANEL=PANEL))

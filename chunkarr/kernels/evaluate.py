@@ -17,7 +17,7 @@ import numpy as np
 from chunkarr.kernels import tier
 from chunkarr.kernels.axes import Array, Reduction, collapse_reduction
 from chunkarr.kernels.flags import settle
-from chunkarr.kernels.layouts import reduce_recipe
+from chunkarr.kernels.layouts import Recipe, reduce_recipe
 from chunkarr.kernels.maps import cut, grid_boxes, is_true_anywhere, map_into, piece_size, pieces_of
 from chunkarr.kernels.program import Program
 from chunkarr.kernels.reducers import (
@@ -46,6 +46,7 @@ __all__ = [
     "map_into",
     "merge",
     "reduce_region",
+    "reduce_regions",
     "reducer_of",
     "tree_merge",
     "ufunc_reducer",
@@ -86,46 +87,107 @@ def reduce_region(
     Gives state arrays of the kept axes' shape. For argmin and argmax, `origin` is the region's
     place in an array of shape `extent`, whose reduced axes the index then counts.
     """
-    reducer = reducer_of(reducer)
-    states = _reduce_compiled(program, reducer, arrays, shape, axes)
-    if states is None:
-        kept = tuple(n for axis, n in enumerate(shape) if axis not in axes)
-        if 0 in kept:
-            dtypes = reducer.state_dtypes(program.dtype_of(program.results[0]))
-            return tuple(np.empty(kept, dtype) for dtype in dtypes)
-        compiled = tier.mode() != "numpy"
-        states = _reduce_numpy(program, reducer, arrays, shape, axes, compiled=compiled)
-    if reducer.kind == "arg" and origin is not None and extent is not None:
-        lengths, starts, whole = (tuple(t[axis] for axis in axes) for t in (shape, origin, extent))
-        states = states[0], globalise_index(states[1], lengths, starts, whole)
-    return states
+    (state,) = reduce_regions(program, (reducer,), arrays, shape, axes, origin, extent)
+    return state
 
 
-def _reduce_compiled(
+def reduce_regions(
+    program: Program,
+    reducers: Sequence[Reducer | str],
+    arrays: Sequence[Array],
+    shape: tuple[int, ...],
+    axes: tuple[int, ...],
+    origin: tuple[int, ...] | None = None,
+    extent: tuple[int, ...] | None = None,
+) -> list[State]:
+    """Reduce the same values in several ways, as `reduce_region` does it in each; gives all states.
+
+    Where a kernel can, the values are read and computed once for all reducers.
+    """
+    wanted = [reducer_of(reducer) for reducer in reducers]
+    different = tuple({reducer.name: reducer for reducer in wanted}.values())
+    found = {}
+    for reducer, state in zip(
+        different, _reduce_all(program, different, arrays, shape, axes), strict=True
+    ):
+        found[reducer.name] = state
+        if reducer.kind == "arg" and origin is not None and extent is not None:
+            cut = (tuple(t[axis] for axis in axes) for t in (shape, origin, extent))
+            found[reducer.name] = state[0], globalise_index(state[1], *cut)
+    return [found[reducer.name] for reducer in wanted]
+
+
+def _reduce_all(
+    program: Program,
+    reducers: tuple[Reducer, ...],
+    arrays: Sequence[Array],
+    shape: tuple[int, ...],
+    axes: tuple[int, ...],
+    *,
+    begin: bool = True,
+) -> list[State]:
+    """Give the states of a region; `begin` says whether a kernel may be loaded or compiled."""
+    alone = len(reducers) == 1
+    recipe = None
+    if tier.mode() != "numpy":
+        recipe = reduce_recipe(program, reducers, arrays, shape, axes)
+    if recipe is not None and recipe.axes is not None and recipe.fits(arrays):
+        kernel = recipe.entry.kernel
+        if kernel is None and begin:
+            kernel = tier.kernel_for(recipe.entry, recipe.elements)
+        if kernel is not None:
+            return _reduce_compiled(kernel, recipe, program, reducers, arrays, shape, axes)
+        begin = False  # What does one of them alone is not worth compiling meanwhile.
+    if alone:
+        return [_reduce_in_numpy(program, reducers[0], arrays, shape, axes)]
+    return [
+        _reduce_all(program, (reducer,), arrays, shape, axes, begin=begin)[0]
+        for reducer in reducers
+    ]
+
+
+def _reduce_in_numpy(
     program: Program,
     reducer: Reducer,
     arrays: Sequence[Array],
     shape: tuple[int, ...],
     axes: tuple[int, ...],
-) -> State | None:
-    if tier.mode() == "numpy":
-        return None
-    recipe = reduce_recipe(program, reducer, arrays, shape, axes)
-    if recipe is None or recipe.axes is None or not recipe.fits(arrays):
-        return None
-    kernel = recipe.entry.kernel or tier.kernel_for(recipe.entry, recipe.elements)
-    if kernel is None:
-        return None
-    states, flags = recipe.run_reduce(kernel, arrays)
-    if flags:
-        is_true = functools.partial(is_true_anywhere, arrays=arrays, shape=shape)
-        again = functools.partial(
-            _reduce_numpy, program, reducer, arrays, shape, axes, compiled=False
-        )
-        settle(program, reducer, flags, is_true, again)
-    if not recipe.axes.groups:
-        return states
-    return tuple(s.reshape(recipe.kept) for s in _merge_outer(reducer, recipe.axes, states))
+) -> State:
+    kept = tuple(n for axis, n in enumerate(shape) if axis not in axes)
+    if 0 in kept:
+        dtypes = reducer.state_dtypes(program.dtype_of(program.results[0]))
+        return tuple(np.empty(kept, dtype) for dtype in dtypes)
+    compiled = tier.mode() != "numpy"
+    return _reduce_numpy(program, reducer, arrays, shape, axes, compiled=compiled)
+
+
+def _reduce_compiled(
+    kernel: tier.Kernel,
+    recipe: Recipe,
+    program: Program,
+    reducers: tuple[Reducer, ...],
+    arrays: Sequence[Array],
+    shape: tuple[int, ...],
+    axes: tuple[int, ...],
+) -> list[State]:
+    assert recipe.axes is not None
+    flat, flags = recipe.run_reduce(kernel, arrays)
+    dtype = program.dtype_of(program.results[0])
+    states, place = [], 0
+    for reducer in reducers:
+        state = flat[place : place + len(reducer.state_dtypes(dtype))]
+        place += len(state)
+        if flags:
+            is_true = functools.partial(is_true_anywhere, arrays=arrays, shape=shape)
+            again = functools.partial(
+                _reduce_numpy, program, reducer, arrays, shape, axes, compiled=False
+            )
+            settle(program, reducer, flags, is_true, again)
+        if recipe.axes.groups:
+            merged = _merge_outer(reducer, recipe.axes, state)
+            state = tuple(s.reshape(recipe.kept) for s in merged)
+        states.append(state)
+    return states
 
 
 def _reduce_numpy(

@@ -6,6 +6,7 @@ operations is the same to the letter, because it decides the bits.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -73,12 +74,19 @@ def _limits(dtype: np.dtype[Any]) -> tuple[str, str]:
     return str(info.min), str(info.max)
 
 
-def reduces(program: Program, reducer: Reducer) -> bool:
-    """Whether a reducer compiles for a program's result."""
+def reduces(program: Program, reducers: Sequence[Reducer]) -> bool:
+    """Whether reducers compile for a program's result, and take it from the same panel."""
     dtype = program.dtype_of(program.results[0])
+    panels = {_panel_type(reducer, dtype) for reducer in reducers}
+    return len(panels) == 1 and None not in panels
+
+
+def _panel_type(reducer: Reducer, dtype: np.dtype[Any]) -> str | None:
     if reducer.kind == "var":
-        return type_of(dtype) in {"f4", "f8"}
-    return fold_of(reducer, dtype) is not None
+        kind = type_of(dtype)
+        return f"{kind} of values" if kind in {"f4", "f8"} else None
+    fold = fold_of(reducer, dtype)
+    return fold and f"{fold.type} of {'truth' if reducer.kind == 'truth' else 'values'}"
 
 
 def fold_source(fold: Fold) -> str:

@@ -62,6 +62,8 @@ class Recipe:
     states: tuple[np.dtype[Any], ...] = ()
     axes: Reduction | None = None
     scratch_bytes: int = 0
+    joint: bool = False
+    """Whether several reducers take the same values; a table tells the addresses of states then."""
     kept: tuple[int, ...] = ()
     """The shape of the results."""
 
@@ -100,8 +102,12 @@ class Recipe:
         states = tuple([np.empty(shape, dtype) for dtype in self.states])
         for place, array in enumerate(arrays, OPERANDS):
             params[place] = array.__array_interface__["data"][0]
-        for place, state in enumerate(states, STATES):
-            params[place] = state.__array_interface__["data"][0]
+        addresses = [state.__array_interface__["data"][0] for state in states]
+        if self.joint:
+            table = (ctypes.c_int64 * len(addresses))(*addresses)
+            params[SCRATCH] = ctypes.addressof(table)
+        else:
+            params[STATES : STATES + len(addresses)] = addresses
         if self.scratch_bytes:
             params[SCRATCH] = _scratch(self.scratch_bytes)
         kernel(params)
@@ -225,25 +231,30 @@ def _nest(strides: list[list[int]], loops: list[tuple[int, int, int]], offsets: 
 
 def reduce_recipe(
     program: Program,
-    reducer: Reducer,
+    reducers: tuple[Reducer, ...],
     arrays: Sequence[Array],
     shape: tuple[int, ...],
     axes: tuple[int, ...],
 ) -> Recipe | None:
-    """Give the recipe to reduce a program's result, None where NumPy's tier does it."""
-    key = (id(program), reducer.name, shape, axes, *[(a.shape, a.strides) for a in arrays])
+    """Give the recipe to reduce a program's result, None where NumPy's tier does it.
+
+    Several reducers share a kernel where they reduce rows; else there is none for all of them.
+    """
+    names = [reducer.name for reducer in reducers]
+    key = (id(program), *names, shape, axes, *[(a.shape, a.strides) for a in arrays])
     found = _recipes.get(key)
     if found is not None and found[0] is program:
         return found[1]
-    if not _program_compiles(program) or not reduces(program, reducer):
+    if not _program_compiles(program) or not reduces(program, reducers):
         return _remember(key, program, None)
     if 0 in shape:
         return _remember(key, program, None)
     operands, reduction = collapse_reduction(arrays, shape, axes)
-    if not reduction.rows or _against_order(operands, reduction):
+    apart = len(reducers) > 1 and reduction.columns
+    if not reduction.rows or apart or _against_order(operands, reduction):
         return _remember(key, program, None)
     kept = tuple(n for axis, n in enumerate(shape) if axis not in axes)
-    recipe = _reduction_recipe(program, reducer, operands, reduction, kept)
+    recipe = _reduction_recipe(program, reducers, operands, reduction, kept)
     return _remember(key, program, recipe)
 
 
@@ -257,7 +268,7 @@ def _against_order(operands: list[Array], reduction: Reduction) -> bool:
 
 def _reduction_recipe(
     program: Program,
-    reducer: Reducer,
+    reducers: tuple[Reducer, ...],
     operands: list[Array],
     reduction: Reduction,
     results: tuple[int, ...],
@@ -276,12 +287,14 @@ def _reduction_recipe(
     positions = math.prod(shape[axis] for axis in kept)
     count = math.prod(shape[axis] for axis in runs)
     classes = "".join(_class_of(a) for a in operands)
-    spec = Spec(program, reducer, "column" if by_column else "row", classes)
+    first_reducer, *others = reducers
+    mode = "column" if by_column else "row"
+    spec = Spec(program, first_reducer, mode, classes, tuple(others))
     header = [positions, len(kept), shape[-1], len(runs), count]
     scratch = 0
     if by_column:
         levels = (-(-count // PANEL_ROWS)).bit_length() + 1
-        width = 3 if reducer.kind == "var" else 1
+        width = 3 if first_reducer.kind == "var" else 1
         values = spec.scratch_values + levels * spec.strip * width
         scratch = values * spec.dtype.itemsize
     return Recipe(
@@ -289,8 +302,9 @@ def _reduction_recipe(
         program.inputs,
         (_part(header, inner, loops, [0] * len(operands)),),
         math.prod(shape),
-        reducer.state_dtypes(spec.dtype),
+        tuple(dtype for reducer in reducers for dtype in reducer.state_dtypes(spec.dtype)),
         reduction,
         scratch,
+        len(reducers) > 1,
         results,
     )

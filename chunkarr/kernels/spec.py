@@ -36,11 +36,18 @@ class Spec:
     """ "map", "row", "column", or a kernel of `chunkarr.kernels.counting`."""
     classes: str
     """One of "u", "s", "g" for each input, then for each output."""
+    others: tuple[Reducer, ...] = ()
+    """Reducers that take the same panels of rows as the first."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The dtype of the program's first result."""
         return self.program.dtype_of(self.program.results[0])
+
+    @property
+    def reducers(self) -> tuple[Reducer, ...]:
+        """All reducers."""
+        return () if self.reducer is None else (self.reducer, *self.others)
 
     @property
     def strip(self) -> int:

@@ -16,7 +16,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Any
 
 from chunkarr.kernels.program import Program
@@ -115,8 +115,8 @@ def _cost(spec: Spec) -> float:
     if spec.mode not in {"map", "row", "column"}:
         return SECONDS_PER_SEARCH
     widths = [op.dtype.itemsize for op in spec.program.ops] or [8]
-    if spec.reducer is not None:
-        widths.extend([spec.dtype.itemsize] * (3 if spec.reducer.kind == "var" else 1))
+    for reducer in spec.reducers:
+        widths.extend([spec.dtype.itemsize] * (3 if reducer.kind == "var" else 1))
     return SECONDS_PER_ELEMENT * sum(widths) / 8
 
 
@@ -169,7 +169,7 @@ def thorough_kernel(entry: Entry) -> Kernel:
     """Give the kernel that does what an entry's leaves unfinished."""
     spec = entry.spec
     program = _thorough.setdefault(spec.program, thorough(spec.program))
-    return _awaited(entry_for(Spec(program, spec.reducer, spec.mode, spec.classes)))
+    return _awaited(entry_for(replace(spec, program=program)))
 
 
 def may_wait() -> bool:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from chunkarr.floats import naming
 from chunkarr.grid import Cell, Grid, Region, region_of, region_shape
-from chunkarr.kernels.evaluate import State, reduce_region, reducer_of, tree_merge
+from chunkarr.kernels.evaluate import State, reduce_regions, reducer_of, tree_merge
 from chunkarr.kernels.recipe import Recipe
 from chunkarr.kernels.reducers import tell_variance
 from chunkarr.plan.halo import visited
@@ -45,23 +45,23 @@ class MapOutput:
 
 @dataclass(frozen=True, slots=True)
 class ReduceOutput:
-    """A partial reduction of each cell, written to one store per component of the state.
+    """Partial reductions of the same values of each cell, each into a store per part of its state.
 
     The stores have a leading axis: one row for each cell along the reduced axes, in C order.
     """
 
     recipe: Recipe
-    reducer: str
     axes: tuple[int, ...]
-    stores: tuple[Store, ...]
+    reducers: tuple[str, ...]
+    stores: tuple[tuple[Store, ...], ...]
 
     def run(
         self, region: Region, earlier: list[NDArray], loaded: dict[int, NDArray], row: int
     ) -> None:
         """Reduce one box into its row."""
-        state = reduce_region(
+        states = reduce_regions(
             self.recipe.program,
-            reducer_of(self.reducer),
+            self.reducers,
             self.recipe.load(region, earlier, loaded),
             region_shape(region),
             self.axes,
@@ -69,8 +69,9 @@ class ReduceOutput:
             extent=self.recipe.shape,
         )
         kept = tuple(s for axis, s in enumerate(region) if axis not in self.axes)
-        for store, part in zip(self.stores, state, strict=True):
-            store.write((slice(row, row + 1), *kept), part[None])
+        for stores, state in zip(self.stores, states, strict=True):
+            for store, part in zip(stores, state, strict=True):
+                store.write((slice(row, row + 1), *kept), part[None])
 
     def run_many(self, region: Region, arrays: list[NDArray], run: Run, row: int) -> None:
         """Reduce the cells of a run, each into its row, in one call.
@@ -83,13 +84,12 @@ class ReduceOutput:
         shape[axis : axis + 1] = [count, length]
         split = [_split(array, axis, count) for array in arrays]
         axes = tuple(a + (a >= axis) for a in self.axes)
-        state = reduce_region(
-            self.recipe.program, reducer_of(self.reducer), split, tuple(shape), axes
-        )
+        states = reduce_regions(self.recipe.program, self.reducers, split, tuple(shape), axes)
         place = sum(a not in self.axes for a in range(axis))
         kept = tuple(s for a, s in enumerate(region) if a not in self.axes)
-        for store, part in zip(self.stores, state, strict=True):
-            store.write((slice(row, row + count), *kept), np.moveaxis(part, place, 0))
+        for stores, state in zip(self.stores, states, strict=True):
+            for store, part in zip(stores, state, strict=True):
+                store.write((slice(row, row + count), *kept), np.moveaxis(part, place, 0))
 
 
 class Run(NamedTuple):

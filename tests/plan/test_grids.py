@@ -24,6 +24,7 @@ from chunkarr.plan.grids import (
 )
 from chunkarr.plan.works import Sweep
 from chunkarr.storage.memory import MemoryStore
+from chunkarr.storage.spill import SpillStore
 from chunkarr.storage.store import Store
 from tests.plan.support import (
     CountingStore,
@@ -185,6 +186,15 @@ def test_readings_of_a_chunk_are_estimated(
         assert found == times
     else:
         assert found >= 4
+
+
+def test_a_part_of_a_spilled_tile_is_read_without_the_rest_of_it() -> None:
+    shape = (4096, 2048)
+    spill = SpillStore(shape, "f8", Grid(shape, (512, 1024)))
+    recipe = recipe_of(spill, [Term(0, 0, 1), Term(1, 0, 1)], shape)
+    ((_, rows),) = reads_per_chunk(Grid(shape, (64, 1024)), recipe)
+    ((_, columns),) = reads_per_chunk(Grid(shape, (4096, 16)), recipe)
+    assert (rows, columns) == (1, 64)
 
 
 def test_an_empty_reading_is_no_reading() -> None:

@@ -112,6 +112,13 @@ def test_a_value_that_a_live_name_holds_is_written_in_the_visit_that_needs_it(
     assert [node for node, _ in plan.kept] == [y.to_expr()]
 
 
+def test_of_a_source_that_a_name_cuts_otherwise_nothing_is_kept(stored: CountingStore) -> None:
+    x = stored.as_array().rechunk((3, 7))
+    plan = plan_of(x + 1, keep=[x])
+    assert names(plan) == ["add"]
+    assert not plan.kept
+
+
 def test_a_value_is_not_kept_where_it_does_not_fit() -> None:
     y = xp.exp(FakeStore((4000, 1000), (1000, 1000)).as_array())
     small = limits(memory=256 * MIB, available=y.nbytes * 3)
