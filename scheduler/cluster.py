@@ -14,6 +14,7 @@ on, would draw all ranges to the worker that holds it, and end the run if that w
 
 from __future__ import annotations
 
+import mmap
 import os
 import threading
 import time
@@ -37,9 +38,10 @@ from chunkarr.floats import note
 from chunkarr.scheduler.handshake import Question, answer, ask_here, differences, open_to_others
 from chunkarr.scheduler.ranges import enter_worker, leave_worker, run_range
 from chunkarr.scheduler.state import Event, TaskFailed, TaskRangeDone, WorkerJoined, WorkerLost
-from chunkarr.scheduler.steps import Cancelled, Step, Work
+from chunkarr.scheduler.steps import Cancelled, OrderedWork, Step, Work
 from chunkarr.scheduler.worker import Surroundings, pack_error
 from chunkarr.settings import settings
+from chunkarr.storage.files import handles
 
 SECONDS_SILENT = 12.0
 """A scheduler that was not heard of for so long is lost."""
@@ -47,12 +49,16 @@ SECONDS_ANSWER_MIN = 1.0
 """Each question is given so long, however late it is asked."""
 SECONDS_LOOK = 2.0
 """How often the scheduler is asked for its workers, which may come and go."""
+SECONDS_STOPPED = 5.0
+"""A worker that the scheduler has not heard of for so long is not waited for."""
 SECONDS_AGAIN = 0.05
 """How long to wait before a reply that could not be fetched is asked for again."""
 BYTES_INLINE = 32 << 10
 """Work up to this size travels with each range."""
 KILLED_LOSSES = 3
 """What Dask's `allowed-failures` has already spent on a range before it gives it up."""
+BYTES_PAGES = 32 << 20
+"""So many bytes of mapped files are given back together."""
 THREADS_SHARE = 2
 """The memory limit for plans, in shares of one worker's thread: a task takes up to 3/16 of it."""
 
@@ -67,7 +73,9 @@ class _UnderWay:
     step: int
     start: int
     stop: int
-    future: Any
+    futures: dict[str, Any]
+    """Its tasks by key: one, and another one where its worker does not answer."""
+    began: float
 
 
 class ClusterExecutor:
@@ -90,7 +98,11 @@ class ClusterExecutor:
         self._packed: dict[int, bytes] = {}
         self._surroundings: Surroundings | None = None
         self._under_way: dict[int, _UnderWay] = {}
-        self._done: SimpleQueue[_UnderWay] = SimpleQueue()
+        self._done: SimpleQueue[tuple[_UnderWay, str]] = SimpleQueue()
+        self._fit: list[str] | None = None
+        self._stuck: set[str] = set()
+        self._later: list[tuple[_UnderWay, str]] = []
+        self._doubled = False
         self._submitted = 0
         self._slots = 0
         self._heard = self._looked = self._peopled = time.monotonic()
@@ -107,7 +119,7 @@ class ClusterExecutor:
         self._steps, self._packed, self._under_way = steps, {}, {}
         self._done = SimpleQueue()
         self._heard = self._looked = self._peopled = time.monotonic()
-        self._warned = self._is_lost = False
+        self._warned = self._is_lost = self._doubled = False
         while not self._alive():  # perhaps it is connecting again
             self._look()
             time.sleep(0.02)
@@ -125,11 +137,11 @@ class ClusterExecutor:
             self._packed[step] = cloudpickle.dumps(self._steps[step].work)
         packed = self._packed[step]
         inline = packed if len(packed) <= BYTES_INLINE else None
-        self._submit(_UnderWay(worker, step, start, stop, None), inline)
+        self._submit(_UnderWay(worker, step, start, stop, {}, time.monotonic()), inline)
 
     def next_events(self, timeout: float) -> list[Event]:
         """Wait for ranges that end, and look after the scheduler."""
-        done: list[_UnderWay] = []
+        done: list[tuple[_UnderWay, str]] = []
         try:
             done.append(self._done.get(timeout=timeout))
             while not self._done.empty():
@@ -137,16 +149,21 @@ class ClusterExecutor:
         except Empty:
             pass
         events = self._look()
-        finished: list[_UnderWay] = []
-        for given in done:
-            if given.future.status == "finished":
-                finished.append(given)
+        finished: list[tuple[_UnderWay, str]] = []
+        for given, key in done:
+            if key not in given.futures:
+                continue  # another task of the range was faster
+            if given.futures[key].status == "finished":
+                (self._later if key in self._stuck else finished).append((given, key))
                 continue
-            self._under_way.pop(given.worker, None)
-            events += _gone(given)
-            given.future.release()
-        for given, reply in zip(finished, self._gather(finished), strict=False):
-            events += self._replied(given, reply)
+            future = given.futures.pop(key)
+            if not given.futures:
+                self._under_way.pop(given.worker, None)
+                events += _gone(given, future)
+            future.release()
+        for (given, key), reply in zip(finished, self._gather(finished), strict=False):
+            if key in given.futures:
+                events += self._replied(given, key, reply)
         return events
 
     def cancel(self, timeout: float | None) -> Callable[[], None] | None:
@@ -156,10 +173,17 @@ class ClusterExecutor:
         if self._is_lost:
             self._under_way = {}
             return None
-        futures = [given.future for given in self._under_way.values() if given.future is not None]
+        futures = [f for given in self._under_way.values() for f in given.futures.values()]
         patience = SECONDS_SILENT if timeout is None else timeout
         end = time.monotonic() + patience
-        tell = partial(self.client.run, _cancel, self._token, on_error="ignore", asynchronous=True)
+        tell = partial(
+            self.client.run,
+            _cancel,
+            self._token,
+            workers=self._fit,
+            on_error="ignore",
+            asynchronous=True,
+        )
         try:
             self._ask(tell, end - time.monotonic())
             while not all(future.done() for future in futures) and self._alive():
@@ -177,10 +201,12 @@ class ClusterExecutor:
     def finish(self) -> None:
         """Let go of the run and so of its stores and futures, here and on the workers."""
         if self._submitted and self._alive():
-            self.client.loop.add_callback(_forget_on_workers, self.client, self._token)
+            # Where a range was given to two workers, one of them may still be at it.
+            leave = _cancel_and_forget if self._doubled else _forget
+            self.client.loop.add_callback(_tell_workers, self.client, leave, self._token)
         self._submitted = 0
         self._steps, self._packed, self._under_way, self._surroundings = (), {}, {}, None
-        self._done = SimpleQueue()
+        self._done, self._later = SimpleQueue(), []
 
     def close(self) -> None:
         """Do nothing: cluster and client belong to the user."""
@@ -191,7 +217,7 @@ class ClusterExecutor:
         step = self._steps[given.step]
         self._submitted += 1
         label = "".join(c if c.isalnum() else "_" for c in step.name)
-        given.future = self.client.submit(
+        future = self.client.submit(
             run_remote,
             (self._token, given.step),
             packed,
@@ -200,39 +226,50 @@ class ClusterExecutor:
             self._surroundings,
             key=f"chunkarr_{label}-{self._token}-{self._submitted}",
             pure=False,
+            # Elsewhere only if none of these is left.
+            workers=self._fit,
+            allow_other_workers=self._fit is not None,
         )
+        key = future.key
+        given.futures[key] = future
         self._under_way[given.worker] = given
         done = self._done
-        given.future.add_done_callback(lambda _: done.put(given))
+        future.add_done_callback(lambda _: done.put((given, key)))
 
-    def _gather(self, finished: list[_UnderWay]) -> list[Any]:
+    def _gather(self, finished: list[tuple[_UnderWay, str]]) -> list[Any]:
         """Fetch the small replies of all finished ranges in one go."""
         if not finished:
             return []
-        futures = [given.future for given in finished]
+        futures = [given.futures[key] for given, key in finished]
         try:
             ask = partial(self.client.gather, futures, asynchronous=True)
-            replies: list[Any] = self._ask(ask)
-        except (Exception, CancelledError):  # noqa: BLE001 - each future tells its own story
+            replies: list[Any] = self._ask(ask, SECONDS_STOPPED)
+        except (Exception, CancelledError) as error:  # noqa: BLE001 - each future tells its story
             # The worker that held a reply has ended, and Dask runs the range again or gives it up.
-            for given in finished:
-                self._done.put(given)
+            for pair in finished:
+                self._done.put(pair)
+            if isinstance(error, TimeoutError):
+                self._mind_silent()
             time.sleep(SECONDS_AGAIN)
             return []
         return replies
 
-    def _replied(self, given: _UnderWay, reply: Any) -> list[Event]:
+    def _replied(self, given: _UnderWay, key: str, reply: Any) -> list[Event]:
+        if reply[0] == "lacking":
+            given.futures.pop(key).release()
+            self._submit(given, self._packed[given.step])
+            return []
         self._under_way.pop(given.worker, None)
-        given.future.release()
+        for future in given.futures.values():
+            future.release()
+        given.futures.clear()
         match reply:
             case ("done", seconds, noted):
                 note(noted)
                 return [TaskRangeDone(given.worker, given.start, given.stop, seconds)]
             case ("failed", task, packed):
                 return [TaskFailed(given.worker, task, cloudpickle.loads(packed))]
-        # The worker lacks the step's work.
-        self._submit(given, self._packed[given.step])
-        return []
+        raise AssertionError(reply)
 
     # The cluster
 
@@ -242,21 +279,72 @@ class ClusterExecutor:
         if self._alive():
             if now - self._looked > SECONDS_LOOK:
                 self._looked = now
-                return self._grown(sum(self._meet().values()))
+                events = self._grown(sum(self._meet().values()))
+                late = min((g.began for g in self._under_way.values()), default=now)
+                if now - late > SECONDS_LOOK or self._fit is not None:
+                    self._mind_silent()
+                return events
         elif self.client.status == "closed" or now - self._heard > SECONDS_SILENT:
             raise self._lost(f"the client is {self.client.status}")
         return []
+
+    def _mind_silent(self) -> None:
+        """Give what workers have that were stopped, or are paused, to others as well.
+
+        A stopped worker keeps its connections, and Dask waits minutes for it. It may as well only
+        be slow, or hold the interpreter's lock: whoever is done first is believed.
+        """
+        scheduler = self.client.scheduler
+        told: Any = self._answer(lambda: scheduler.identity(n_workers=-1))
+        workers = told["workers"]
+        newest = max((found["last_seen"] for found in workers.values()), default=0.0)
+        patience = SECONDS_STOPPED + len(workers) / 50  # in large clusters they report rarely
+        fit = [
+            address
+            for address, found in workers.items()
+            if found["status"] == "running" and newest - found["last_seen"] <= patience
+        ]
+        self._fit = fit if 0 < len(fit) < len(workers) else None
+        for pair in self._later:
+            self._done.put(pair)
+        self._stuck, self._later = set(), []
+        if workers and all(found["status"] == "paused" for found in workers.values()):
+            self._warn_once("all workers of the Dask cluster are paused: their memory is short")
+        if self._fit is None:
+            return
+        keys = [key for given in self._under_way.values() for key in given.futures]
+        busy: Any = self._answer(lambda: scheduler.processing(workers=list(workers)))
+        held: Any = self._answer(lambda: scheduler.who_has(keys=keys))
+        places = {key: {address} for address, found in busy.items() for key in found}
+        places |= {key: set(found) for key, found in held.items() if found}
+        self._stuck = {key for key, place in places.items() if place.isdisjoint(fit)}
+        for given in list(self._under_way.values()):
+            if given.futures.keys() <= self._stuck and self._repeatable(given):
+                self._doubled = True
+                self._submit(given, None)
+
+    def _repeatable(self, given: _UnderWay) -> bool:
+        """Whether two workers may run a range: its tasks do not write what they read."""
+        work = self._steps[given.step].work
+        if not isinstance(work, OrderedWork):
+            return True
+        touched = map(work.accesses, range(given.start, given.stop))
+        return all(set(task.reads).isdisjoint(task.writes) for task in touched)
 
     def _grown(self, threads: int) -> list[Event]:
         now = time.monotonic()
         if threads:
             self._peopled = now
-        elif now - self._peopled > SECONDS_SILENT and not self._warned:
-            self._warned = True
-            warnings.warn("the Dask cluster has no workers; waiting for some", stacklevel=2)
+        elif now - self._peopled > SECONDS_SILENT:
+            self._warn_once("the Dask cluster has no workers; waiting for some")
         old, self._slots = self._slots, max(self._slots, threads * self.depth)
         self.workers = max(1, threads)
         return [WorkerJoined(place) for place in range(old, self._slots)]
+
+    def _warn_once(self, text: str) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(text, stacklevel=2)
 
     def _meet(self) -> dict[str, int]:
         """Give the threads of each worker, after asking those that are new who they are."""
@@ -341,10 +429,10 @@ class ClusterExecutor:
         return ClusterLost(step, str(address), reason, ["start a scheduler and its workers", again])
 
 
-async def _forget_on_workers(client: Any, token: str) -> None:
+async def _tell_workers(client: Any, leave: Callable[[str], None], token: str) -> None:
     """Let workers drop a run's works, whose files they hold open; nobody waits for it."""
     with suppress(Exception, CancelledError):
-        await client.run(_forget, token, on_error="ignore", asynchronous=True)
+        await client.run(leave, token, on_error="ignore", asynchronous=True)
 
 
 def _refuse_versions(here: Mapping[str, str], there: Mapping[str, Mapping[str, str]]) -> None:
@@ -369,9 +457,8 @@ def _refuse_files(question: Question, there: Mapping[str, Mapping[str, str]]) ->
         )
 
 
-def _gone(given: _UnderWay) -> list[Event]:
+def _gone(given: _UnderWay, future: Any) -> list[Event]:
     """Give the events of a range that has no reply."""
-    future = given.future
     error = future.exception(timeout=1) if future.status == "error" else None
     if error is not None and not isinstance(error, KilledWorker):
         # Raised on the way to our own code: its import, the unpickling of its arguments.
@@ -400,6 +487,11 @@ def _forget(token: str) -> None:
             del _works[key]
 
 
+def _cancel_and_forget(token: str) -> None:
+    _cancel(token)
+    _forget(token)
+
+
 class _Context:
     """What a task on a cluster sees."""
 
@@ -411,6 +503,42 @@ class _Context:
     def check(self) -> None:
         if self._token in _cancelled:
             raise Cancelled
+        _pages.look()
+
+
+class _Pages:
+    """Keeps pages of mapped files from heaping up in this process.
+
+    The system takes them back when memory is short, so our own limit does not count them. Dask
+    counts them as the worker's, and pauses or ends a worker that holds too many.
+    """
+
+    def __init__(self) -> None:
+        self._left = 0
+        try:
+            self._file = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._file = -1
+
+    def look(self) -> None:
+        """Give mapped pages back where many have come since the last time."""
+        mapped = self._bytes_mapped()
+        self._left = min(self._left, mapped)
+        if mapped - self._left > BYTES_PAGES:
+            self.drop()
+
+    def drop(self) -> None:
+        """Give all mapped pages back: a worker that is paused would hold them for ever."""
+        handles.drop_pages()
+        self._left = self._bytes_mapped()  # libraries are mapped files as well
+
+    def _bytes_mapped(self) -> int:
+        if self._file < 0:
+            return 0
+        return int(os.pread(self._file, 128, 0).split()[2]) * mmap.PAGESIZE
+
+
+_pages = _Pages()
 
 
 def run_remote(
@@ -419,6 +547,7 @@ def run_remote(
     """Run a range on a worker of the cluster and give a small reply."""
     began = time.perf_counter()
     enter_worker()
+    handles.watch = _pages.look
     try:
         work = _work(key, packed)
         if work is None:
@@ -429,6 +558,7 @@ def run_remote(
     except BaseException as error:  # noqa: BLE001 - travels as data, so that Dask does not retry
         failed, noted = (start, error), []
     finally:
+        _pages.drop()
         leave_worker()
     fault_point("exchange")
     if failed is None:

@@ -261,6 +261,8 @@ class Handles:
 
     def __init__(self, limit: int = HANDLES_MAX) -> None:
         self.limit = min(limit, _files_allowed() // 4)
+        self.watch: Callable[[], None] | None = None
+        """Called at each use of a file, where somebody minds how many pages of maps heap up."""
         self._files: OrderedDict[str, OpenFile] = OrderedDict()
         self._users: dict[str, int] = {}
         # Reentrant, because the collector may run in here and drop the file of a dead store.
@@ -273,6 +275,8 @@ class Handles:
 
     def get(self, key: str, opener: Callable[[], OpenFile]) -> OpenFile:
         """Give the open file of a key, opening it where it is not."""
+        if self.watch is not None:
+            self.watch()
         with self._lock:
             found = self._files.get(key)
             if found is not None:
@@ -312,6 +316,16 @@ class Handles:
                 self._users[key] = left
                 return
         self.drop(key)
+
+    def drop_pages(self) -> None:
+        """Give the pages of all maps back; they stay in the system's cache and come back from it.
+
+        Only shared maps are among the open files, so nothing that was written through one is lost.
+        """
+        with self._lock:
+            maps = [file.bytes for file in self._files.values() if file.bytes is not None]
+        for data in maps:
+            data.madvise(mmap.MADV_DONTNEED)
 
     def _after_fork(self) -> None:
         # Another thread may have held the lock when the process was copied.

@@ -54,6 +54,8 @@ _TABLE_START = 64
 _ENTRY = struct.Struct("<II")
 _WRITTEN = 0x57524954
 _PAGE = 4096
+BYTES_TOGETHER = 16 * _PAGE
+"""The system maps pages in groups of so many where one of them is touched."""
 
 
 class Session:
@@ -142,6 +144,8 @@ class SpillStore(Store):
     def _settle(self) -> None:
         """Set what follows from the fields and is not pickled."""
         self._counts = self.grid.counts
+        # Tiles that are cut along the first axis only lie in the file as the array does.
+        self._stacked = all(count == 1 for count in self._counts[1:]) and self._counts != ()
         self._tiles = self.grid.size
         table_end = _TABLE_START + self._tiles * _ENTRY.size
         self._data = -(-table_end // _PAGE) * _PAGE
@@ -151,6 +155,15 @@ class SpillStore(Store):
     def write_grid(self) -> Grid:
         """Writers bring whole tiles, because a tile has one checksum."""
         return self.grid
+
+    @property
+    def chunk_read(self) -> tuple[int, ...]:
+        """A few pages of the map: what lies together in a tile is read without the rest of it."""
+        room, shape = max(1, BYTES_TOGETHER // max(1, self.dtype.itemsize)), []
+        for length in reversed(self.grid.chunk_shape):
+            shape.append(min(length, room))
+            room = max(1, room // max(1, length))
+        return tuple(reversed(shape))
 
     @property
     def location(self) -> str | None:
@@ -200,6 +213,9 @@ class SpillStore(Store):
             raise ValueError(msg)
         box = np.broadcast_to(values, region_shape(region))
         file = self._file()
+        if self._stacked and box.size:
+            self._write_tiles(file, region, np.ascontiguousarray(box, dtype=self.dtype))
+            return
         origin = [s.start for s in region]
         for cell, tile in self.grid.overlapping(region):
             data = np.ascontiguousarray(view_of(box, shift(tile, origin)), dtype=self.dtype)
@@ -208,17 +224,35 @@ class SpillStore(Store):
     def _write_tile(self, file: OpenFile, cell: Cell, tile: Region, data: NDArray) -> None:
         index = self._index(cell)
         entry = _ENTRY.pack(_WRITTEN, self._checksum(data, index))
+        self._put(file, data, self._offset(tile), entry, index)
+
+    def _write_tiles(self, file: OpenFile, region: Region, data: NDArray) -> None:
+        """Write tiles that follow each other in the file, all of them and then their entries."""
+        rows = region[0]
+        span = self.grid.span(0, rows.start, rows.stop)
+        entries = b"".join(
+            _ENTRY.pack(
+                _WRITTEN, self._checksum(as_bytes(data[a - rows.start : b - rows.start]), index)
+            )
+            for index in span
+            for a, b in (self.grid.bounds(0, index),)
+        )
+        self._put(file, as_bytes(data), self._offset(region), entries, span.start)
+
+    def _put(self, file: OpenFile, data: NDArray, at: int, entries: bytes, index: int) -> None:
+        """Write bytes, then the entries of the tiles that they are, from the `index`-th on."""
         try:
             fault_point("spill.write", self._path or "")
-            write_at(file.fd, data, self._offset(tile))
-            write_at(file.fd, entry, _TABLE_START + index * _ENTRY.size)
+            write_at(file.fd, data, at)
+            write_at(file.fd, entries, _TABLE_START + index * _ENTRY.size)
         except OSError as error:
             raise self._spill_error(os.path.dirname(self._path or ""), error) from error
         if self._verified is not None:
-            self._verified[index] = 0
+            count = len(entries) // _ENTRY.size
+            self._verified[index : index + count] = bytes(count)
 
     def read(self, region: Region) -> NDArray:
-        """Give a box: a read-only view where it lies in one tile, else gathered into a new array.
+        """Give a box: a read-only view where the file has it in one piece, else a new array.
 
         A tile is checked against its checksum when this process reads it first.
         """
@@ -232,6 +266,10 @@ class SpillStore(Store):
             if tile == region:
                 return values
             return view_of(values, shift(region, [s.start for s in tile]))
+        if self._stacked and all(
+            s.stop - s.start == n for s, n in zip(region[1:], self.shape[1:], strict=True)
+        ):
+            return self._tiles_together(region)
         out = np.empty(shape, self.dtype)
         origin = [s.start for s in region]
         for cell, tile in self.grid.overlapping(region):
@@ -256,13 +294,27 @@ class SpillStore(Store):
         data = self._map(cell)
         offset, shape = self._offset(tile), region_shape(tile)
         size = math.prod(shape) * self.dtype.itemsize
-        index = self._index(cell)
+        self._check(data, cell, self._index(cell), offset, size)
+        return np.ndarray(shape, self.dtype, data, offset)
+
+    def _check(self, data: mmap.mmap, cell: Cell, index: int, offset: int, size: int) -> None:
+        """Compare a tile with its checksum when this process reads it first."""
         if self._verified is None:
             self._verified = bytearray(self._tiles)
         if not self._verified[index]:
             self._verify(data, cell, index, offset, size)
             self._verified[index] = 1
-        return np.ndarray(shape, self.dtype, data, offset)
+
+    def _tiles_together(self, region: Region) -> NDArray:
+        """Give a box of tiles that follow each other in the file as one view of the map."""
+        rows, rest = region[0], (0,) * (len(self.shape) - 1)
+        span = self.grid.span(0, rows.start, rows.stop)
+        data = self._map((span.start, *rest))
+        row = math.prod(self.shape[1:]) * self.dtype.itemsize
+        for index in span:
+            start, stop = self.grid.bounds(0, index)
+            self._check(data, (index, *rest), index, self._data + start * row, (stop - start) * row)
+        return np.ndarray(region_shape(region), self.dtype, data, self._data + rows.start * row)
 
     def _map(self, cell: Cell) -> mmap.mmap:
         """Give the map of the file, which is still as long as it was made."""

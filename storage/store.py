@@ -50,6 +50,11 @@ class Store(ABC):
         return None
 
     @property
+    def chunk_read(self) -> tuple[int, ...]:
+        """The shape of what is brought at once where a part of a chunk is read."""
+        return self.grid.chunk_shape
+
+    @property
     def location(self) -> str | None:
         """The real path of the data, for "do I overwrite what I read?", or None in memory."""
         return None

@@ -86,7 +86,9 @@ def _panel_type(reducer: Reducer, dtype: np.dtype[Any]) -> str | None:
         kind = type_of(dtype)
         return f"{kind} of values" if kind in {"f4", "f8"} else None
     fold = fold_of(reducer, dtype)
-    return fold and f"{fold.type} of {'truth' if reducer.kind == 'truth' else 'values'}"
+    if fold is None:
+        return None
+    return f"{fold.type} of {'truth' if reducer.kind == 'truth' else 'values'}"
 
 
 def fold_source(fold: Fold) -> str:

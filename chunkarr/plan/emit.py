@@ -7,7 +7,7 @@ places the stores, lowers to recipes and appends steps to the plan.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from chunkarr.kernels import tier
 from chunkarr.kernels.program import Program
 from chunkarr.kernels.recipe import Recipe, StoreLeaf, bytes_cut, bytes_extra, bytes_loaded
 from chunkarr.kernels.reducers import reducer_of
+from chunkarr.plan.folds import combine, parts_of, reduce_outputs
 from chunkarr.plan.grids import (
     bytes_wanted,
     choose_cut,
@@ -32,7 +33,6 @@ from chunkarr.plan.grids import (
 from chunkarr.plan.halo import find_reach, plan_visit
 from chunkarr.plan.jobs import Group, Job
 from chunkarr.plan.works import (
-    Combine,
     CompressWork,
     CountWork,
     MapOutput,
@@ -159,15 +159,15 @@ def emit_sweep(planner: Planner, group: Group) -> None:
         creates.append(store)
     parts = []
     for job, recipe in zip(folds, recipes[len(maps) :], strict=True):
-        parts.append(_parts(planner, job, recipe, grid))
+        parts.append(parts_of(planner, job, recipe, grid))
         creates.extend(parts[-1])
-    outputs.extend(_reduce_outputs(folds, recipes[len(maps) :], parts))
+    outputs.extend(reduce_outputs(folds, recipes[len(maps) :], parts))
     batch = batch_of(grid, recipes, folds)
     work = Sweep(grid, tuple(outputs), batch=batch)
     _add_sweep(planner, group, work, creates, batch * bytes_of(grid.chunk_shape))
     planner.release(tuple(scratch))
     for job, stores in zip(folds, parts, strict=True):
-        _combine(planner, job, stores)
+        combine(planner, job, stores)
 
 
 def batch_of(grid: Grid, recipes: Sequence[Recipe], folds: Sequence[Job]) -> int:
@@ -195,62 +195,6 @@ def _recipes(
     values = {id(job.node.operands[0]): job.node.operands[0] for job in folds}
     of_value = {key: fold_lowering.recipe(value) for key, value in values.items()}
     return out + [of_value[id(job.node.operands[0])] for job in folds]
-
-
-def _reduce_outputs(
-    folds: Sequence[Job], recipes: Sequence[Recipe], parts: Sequence[tuple[Store, ...]]
-) -> Iterator[ReduceOutput]:
-    """Join reductions of the same value along the same axes, so that it is made once for all."""
-    together: dict[tuple[int, tuple[int, ...]], list[int]] = {}
-    for number, (job, recipe) in enumerate(zip(folds, recipes, strict=True)):
-        assert isinstance(job.node, Reduce)
-        together.setdefault((id(recipe), job.node.axes), []).append(number)
-    for (_, axes), numbers in together.items():
-        names = tuple(n.name for i in numbers if isinstance(n := folds[i].node, Reduce))
-        yield ReduceOutput(recipes[numbers[0]], axes, names, tuple(parts[i] for i in numbers))
-
-
-def _parts(planner: Planner, job: Job, recipe: Recipe, grid: Grid) -> tuple[Store, ...]:
-    node = job.node
-    assert isinstance(node, Reduce)
-    rows = math.prod(grid.counts[axis] for axis in node.axes)
-    kept = [axis for axis in range(len(grid.shape)) if axis not in node.axes]
-    shape = (rows, *(grid.shape[axis] for axis in kept))
-    cut = Grid(shape, (1, *(grid.axes[axis] for axis in kept)))
-    return tuple(
-        # The tasks that fill them run while they are held, and there are several of them.
-        planner.scratch(shape, dtype, cut, f"{node.label} parts", parts=8)
-        for dtype in reducer_of(node.name).state_dtypes(recipe.dtype)
-    )
-
-
-def _combine(planner: Planner, job: Job, parts: tuple[Store, ...]) -> None:
-    node = job.node
-    assert isinstance(node, Reduce)
-    rows = parts[0].shape[0]
-    width = sum(store.dtype.itemsize for store in parts)
-    target = planner.target_of(node)
-    unit = write_unit(node.shape, [target] if target else [])
-    if isinstance(unit, Grid):
-        cut = unit
-    else:
-        elements = max(1, planner.limits.chunk_bytes // max(1, rows * width))
-        cut = Grid(node.shape, choose_cut(node.shape, elements, unit))
-    store = planner.place(node, cut)
-    size = math.prod(cut.chunk_shape)
-    step = Step(
-        name=f"{node.label} merge",
-        work=Combine(node.name, parts, store, cut, node.ddof),
-        tasks=cut.size,
-        bytes_task=2 * size * (rows * width + node.dtype.itemsize),
-        where=node.where,
-        creates=(store,),
-        bytes_read=sum(s.bytes_size for s in parts),
-        bytes_written=store.bytes_size,
-        weight=size * rows * 4e-9,
-    )
-    planner.add(step, node, step.weight * cut.size)
-    planner.release(parts)
 
 
 def _add_sweep(

@@ -37,6 +37,9 @@ NDArray = npt.NDArray[Any]
 PLACES_MADE = 256
 """So many places of a value that stands nowhere are rather computed than all of it stored."""
 
+PLACES_TOGETHER = 32
+"""So many places of a mapped file are read at once: the system may bring a MiB for each."""
+
 
 @dataclass(frozen=True, slots=True)
 class GatherWork:
@@ -73,13 +76,17 @@ def make(source: Recipe, index: NDArray, before: Region, after: Region) -> NDArr
 def pick(source: Store, index: NDArray, before: Region, after: Region) -> NDArray:
     """Read named places along the axis between two boxes of the other axes; each chunk once."""
     axis = len(before)
-    if source.addressable:
-        whole = source.read((*before, slice(0, source.shape[axis]), *after))
-        key: tuple[Any, ...] = (*(slice(None),) * axis, index)
-        return np.asarray(whole[key])
+    lead: tuple[Any, ...] = (slice(None),) * axis
+    everywhere = (*before, slice(0, source.shape[axis]), *after)
+    if source.in_memory:
+        return np.asarray(source.read(everywhere)[(*lead, index)])
     shape = (*region_shape(before), len(index), *region_shape(after))
     out = np.empty(shape, source.dtype)
-    lead: tuple[Any, ...] = (slice(None),) * axis
+    if source.addressable:
+        for at in range(0, len(index), PLACES_TOGETHER):
+            named = slice(at, at + PLACES_TOGETHER)
+            out[(*lead, named)] = source.read(everywhere)[(*lead, index[named])]
+        return out
     order = np.argsort(index, kind="stable")
     ordered = index[order]
     at = 0

@@ -139,7 +139,7 @@ def reads_per_chunk(grid: Grid, recipe: Recipe) -> list[tuple[int, float]]:
         cell = grid.chunk_shape
         ratio = 1.0
         for (axis, _, stride), chunk, n in zip(
-            affine.terms, store.grid.chunk_shape, store.shape, strict=True
+            affine.terms, store.chunk_read, store.shape, strict=True
         ):
             reach = abs(stride) * (cell[axis] - 1) + 1 if axis >= 0 else 1
             reach = min(n, reach)

@@ -79,9 +79,7 @@ def find_jobs(order: Sequence[Expr], wanted: Iterable[Expr], kept: set[int]) -> 
             not isinstance(node, PLACED) and any(id(o) in layered for o in node.operands)
         ):
             layered.add(id(node))
-        if isinstance(node, PLACED) or (
-            id(node) in kept and not isinstance(node, Source | Generate | View)
-        ):
+        if isinstance(node, PLACED) or (id(node) in kept and not _stands(node)):
             chosen.add(id(node))
         if isinstance(node, View) and not node.affine.boxed:
             # A diagonal of patches is no product of progressions: they are laid out first.
@@ -100,6 +98,13 @@ def find_jobs(order: Sequence[Expr], wanted: Iterable[Expr], kept: set[int]) -> 
         else:
             reach[id(node)] = found
     return jobs
+
+
+def _stands(node: Expr) -> bool:
+    """Whether there is nothing to keep of a value: it is what others hold, seen in some way."""
+    while isinstance(node, Regrid):
+        (node,) = node.operands
+    return isinstance(node, Source | Generate | View)
 
 
 def _often_read(order: Sequence[Expr], chosen: set[int]) -> set[int]:

@@ -13,7 +13,7 @@ An axis that fits a task together with others beside it is sorted lane by lane i
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chunkarr.expr.node import Algorithm, Expr
-from chunkarr.grid import Grid
+from chunkarr.grid import Grid, region_shape
 from chunkarr.kernels.recipe import Recipe
 from chunkarr.scheduler.steps import Context, Step
 from chunkarr.storage.store import Store
@@ -106,9 +106,8 @@ def exact_splits(
         left, low, high, width = (part[~settled] for part in (left, low, high, width))
         if not left.size:
             break
-        pivots = _pivots(runs, (low + high) // 2, width)
-        less = np.stack([np.searchsorted(run, pivots, "left") for run in runs], axis=1)
-        more = np.stack([np.searchsorted(run, pivots, "right") for run in runs], axis=1)
+        pivots = _pivots(_looking_up(runs, context), (low + high) // 2, width)
+        less, more = _between(runs, pivots, context)
         rank = ranks[left][:, None]
         before, through = (part.sum(axis=1, keepdims=True) for part in (less, more))
         over, under = before > rank, through < rank
@@ -123,8 +122,27 @@ def exact_splits(
     return out
 
 
+def _between(
+    runs: Sequence[NDArray], pivots: NDArray, context: Context | None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Give how many elements of each run are less than each pivot, and not more than it."""
+    less, more = (np.empty((len(pivots), len(runs)), np.int64) for _ in range(2))
+    for column, run in enumerate(_looking_up(runs, context)):
+        less[:, column] = np.searchsorted(run, pivots, "left")
+        more[:, column] = np.searchsorted(run, pivots, "right")
+    return less, more
+
+
+def _looking_up(runs: Sequence[NDArray], context: Context | None) -> Iterator[NDArray]:
+    """Give runs one by one: searching one of a file may bring all of its pages."""
+    for run in runs:
+        if context is not None:
+            context.check()
+        yield run
+
+
 def _pivots(
-    runs: Sequence[NDArray], middles: npt.NDArray[np.int64], width: npt.NDArray[np.int64]
+    runs: Iterable[NDArray], middles: npt.NDArray[np.int64], width: npt.NDArray[np.int64]
 ) -> NDArray:
     """Give, for each row, the median of its middle elements weighted with the interval widths."""
     columns = [
@@ -161,14 +179,16 @@ class MergeRuns:
         context.check()
         count = self.cut.counts[0]
         rows = self.places.read((slice(task, task + 2), slice(0, count)))
-        parts = []
+        region = self.chunks.region(task)
+        merged = np.empty(region_shape(region), self.store.dtype)
+        filled = 0
         for i in range(count):
             start = self.cut.bounds(0, i)[0]
             if rows[1, i] > rows[0, i]:
                 span = slice(start + int(rows[0, i]), start + int(rows[1, i]))
-                parts.append(self.runs.read((span,)))
-        region = self.chunks.region(task)
-        merged = np.concatenate(parts) if parts else np.empty(0, self.store.dtype)
+                part = self.runs.read((span,))
+                merged[filled : filled + len(part)] = part
+                filled += len(part)
         # NumPy's stable sort finds the sorted stretches (timsort) or is a radix sort.
         merged.sort(kind="stable")
         self.store.write(region, merged)

@@ -197,7 +197,7 @@ def measure(quick: bool) -> Claim:
             for name in NAMES:
                 with executor_of(name) as executor:
                     task, chunk = task_cost(executor, tasks), chunk_cost(executor, folder, chunks)
-                    functions[name] = function_cost(executor, boxes)
+                    functions[name] = function_cost(executor, 8 * boxes)
                     if name != "threads":
                         losses[name] = loss_cost(executor, name, boxes)
                 holds &= task <= TASK_BARS[name] and chunk <= CHUNK_BARS[name]

@@ -23,6 +23,7 @@ MODULE = ("-m", "tests.memory.operations")
 FULL = (12_000, 20_000)
 LIMIT = 192
 LIMIT_PROCESSES = 400
+LIMIT_DISTRIBUTED = 600
 """Every process has an interpreter and libraries of its own, which count."""
 
 QUICK = (6_000, 8_000)
@@ -34,7 +35,7 @@ def check(name: str, folder: Path, limit: int, executor: str, source: str = "x.z
     try:
         done = measured([*MODULE, name, str(folder), f"{limit}MiB", executor, source])
     finally:
-        for made in ("out.zarr", "out.npy"):
+        for made in ("out.zarr", "out.npy", "out.npz"):
             path = folder / made
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(
                 missing_ok=True
@@ -89,8 +90,16 @@ def test_ten_times_the_limit_from_rows(name: str, large: Path) -> None:
 
 @pytest.mark.memory
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    "name", ["elementwise", "standardise", "transpose", "sort", "product", "cholesky", "persist"]
-)
-def test_five_times_the_limit_on_processes(name: str, large: Path) -> None:
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_far_over_the_limit_on_processes(name: str, large: Path) -> None:
     check(name, large, LIMIT_PROCESSES, "processes")
+
+
+@pytest.mark.memory
+@pytest.mark.cluster
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_far_over_the_limit_on_a_cluster_that_never_pauses_nor_spills(
+    name: str, large: Path
+) -> None:
+    check(name, large, LIMIT_DISTRIBUTED, "distributed")

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from distributed import Client, LocalCluster
 
 from chunkarr.errors import ClusterLost, ConfigError, WorkerLostError
+from chunkarr.grid import Grid
 from chunkarr.scheduler import cluster as cluster_file
 from chunkarr.scheduler.cluster import ClusterExecutor
 from chunkarr.scheduler.executor import Executor
 from chunkarr.scheduler.registry import get_executor
 from chunkarr.scheduler.run import run
 from chunkarr.scheduler.steps import Context, Step
+from chunkarr.settings import config
+from chunkarr.storage.spill import SpillStore
+from chunkarr.storage.store import Store
 from tests.scheduler.contract import PLENTY, ExecutorContract
 from tests.scheduler.works import FailUnfriendly, FileStore, Kill, Put
 
@@ -122,6 +129,61 @@ def test_a_task_that_always_kills_its_worker_is_blamed(store: FileStore) -> None
             run([put(Kill(store, 20, times=99))], ClusterExecutor(client), PLENTY)
         assert (caught.value.step, caught.value.task) == ("put", 20)
         assert store.log() == ["create", "discard"]
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+def test_what_a_stopped_worker_has_is_done_by_others(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_file, "SECONDS_STOPPED", 1.5)
+    with make_cluster(2) as cluster, make_client(cluster) as client:
+        pids = client.run(os.getpid).values()
+        try:
+            executor = ClusterExecutor(client)
+            began = time.monotonic()
+            run([put(Kill(store, 20, times=1, sent=signal.SIGSTOP))], executor, PLENTY)
+            assert store.open().tolist() == list(range(1, 51))
+            assert time.monotonic() - began < 15
+            # It is not asked again while it is silent.
+            began = time.monotonic()
+            run([put(Put(store))], executor, PLENTY)
+            assert time.monotonic() - began < 2
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
+
+def pages_mapped() -> int:
+    """Give the bytes of files that this process has mapped and touched."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (kib,) = (int(line.split()[1]) for line in lines if line.startswith("RssFile"))
+    return kib * 1024
+
+
+class Touch:
+    """Each task reads another box of a file, and keeps what it is shown."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.kept: list[Any] = []
+
+    def run(self, task: int, context: Context) -> None:
+        size = self.store.shape[0] // 32
+        self.kept.append(self.store.read((slice(task * size, (task + 1) * size),)))
+        self.kept[-1].sum()
+        assert pages_mapped() < 160 << 20
+
+
+def test_pages_of_files_do_not_heap_up_in_workers(executor: Executor, tmp_path: Path) -> None:
+    shape = (32 << 20,)
+    with config(spill_dir=str(tmp_path)):
+        spill = SpillStore(shape, "f8", Grid(shape, (1 << 20,)))
+        spill.create()
+        for start in range(0, shape[0], 1 << 20):
+            spill.write((slice(start, start + (1 << 20)),), np.ones(1 << 20))
+        run([Step("touch", Touch(spill), 32, 8)], executor, PLENTY)
+        spill.release()
 
 
 @pytest.mark.slow

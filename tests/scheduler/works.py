@@ -109,11 +109,13 @@ class Fail(Put):
 
 
 class Kill(Put):
-    """One task kills its worker as often as it is told."""
+    """One task sends its worker a signal, which kills it, as often as it is told."""
 
-    def __init__(self, store: FileStore, guilty: int, times: int) -> None:
+    def __init__(
+        self, store: FileStore, guilty: int, times: int, sent: signal.Signals = signal.SIGKILL
+    ) -> None:
         super().__init__(store)
-        self.guilty, self.times = guilty, times
+        self.guilty, self.times, self.sent = guilty, times, sent
 
     def run(self, task: int, context: Context) -> None:
         if task == self.guilty:
@@ -121,7 +123,7 @@ class Kill(Put):
             with marks.open("a") as file:
                 file.write("x")
             if marks.stat().st_size <= self.times:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), self.sent)
         super().run(task, context)
 
 

@@ -96,6 +96,29 @@ def test_a_flipped_byte_is_found_and_named() -> None:
         assert caught.value.path == store.location
 
 
+@pytest.mark.parametrize("box", [slice(0, 7), slice(2, 7), slice(3, 6), slice(1, 5)])
+def test_tiles_that_lie_together_are_written_and_read_in_one_go(box: slice) -> None:
+    values = np.arange(35.0).reshape(7, 5)
+    store = SpillStore(values.shape, values.dtype, Grid(values.shape, (2, 5)))
+    store.create()
+    store.write((slice(0, 4), slice(0, 5)), values[:4])
+    store.write((slice(4, 7), slice(0, 5)), values[4:])
+    got = store.read((box, slice(0, 5)))
+    assert got.tolist() == values[box].tolist()
+    assert not got.flags.writeable
+    assert not got.flags.owndata
+    with open(store.location or "", "r+b") as file:
+        file.seek(-8, os.SEEK_END)
+        file.write(b"\xff")
+    again = pickle.loads(pickle.dumps(store))
+    if box.stop == 7:
+        with pytest.raises(CorruptChunkError) as caught:
+            again.read((box, slice(0, 5)))
+        assert caught.value.cell == (3, 0)
+    else:
+        assert again.read((box, slice(0, 5))).tolist() == values[box].tolist()
+
+
 @pytest.mark.faults
 def test_tiles_that_changed_places_are_found() -> None:
     store = spilled(make_values((8,)), Grid((8,), (4,)))
