@@ -15,7 +15,7 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from chunkarr.grid import region_of
+from chunkarr.grid import Grid, region_of
 from chunkarr.storage.files import as_bytes
 from chunkarr.storage.flat import FlatStore
 from chunkarr.storage.spill import Session
@@ -36,6 +36,7 @@ class SharedCopy(FlatStore):
 
     def __init__(self, store: Store) -> None:
         super().__init__(store.shape, store.dtype, store.name)
+        self.cut_in(_in_runs(store.shape, store.dtype.itemsize))
         self._source: weakref.ref[Store] | None = weakref.ref(store)
         self._checksums: list[int] = []
         self._lock: threading.Lock | None = threading.Lock()
@@ -62,9 +63,10 @@ class SharedCopy(FlatStore):
             self._checksums = found
 
     def _stands(self) -> bool:
-        if self.path is None or not os.path.exists(self.path):
+        path = self.location
+        if path is None or not os.path.exists(path):
             return False
-        return os.path.dirname(self.path) == Session.current().path
+        return os.path.dirname(path) == Session.current().path
 
     def release(self) -> None:
         """Keep the file for the next plan."""
@@ -72,8 +74,18 @@ class SharedCopy(FlatStore):
     def discard(self) -> None:
         """Keep the file for the next plan."""
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_source": None, "_lock": None, "_checksums": []}
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        super().__setstate__(state)
+        self._source, self._lock, self._checksums = None, None, []
+
+
+def _in_runs(shape: tuple[int, ...], itemsize: int) -> Grid:
+    """Cut an array into tiles of a few MiB that lie in one piece."""
+    room, cut = max(1, PIECE_BYTES // max(1, itemsize)), []
+    for length in reversed(shape):
+        cut.append(max(1, min(length, room)))
+        room //= max(1, length)
+    return Grid(shape, tuple(reversed(cut)))
 
 
 def checksums(array: NDArray) -> list[int]:

@@ -1,116 +1,135 @@
 """Scratch on disk that lies in C order, for values that are read under another shape.
 
-Spill files are cut in tiles, which a reshape would tear apart. This one is a plain preallocated
-file, written and read through a map; it has no checksums, because no box of it is one write.
+The file is that of `spill`, a table of checksums and then the data, but the data lie as those of
+the array do and not tile by tile. A tile is what is written at once; its checksum is that of its
+values wherever they lie. Who reads a stretch of the file checks the tiles that reach into it.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
-import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
+import google_crc32c
 import numpy as np
 
-from chunkarr.errors import CorruptChunkError, FormatError, SpillError
-from chunkarr.faults import fault_point
-from chunkarr.grid import Grid, Region
-from chunkarr.settings import settings
-from chunkarr.storage.files import bytes_free
-from chunkarr.storage.mapped import MappedStore
-from chunkarr.storage.raw import RawStore
-from chunkarr.storage.spill import Session, remove_scratch
-from chunkarr.storage.store import NDArray, Store
+from chunkarr.errors import CorruptChunkError
+from chunkarr.grid import Cell, Grid, Region, region_shape
+from chunkarr.storage.files import OpenFile, as_bytes, view_of
+from chunkarr.storage.spill import SpillStore
+from chunkarr.storage.store import NDArray
+
+PIECE_BYTES = 1 << 20
 
 
-class FlatStore(Store):
-    """A scratch file in C order; addressable once it was created."""
+class FlatStore(SpillStore):
+    """A scratch file in C order; what is read is a read-only view of a map."""
 
     addressable = True
     tiled = False
-    local = True
-    passing = True
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], name: str = "scratch") -> None:
-        self.shape, self.dtype, self.name = shape, dtype, name
-        self.grid = Grid.single(shape)
-        self.path: str | None = None
-        self._raw: MappedStore | None = None
-        self._pid = 0
-        self._remover: weakref.finalize[Any, FlatStore] | None = None
+        super().__init__(shape, dtype, Grid.single(tuple(shape)), name)
+        self._is_cut = False
+
+    def cut_in(self, grid: Grid) -> None:
+        """Take the tiles that it will be written in, before it is created."""
+        self.grid, self._is_cut = grid, True
+        self._settle()
+
+    def _settle(self) -> None:
+        super()._settle()
+        self._stacked = False
 
     @property
-    def location(self) -> str | None:
-        """The file, once it was created."""
-        return self.path
+    def write_grid(self) -> Grid | None:  # type: ignore[override]
+        """The tiles, once they are known; until then any would do."""
+        return self.grid if self._is_cut else None
 
-    def create(self) -> None:
-        """Reserve the file; SpillError where the disk does not have the room."""
-        directory = settings().spill_dir
-        try:
-            session = Session.current()
-            directory = session.path
-            # The name is kept before there is a file: an interrupt may come right after that.
-            self.path, self._pid = session.new_path(self.name), os.getpid()
-            self._remover = weakref.finalize(self, remove_scratch, self.path, self._pid)
-            self._remover.atexit = False  # the session goes as a whole
-            fault_point("spill.write", self.path)
-            self._raw = RawStore(self.path, self.dtype, "w+", shape=self.shape)
-        except BaseException as error:
-            self.release()
-            if isinstance(error, OSError):
-                raise self._spill_error(directory, error) from error
-            raise
+    @property
+    def chunk_read(self) -> tuple[int, ...]:
+        """Nothing is read that is not wanted."""
+        return self.shape
 
-    def _spill_error(self, directory: str, error: OSError) -> SpillError:
-        reason = getattr(error, "reason", None) or error.strerror or str(error)
-        return SpillError(directory, self.bytes_size, bytes_free(directory), reason)
+    @property
+    def bytes_write_extra(self) -> int:
+        """A tile, where the values do not lie as the file does."""
+        return super().bytes_write_extra if self._is_cut else 0
 
-    def _map(self) -> MappedStore:
-        if self._raw is None:
-            if self.path is None:
-                raise RuntimeError(f"{self.name}: the file was not created yet, or is released")
-            # Not as a raw file, which would be lengthened by zeros where it was cut short.
-            self._raw = MappedStore(self.path, self.dtype, self.shape, mode="r+")
-        return self._raw
-
-    @contextmanager
-    def _at(self, point: str) -> Iterator[MappedStore]:
-        """Give the map for one access, whose errors tell of the scratch file."""
-        path = self.path or ""
-        try:
-            fault_point(point, path)
-            yield self._map()
-        except FormatError as error:
-            raise CorruptChunkError(path, (), error.reason) from error
-        except FileNotFoundError:
-            raise CorruptChunkError(path, (), "the spill file is gone") from None
-        except OSError as error:
-            raise self._spill_error(os.path.dirname(path), error) from error
+    def _write_tile(self, file: OpenFile, cell: Cell, tile: Region, data: NDArray) -> None:
+        index = self._index(cell)
+        entry = self._entry(data, index)
+        start, stop = self._stretch(tile)
+        if stop - start == data.size // self.dtype.itemsize:
+            self._put(file, data, self._data + start * self.dtype.itemsize, entry, index)
+            return
+        if os.fstat(file.fd).st_size < self.bytes_file:
+            raise CorruptChunkError(self._path or "", cell, "the file was cut short")
+        with mmap.mmap(file.fd, self.bytes_file) as writable:
+            whole = self._whole(writable)
+            whole[tile] = data.view(self.dtype).reshape(region_shape(tile))
+            del whole
+        self._put(file, data[:0], self._data, entry, index)
 
     def read(self, region: Region) -> NDArray:
-        """Give a view of a box."""
-        with self._at("spill.read") as raw:
-            return raw.read(region)
+        """Give a view of a box, whose tiles were found right once."""
+        if 0 in region_shape(region) or not self.dtype.itemsize:
+            return np.empty(region_shape(region), self.dtype)
+        return view_of(self._whole(self._checked(region)), region)
 
-    def write(self, region: Region, values: NDArray) -> None:
-        """Write any box."""
-        with self._at("spill.write") as raw:
-            raw.write(region, values)
+    def read_run(self, start: int, stop: int) -> NDArray:
+        """Give the elements from `start` to `stop` in C order as a view."""
+        if start >= stop or not self.dtype.itemsize:
+            return np.empty(max(0, stop - start), self.dtype)
+        first, last = (np.unravel_index(i, self.shape) for i in (start, stop - 1))
+        box, same = [], True
+        for a, b, n in zip(first, last, self.shape, strict=True):
+            box.append(slice(int(a), int(b) + 1) if same else slice(0, n))
+            same = same and a == b
+        data = self._checked(tuple(box))
+        return np.ndarray(stop - start, self.dtype, data, self._data + start * self.dtype.itemsize)
 
-    def release(self) -> None:
-        """Remove the file."""
-        self._raw = None
-        if self.path is not None and self._remover is not None:
-            remove_scratch(self.path, self._pid)
-            self._remover.detach()
-        self.path = self._remover = None
+    def _checked(self, region: Region) -> mmap.mmap:
+        """Give the map after the tiles that reach into a box were found right once."""
+        data: mmap.mmap | None = None
+        for cell, _ in self.grid.overlapping(region):
+            data = data or self._map(cell)
+            self._check(data, cell, self._index(cell), 0, 0)
+        assert data is not None
+        return data
 
-    def discard(self) -> None:
-        """Remove the file."""
-        self.release()
+    def _whole(self, data: mmap.mmap) -> NDArray:
+        return np.ndarray(self.shape, self.dtype, data, self._data)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_raw": None, "_remover": None}
+    def _stretch(self, tile: Region) -> tuple[int, int]:
+        """Give the first place in C order that a tile takes, and the one behind its last."""
+        first = last = 0
+        for s, n in zip(tile, self.shape, strict=True):
+            first, last = first * n + s.start, last * n + s.stop - 1
+        return first, last + 1
+
+    def _found(self, data: mmap.mmap, cell: Cell, index: int, offset: int, size: int) -> int:
+        crc = self._seed(index)
+        for piece in _pieces(view_of(self._whole(data), self.grid.region(cell))):
+            crc = google_crc32c.extend(crc, as_bytes(np.ascontiguousarray(piece)))
+        return crc
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return *super().__getstate__(), self._is_cut
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        *rest, self._is_cut = state
+        super().__setstate__(tuple(rest))
+
+
+def _pieces(box: NDArray) -> Any:
+    """Cut a box into pieces of a few pages, in C order."""
+    if box.nbytes <= PIECE_BYTES or not box.ndim:
+        yield box
+    elif len(box) == 1:
+        yield from _pieces(box[0])
+    else:
+        step = max(1, PIECE_BYTES * len(box) // box.nbytes)
+        for start in range(0, len(box), step):
+            yield from _pieces(box[start : start + step])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import as_strided
 
-from chunkarr.grid import Grid, Region, region_of
+from chunkarr.grid import Grid, Region, region_of, region_shape
 from chunkarr.storage.store import Store
 
 NDArray = npt.NDArray[Any]
@@ -41,7 +43,18 @@ class ReshapedStore(Store):
 
     def read(self, region: Region) -> NDArray:
         """Give a view of a box."""
-        return self._whole()[region]
+        if self.in_memory:
+            return self._whole()[region]
+        if 0 in region_shape(region):
+            return np.empty(region_shape(region), self.dtype)
+        # Of a file no more is looked at than the stretch that holds the box.
+        first, last = 0, 0
+        strides: list[int] = []
+        for s, n in zip(region, self.shape, strict=True):
+            first, last = first * n + s.start, last * n + s.stop - 1
+            strides = [stride * n for stride in strides] + [self.dtype.itemsize]
+        run = self.base.read_run(first, last + 1)
+        return as_strided(run, region_shape(region), strides, writeable=run.flags.writeable)
 
     def write(self, region: Region, values: NDArray) -> None:
         """Write a box."""

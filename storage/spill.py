@@ -223,17 +223,18 @@ class SpillStore(Store):
 
     def _write_tile(self, file: OpenFile, cell: Cell, tile: Region, data: NDArray) -> None:
         index = self._index(cell)
-        entry = _ENTRY.pack(_WRITTEN, self._checksum(data, index))
-        self._put(file, data, self._offset(tile), entry, index)
+        self._put(file, data, self._offset(tile), self._entry(data, index), index)
+
+    def _entry(self, data: NDArray, index: int) -> bytes:
+        """Give what the table says of a tile of these bytes."""
+        return _ENTRY.pack(_WRITTEN, self._checksum(data, index))
 
     def _write_tiles(self, file: OpenFile, region: Region, data: NDArray) -> None:
         """Write tiles that follow each other in the file, all of them and then their entries."""
         rows = region[0]
         span = self.grid.span(0, rows.start, rows.stop)
         entries = b"".join(
-            _ENTRY.pack(
-                _WRITTEN, self._checksum(as_bytes(data[a - rows.start : b - rows.start]), index)
-            )
+            self._entry(as_bytes(data[a - rows.start : b - rows.start]), index)
             for index in span
             for a, b in (self.grid.bounds(0, index),)
         )
@@ -337,15 +338,21 @@ class SpillStore(Store):
         flag, expected = _ENTRY.unpack_from(data, _TABLE_START + index * _ENTRY.size)
         if flag != _WRITTEN:
             raise CorruptChunkError(self._path, cell, "the tile was never written")
-        found = self._checksum(np.frombuffer(data, np.uint8, size, offset), index)
+        found = self._found(data, cell, index, offset, size)
         if found != expected:
             reason = f"checksum {found:08x}, expected {expected:08x}"
             raise CorruptChunkError(self._path, cell, reason)
 
+    def _found(self, data: mmap.mmap, cell: Cell, index: int, offset: int, size: int) -> int:
+        """Compute the checksum of a tile in the file."""
+        return self._checksum(np.frombuffer(data, np.uint8, size, offset), index)
+
     def _checksum(self, data: NDArray, index: int) -> int:
+        return int(google_crc32c.extend(self._seed(index), data))
+
+    def _seed(self, index: int) -> int:
         # The place belongs to the checksum, so that two tiles that changed places are found out.
-        seed = google_crc32c.value(self._token + index.to_bytes(8, "little"))
-        return int(google_crc32c.extend(seed, data))
+        return int(google_crc32c.value(self._token + index.to_bytes(8, "little")))
 
     def _index(self, cell: Cell) -> int:
         index = 0

@@ -78,6 +78,14 @@ class Store(ABC):
     def read(self, region: Region) -> NDArray:
         """Give the values of a box: a view where `addressable`, else a fresh array."""
 
+    def cut_in(self, grid: Grid) -> None:
+        """Hear in what boxes it will be written, before `create`, where any may be."""
+
+    def read_run(self, start: int, stop: int) -> NDArray:
+        """Give the elements from `start` to `stop` in C order, where they lie so in memory."""
+        whole = self.read(tuple(slice(0, n) for n in self.shape))
+        return whole.reshape(-1)[start:stop]
+
     def create(self) -> None:
         """Make room for writing: allocate, preallocate or open. Called once, before any write."""
         raise self._read_only()

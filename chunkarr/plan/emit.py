@@ -546,6 +546,7 @@ def copy_sweep(planner: Planner, node: Expr, store: Store) -> None:
     scratch = settle_rereads(planner, group, grid, [recipe])
     if scratch:
         recipe = planner.lowering(node.shape).recipe(node)
+    store.cut_in(grid)
     work = Sweep(grid, (MapOutput(recipe, store),))
     _add_sweep(planner, group, work, [store], bytes_of(grid.chunk_shape))
     planner.release(tuple(scratch))

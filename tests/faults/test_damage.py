@@ -49,10 +49,8 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "removed": lambda path: path.unlink(),
 }
 SOURCES = {"zarr to zarr": "a.zarr", "shards to shards": "sharded.zarr"}
-SCRATCH = ("running sums", "other chunks", "product", "persist")
-"""Operations all of whose scratch has checksums."""
-FLAT = ("other shape", "sort")
-"""Operations with scratch in C order, which has none."""
+SCRATCH = ("running sums", "other chunks", "other shape", "sort", "product", "persist")
+"""Operations with scratch in tiles, in C order, or both."""
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
@@ -106,17 +104,6 @@ def test_damaged_scratch_is_told_or_makes_no_difference(
         check(operation, place, failed)
         replace_old(operation, place)
         check_output(operation, place, None)
-
-
-@pytest.mark.usefixtures("spilling")
-@pytest.mark.parametrize("name", FLAT)
-def test_scratch_in_c_order_that_was_cut_is_told(name: str, place: Place) -> None:
-    operation = BY_NAME[name]
-    replace_old(operation, place)
-    place.settle()
-    with armed("spill.read:1:truncate"), pytest.raises(CorruptChunkError) as caught:
-        replace_old(operation, place)
-    check(operation, place, without_frames(caught.value))
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)

@@ -17,6 +17,7 @@ from chunkarr.grid import Grid, region_of
 from chunkarr.settings import config
 from chunkarr.storage.files import handles
 from chunkarr.storage.flat import FlatStore
+from chunkarr.storage.reshaped import ReshapedStore
 from chunkarr.storage.spill import Session
 from chunkarr.storage.store import NDArray, Store
 from tests.storage.contract import ReadContract, WriteContract
@@ -47,7 +48,9 @@ class TestFlat(ReadContract, WriteContract):
         return store
 
     def target(self, folder: Path, grid: Grid, dtype: npt.DTypeLike) -> Store:
-        return FlatStore(grid.shape, np.dtype(dtype))
+        store = FlatStore(grid.shape, np.dtype(dtype))
+        store.cut_in(grid)
+        return store
 
 
 def test_released_or_collected_it_is_gone_and_closed(spill_dir: Path) -> None:
@@ -85,7 +88,7 @@ def test_a_full_disk_says_how_full(spill_dir: Path, monkeypatch: pytest.MonkeyPa
 
     store = FlatStore((3, 4), np.dtype("f8"))
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(SpillError, match="needed 96 B") as caught:
+    with pytest.raises(SpillError, match=r"needed 4\.1 KiB") as caught:
         store.create()
     assert caught.value.directory.startswith(str(spill_dir))
     assert caught.value.bytes_free > 0
@@ -103,5 +106,44 @@ def test_a_file_cut_short_is_not_filled_with_zeros() -> None:
         with pytest.raises(CorruptChunkError, match="cut short"):
             reader.read((slice(8000, 9000),))
     os.unlink(store.location or "")
+    handles.drop(store.location or "")
     with pytest.raises(CorruptChunkError, match="gone"):
         pickle.loads(pickle.dumps(store)).read((slice(8000, 9000),))
+
+
+CUTS = [(7, 5, 9), (2, 5, 9), (7, 2, 4), (3, 1, 9), (1, 1, 1)]
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_any_stretch_is_found_wherever_tiles_lie(cut: tuple[int, ...]) -> None:
+    values = np.arange(7 * 5 * 9.0).reshape(7, 5, 9)
+    store = FlatStore(values.shape, values.dtype)
+    store.cut_in(Grid(values.shape, cut))
+    store.create()
+    for _, tile in store.grid.overlapping(region_of(values.shape)):
+        store.write(tile, values[tile])
+    seen = ReshapedStore(pickle.loads(pickle.dumps(store)), (21, 15))
+    for region in np.s_[0:21, 0:15], np.s_[4:9, 3:7], np.s_[20:21, 14:15], np.s_[3:3, 0:15]:
+        np.testing.assert_array_equal(seen.read(region), values.reshape(21, 15)[region])
+    np.testing.assert_array_equal(store.read_run(13, 200), np.arange(13.0, 200.0))
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_flipped_bit_anywhere_is_told_by_who_reads_it(cut: tuple[int, ...]) -> None:
+    values = np.arange(7 * 5 * 9.0).reshape(7, 5, 9)
+    for place in (0, 100, 314):
+        store = FlatStore(values.shape, values.dtype)
+        store.cut_in(Grid(values.shape, cut))
+        store.create()
+        for _, tile in store.grid.overlapping(region_of(values.shape)):
+            store.write(tile, values[tile])
+        with open(store.location or "", "r+b") as file:
+            file.seek(store.bytes_file - values.nbytes + place * 8 + 3)
+            byte = file.read(1)
+            file.seek(-1, 1)
+            file.write(bytes([byte[0] ^ 4]))
+        with pytest.raises(CorruptChunkError, match="checksum"):
+            store.read_run(place, place + 1)
+        with pytest.raises(CorruptChunkError, match="checksum"):
+            store.read(region_of(values.shape))
