@@ -82,7 +82,6 @@ _SHARED = [
     "csingle",
     "cdouble",
     "promote_types",
-    "min_scalar_type",
     "issubdtype",
     "isdtype",
     "broadcast_shapes",

@@ -30,6 +30,7 @@ from chunkarr.dispatch import (
 )
 from chunkarr.errors import NotYetError
 from chunkarr.exchange import from_dlpack
+from chunkarr.expr.build import constant
 from chunkarr.functions import (
     contractions,
     fancy,
@@ -63,6 +64,8 @@ class Row(NamedTuple):
     """Whether small arguments may have a large result."""
     copies: float = 0
     """Where there is no bounded form, run NumPy's if so many copies of the arguments fit."""
+    boxed: tuple[str, ...] = ()
+    """Arguments that, where they are given, leave a result without axes an array."""
 
 
 TABLE: dict[str, Row] = {
@@ -109,14 +112,14 @@ TABLE: dict[str, Row] = {
     "nanmean": Row(statistics.nanmean, scalar=True),
     "nanmedian": Row(ranks.nanmedian, scalar=True),
     "nanmin": Row(statistics.nanmin, scalar=True),
-    "nanpercentile": Row(ranks.nanpercentile, tables=("q",), scalar=True),
+    "nanpercentile": Row(ranks.nanpercentile, tables=("q",), scalar=True, boxed=("weights",)),
     "nanprod": Row(statistics.nanprod, scalar=True),
-    "nanquantile": Row(ranks.nanquantile, tables=("q",), scalar=True),
+    "nanquantile": Row(ranks.nanquantile, tables=("q",), scalar=True, boxed=("weights",)),
     "nanstd": Row(statistics.nanstd, scalar=True),
     "nansum": Row(statistics.nansum, scalar=True),
     "nanvar": Row(statistics.nanvar, scalar=True),
-    "percentile": Row(ranks.percentile, tables=("q",), scalar=True),
-    "quantile": Row(ranks.quantile, tables=("q",), scalar=True),
+    "percentile": Row(ranks.percentile, tables=("q",), scalar=True, boxed=("weights",)),
+    "quantile": Row(ranks.quantile, tables=("q",), scalar=True, boxed=("weights",)),
     "trace": Row(statistics.trace, scalar=True),
     "trapezoid": Row(statistics.trapezoid, scalar=True),
     "unwrap": Row(statistics.unwrap),
@@ -287,7 +290,8 @@ def public(name: str, row: Row) -> Function:
         named = {k: _table(v) if k in row.tables else v for k, v in kwargs.items()}
         arrays = arrays_in((*given, *named.values()))
         here = small(arrays)
-        if here and not (row.grows and _large(lazy, given, named)):
+        objects = any(array.dtype.hasobject for array in arrays)
+        if here and (objects or not (row.grows and _large(lazy, given, named))):
             plain = [convert(a, ndarray_of) for a in given]
             result = give(
                 _own(
@@ -301,6 +305,8 @@ def public(name: str, row: Row) -> Function:
                 if not row.copies and not near(arrays):
                     raise
                 result = at_once(name, numpy_function, row.copies)(*given, **named)
+            if any(named.get(key) is not None for key in row.boxed):
+                result = result[...]
         return result if out is None else store_out(result, out)
 
     made.__name__ = made.__qualname__ = name
@@ -354,6 +360,22 @@ def _plain(name: str) -> Function:
     made.__doc__ = f"Run `numpy.{name}`, which asks for no elements."
     made.__module__ = "chunkarr"
     return made
+
+
+def _looking(computing: Function) -> Function:
+    """Make `einsum`, which is a view where it only names the axes of one array anew."""
+
+    @functools.wraps(computing)
+    def einsum(*operands: Any, out: Any = None, **kwargs: Any) -> Any:
+        whole = [v for v in operands if isinstance(v, Array)]
+        if len(whole) == 1 and whole[0].ndim and out is None and not kwargs.get("dtype"):
+            shown = convert(operands, lambda array: constant(0, shape=array.shape))
+            lens = contractions.looking(shown)
+            if lens is not None:
+                return whole[0].view_through(lens)
+        return computing(*operands, out=out, **kwargs)
+
+    return einsum
 
 
 def array_equiv(a1: Any, a2: Any) -> bool:
@@ -415,6 +437,7 @@ def functions() -> dict[str, Any]:
         "fix": fix,
         "where": where,
     }
+    made["einsum"] = _looking(made["einsum"])
     made["row_stack"] = namespace.vstack
     made.update({name: getattr(userfuncs, name) for name in USERS})
     own = ("array_equiv", "from_dlpack", "apply_over_axes", "fix", "where")

@@ -16,6 +16,7 @@ from chunkarr import namespace
 from chunkarr.arrays import Array, wrap
 from chunkarr.dispatch import expression, give
 from chunkarr.expr.build import cast
+from chunkarr.floats import remark
 from chunkarr.functions.counts import binned, occurrences
 from chunkarr.functions.ranks import percentile
 from chunkarr.whole import at_once, check_fit
@@ -117,7 +118,11 @@ def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any 
 
 def _subtractable(a: Any) -> Any:
     a = namespace.asarray(a)
-    return a.astype(np.uint8) if a.dtype == bool else a
+    if a.dtype != bool:
+        return a
+    message = f"Converting input from {a.dtype} to {np.uint8} for compatibility."
+    remark(message)
+    return a.astype(np.uint8)
 
 
 def histogram(
@@ -133,7 +138,7 @@ def histogram(
     if given is not None and given.shape != a.shape:
         message = "weights should have the same shape as a."
         raise ValueError(message)
-    if a.dtype.kind == "c":
+    if a.dtype.kind not in "biuf":
         whole = at_once("histogram", np.histogram, COPIES)
         both: tuple[Any, Any] = whole(a, bins, range, density, weights)
         return both
@@ -219,6 +224,11 @@ def _as_double(weights: Any) -> Any:
 
 def bincount(x: Any, /, weights: Any = None, minlength: Any = 0) -> Any:
     """Count how often each integer occurs; the greatest is computed."""
+    if isinstance(x, list | tuple):
+        x = np.asarray(x)
+        if x.dtype.kind == "f" and x.ndim == 1:
+            np.bincount(x[:1].tolist())  # NumPy's own warning: it takes a list of floats
+            x = x.astype(np.intp)
     x = namespace.asarray(x)
     if x.ndim != 1:
         message = (

@@ -68,24 +68,22 @@ def small(arrays: Iterable[Array]) -> bool:
     Arrays of Python objects are left to NumPy whatever their size: they cannot leave the process.
     """
     room = settings().eager_bytes
-    direct = room > 0
+    direct, objects = room > 0, False
     for array in arrays:
         held = array.in_memory
         if held is None:
             return False
         if held.dtype.hasobject:
-            direct = True
-            continue
-        room -= held.nbytes
-        if room < 0:
-            return False
-    return direct
+            objects = True
+        else:
+            room -= held.nbytes
+    return objects or (direct and room >= 0)
 
 
 def at_hand(values: Iterable[Any], *, broadcasts: bool = True) -> list[Any] | None:
     """Give arguments as NumPy takes them, if all are in memory and the result will be small."""
     room = settings().eager_bytes
-    direct = room > 0
+    direct, objects = room > 0, False
     plain: list[Any] = []
     shapes: list[tuple[int, ...]] = []
     bytes_most = 0
@@ -105,15 +103,15 @@ def at_hand(values: Iterable[Any], *, broadcasts: bool = True) -> list[Any] | No
             if type(held) is not np.ndarray:
                 held = without_subclass(held)
             if held.dtype.hasobject:
-                direct = True
+                objects = True
             else:
                 bytes_most = max(bytes_most, held.nbytes)
                 room -= held.nbytes
-                if room < 0:
-                    return None
             shapes.append(held.shape)
         plain.append(held)
-    if not direct:
+    if objects:
+        return plain
+    if not direct or room < 0:
         return None
     if broadcasts and bytes_most > BROADCAST_BYTES and len(set(shapes)) > 1:
         try:

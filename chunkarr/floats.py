@@ -29,8 +29,11 @@ WORDS = {
     "invalid": "invalid value",
 }
 
+REMARK = "remark"
+"""The kind of an event that no flag stands for: a warning of NumPy's Python code."""
+
 Event = tuple[str, str]
-"""A kind, and the name of the operation as NumPy spells it."""
+"""A kind, and the name of the operation as NumPy spells it, or the text of a remark."""
 
 _name: ContextVar[str] = ContextVar("chunkarr_operation", default="")
 
@@ -55,7 +58,7 @@ class Events:
     @property
     def kinds(self) -> int:
         """The kinds that were noted, as a sum of numbers in `KINDS`."""
-        return sum({KINDS[kind] for kind, _ in self.found})
+        return sum({KINDS.get(kind, 0) for kind, _ in self.found})
 
     def add(self, events: Iterable[Event]) -> None:
         """Note events that another process has found."""
@@ -75,6 +78,15 @@ def note(events: Iterable[Event]) -> None:
     here = _current.get()
     if here is not None:
         here.add(events)
+
+
+def remark(text: str) -> None:
+    """Warn of what values show, once for the run that is going on here."""
+    events = _current.get()
+    if events is None:
+        _warn(text)
+    else:
+        events.found[REMARK, text] = None
 
 
 def modes_here() -> dict[str, str]:
@@ -128,8 +140,11 @@ def tell(events: Iterable[Event]) -> None:
     """Tell of events as the errstate here has it, at the line of the user that led here."""
     # The order does not depend on which task was first.
     modes = modes_here()
-    found = sorted(events, key=lambda event: (KINDS[event[0]], event[1]))
+    found = sorted(events, key=lambda event: (KINDS.get(event[0], 0), event[1]))
     for kind, name in found:
+        if kind == REMARK:
+            _warn(name)
+            continue
         message = f"{WORDS[kind]} encountered in {name}"
         match modes[kind]:
             case "warn":
@@ -139,7 +154,7 @@ def tell(events: Iterable[Event]) -> None:
             case "call":
                 called: Any = np.geterrcall()
                 # As NumPy does: the number is the sum of all that the operation has met.
-                called(WORDS[kind], sum(KINDS[k] for k, n in found if n == name))
+                called(WORDS[kind], sum(KINDS.get(k, 0) for k, n in found if n == name))
             case "log":
                 log: Any = np.geterrcall()
                 log.write(f"Warning: {message}\n")
@@ -160,6 +175,6 @@ def _warn(message: str) -> None:
         RuntimeWarning,
         frame.f_code.co_filename,
         frame.f_lineno,
-        names.get("__name__"),
+        names.get("__name__", "<string>"),
         names.setdefault("__warningregistry__", {}),
     )

@@ -142,6 +142,14 @@ def _product(
     )
 
 
+def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:
+    """Give the rank of matrices; of a vector, whether any of its elements is not zero."""
+    whole = namespace.asarray(A)
+    if whole.ndim < 2:
+        return int(not bool((whole == 0).all()))
+    return _rank(whole, tol=tol, hermitian=hermitian, rtol=rtol)
+
+
 def outer(x1: Any, x2: Any, /) -> Any:
     """Multiply all pairs of elements of two vectors."""
     left, right = namespace.asarray(x1), namespace.asarray(x2)
@@ -203,7 +211,10 @@ own: dict[str, Any] = {
 own |= {name: _lifted(name, function) for name, function in COMPOSED.items()}
 own |= {name: getattr(namespace, name, None) or TABLE[name] for name in SAME}
 own |= {name: _valued(name) for name in ("eig", "eigvals")}
-own |= {f.__name__: f for f in (matrix_power, multi_dot, outer, cross, diagonal, trace)}
+_rank = own["matrix_rank"]
+own |= {
+    f.__name__: f for f in (matrix_power, matrix_rank, multi_dot, outer, cross, diagonal, trace)
+}
 
 _chapter = Chapter("linalg", own)
 __getattr__ = _chapter.find

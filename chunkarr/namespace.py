@@ -224,10 +224,21 @@ clip = lift(elementwise.clip, np.clip, scalar=True)
 around = lift(elementwise.around, np.around, scalar=True)
 round = around
 isclose = lift(elementwise.isclose, np.isclose, convert_first=2, scalar=True)
-nan_to_num = lift(elementwise.nan_to_num, np.nan_to_num, scalar=True)
+_nan_to_num = lift(elementwise.nan_to_num, np.nan_to_num, scalar=True)
 angle = lift(elementwise.angle, np.angle, scalar=True)
 iscomplex = lift(elementwise.iscomplex, np.iscomplex, scalar=True)
 isreal = lift(elementwise.isreal, np.isreal, scalar=True)
+
+
+def nan_to_num(
+    x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None
+) -> Any:
+    """Replace NaN and infinities by numbers; in place if `copy` is false."""
+    made = _nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf)
+    if copy or not isinstance(x, Array) or made.dtype != x.dtype:
+        return made
+    x[...] = made
+    return x
 
 
 def astype(x: Array, dtype: Any, /, *, copy: bool = True, device: str | None = None) -> Array:
@@ -248,7 +259,9 @@ def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> bool:
     left, right = asarray(a1), asarray(a2)
     if left.shape != right.shape:
         return False
-    same = TABLE["equal"](left, right)
+    same = left == right
+    if same is NotImplemented or isinstance(same, bool):
+        return bool(same is True)
     if equal_nan and left.dtype.kind in "fcmM":
         same = same | (TABLE["isnan"](left) & TABLE["isnan"](right))
     return bool(same.all())
@@ -301,10 +314,17 @@ def dot(a: Any, b: Any, out: Array | None = None) -> Any:
             plain = [ndarray_of(v) if isinstance(v, Array) else v for v in (a, b)]
             result = give(np.dot(*plain))
             return result if out is None else _into(result, out)
-    return _dot(a, b, out=out)
+    result = _dot(a, b)
+    return result if out is None else _into(result, out)
 
 
 def _into(result: Array, out: Array) -> Array:
+    if out.dtype != result.dtype or out.shape != result.shape:
+        message = (
+            "output array is not acceptable (must have the right datatype, number of dimensions, "
+            "and be a C-Array)"
+        )
+        raise ValueError(message)
     out[...] = result
     return out
 
@@ -320,6 +340,13 @@ def result_type(*arrays_and_dtypes: Any) -> np.dtype[Any]:
 def can_cast(from_: Any, to: Any, casting: Any = "safe") -> bool:
     """Tell whether a cast follows a rule."""
     return np.can_cast(_dtype_of(from_), to, casting)
+
+
+def min_scalar_type(a: Any, /) -> np.dtype[Any]:
+    """Give the smallest dtype that holds a number; of an array with axes, its own."""
+    if isinstance(a, Array):
+        return a.dtype if a.ndim else np.min_scalar_type(a.compute())
+    return np.min_scalar_type(a)
 
 
 def iscomplexobj(x: Any) -> bool:
@@ -400,13 +427,17 @@ def ravel(a: Any, order: str = "C") -> Array:
 
 
 def real(val: Any) -> Array:
-    """Give the real part: a view of complex values."""
+    """Give the real part: a view of complex values; of a number, a number."""
+    if not isinstance(val, Array | np.ndarray) and hasattr(val, "real"):
+        return give(val.real)  # type: ignore[no-any-return]
     whole = asarray(val)
     return _real(whole) if whole.is_scalar else whole.real  # type: ignore[no-any-return]
 
 
 def imag(val: Any) -> Array:
-    """Give the imaginary part: a view of complex values."""
+    """Give the imaginary part: a view of complex values; of a number, a number."""
+    if not isinstance(val, Array | np.ndarray) and hasattr(val, "imag"):
+        return give(val.imag)  # type: ignore[no-any-return]
     whole = asarray(val)
     return _imag(whole) if whole.is_scalar else whole.imag  # type: ignore[no-any-return]
 
@@ -449,11 +480,11 @@ def ndim(a: Any) -> int:
     return a.ndim if isinstance(a, Array) else np.ndim(a)
 
 
-def size(a: Any, axis: int | None = None) -> int:
-    """Give the number of elements, in all or along an axis."""
+def size(a: Any, axis: Any = None) -> int:
+    """Give the number of elements, in all or along axes."""
     if not isinstance(a, Array):
         return np.size(a, axis)
-    return a.size if axis is None else a.shape[axis]
+    return int(np.size(np.broadcast_to(0, a.shape), axis))
 
 
 # -- computing several at once, and what is missing -----------------------------------------------

@@ -189,6 +189,9 @@ def trim_zeros(filt: Any, trim: str = "fb", axis: Any = None) -> Any:
             continue
         stop = a.shape[own] - int(last)
         key[own] = slice(int(first) if "f" in sides else None, stop if "b" in sides else None)
+    if a.ndim == 1:
+        # What is given is sliced: a list stays a list, as in NumPy.
+        return namespace.asarray(filt[key[0]]) if isinstance(filt, np.ndarray) else filt[key[0]]
     return a[tuple(key)]
 
 

@@ -36,9 +36,10 @@ from chunkarr.expr.build import (
 from chunkarr.expr.node import Expr
 from chunkarr.functions import products
 from chunkarr.functions.elementwise import UFUNCS, power
+from chunkarr.functions.gufuncs import parse, place_axes
 from chunkarr.functions.indexing import Fancy, read_key
 from chunkarr.functions.manipulation import join
-from chunkarr.functions.ordered import in_order
+from chunkarr.functions.ordered import in_order, in_slices
 from chunkarr.functions.reductions import accumulate, extremum, fold, reduced_axes
 from chunkarr.functions.views import moveaxis, squeeze
 from chunkarr.kernels.reducers import ASSOCIATIVE
@@ -140,10 +141,31 @@ class UFunc:
         plain = at_hand(inputs)
         if plain is not None:
             return give(self._numpy(*plain, **kwargs))
+        asked = kwargs.keys() & {"sig", "signature"}
+        if asked:
+            return self._in_loop(inputs, kwargs, asked.pop())
         if kwargs.keys() - {"dtype", "casting", "order", "subok"}:
             message = f"arguments {sorted(kwargs)} work on small arrays only"
             raise refuse(self._numpy.__name__, message)
         return self._lazy(inputs, kwargs)
+
+    def _in_loop(self, inputs: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> Any:
+        """Apply in the dtypes that `signature=` names: operands are brought to them first."""
+        ufunc = self._numpy
+        operands = [v if type(v) in (int, float, complex) else expression(v) for v in inputs]
+        shown = [np.empty((0,), v.dtype) if isinstance(v, Expr) else v for v in operands]
+        ufunc(*shown, **kwargs)  # NumPy's own refusals
+        given = tuple(v.dtype if isinstance(v, Expr) else type(v) for v in operands)
+        loop = ufunc.resolve_dtypes(
+            (*given, *(None,) * ufunc.nout),
+            signature=_signature(ufunc, kwargs[name]),
+            casting=kwargs.get("casting", "same_kind"),
+        )
+        cast_ = [cast_lazily(as_expr(v), kind) for v, kind in zip(operands, loop, strict=False)]
+        return self._apply(
+            tuple(wrap(v) for v in cast_),
+            {k: v for k, v in kwargs.items() if k in ("order", "subok")},
+        )
 
     def _lazy(self, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Make the expressions of the results."""
@@ -253,11 +275,15 @@ class UFunc:
         if small([whole]):
             result = give(self._numpy.accumulate(ndarray_of(whole), axis, dtype))
         else:
+            shown = np.ones(tuple([min(n, 1) for n in whole.shape]), whole.dtype)
+            self._numpy.accumulate(shown, axis, dtype)  # NumPy's own refusals
             result = wrap(accumulate(self._numpy.__name__, whole.to_expr(), axis, dtype))
         return result if out is None else _write(self._numpy, result, _one(out), True, "same_kind")
 
     def outer(self, a: Any, b: Any, **kwargs: Any) -> Any:
         """Apply to all pairs."""
+        if self._numpy.nin != 2:
+            self._numpy.outer(a, b)  # NumPy's own refusal
         left = a if isinstance(a, Array) else Array.of(np.asarray(a))
         right = b if isinstance(b, Array) else Array.of(np.asarray(b))
         return self(left[(..., *(None,) * right.ndim)], right, **kwargs)
@@ -292,15 +318,16 @@ class UFunc:
     def reduceat(
         self, array: Any, indices: Any, axis: int = 0, dtype: Any = None, out: Any = None
     ) -> Any:
-        """Reduce over slices that begin at indices; more than 256 of them have to fit the limit."""
+        """Reduce over slices that begin at indices.
+
+        More than 256 of them have to be in order and short, or to fit the limit.
+        """
         whole = array if isinstance(array, Array) else Array.of(np.asarray(array))
         dtype = _dtype_for(dtype, out)
-        starts = np.asarray(ndarray_key(indices))
+        plain = ndarray_key(indices)
+        starts = np.asarray(plain, None if isinstance(plain, np.ndarray) else np.intp)
         if small([whole]):
             result = give(self._numpy.reduceat(ndarray_of(whole), starts, axis, dtype))
-        elif starts.size > SLICES_MAX or not starts.size:
-            run = at_once(f"{self._numpy.__name__}.reduceat", self._numpy.reduceat, 2)
-            result = run(whole, starts, axis, dtype)
         else:
             result = self._reduce_slices(whole, starts, axis, dtype)
         return result if out is None else _write(self._numpy, result, _one(out), True, "same_kind")
@@ -313,7 +340,16 @@ class UFunc:
             message = f"index {wrong[0]} out-of-bounds in {self._numpy.__name__}.reduceat [0, {n})"
             raise IndexError(message)
         shown = np.ones(tuple([min(m, 1) for m in whole.shape]), whole.dtype)
-        kind = self._numpy.reduceat(shown, [0], axis, dtype).dtype
+        # NumPy's own refusals, of indices that are no integers too.
+        kind = self._numpy.reduceat(shown, np.zeros(1, starts.dtype), axis, dtype).dtype
+        name = self._numpy.__name__
+        if starts.ndim == 1 and starts.size and (np.diff(starts) > 0).all():
+            made = in_slices(name, whole.to_expr(), starts.tolist(), number, kind)
+            if made is not None:
+                return wrap(made)
+        if starts.size > SLICES_MAX or starts.ndim != 1 or not starts.size:
+            run = at_once(f"{name}.reduceat", self._numpy.reduceat, 2)
+            return run(whole, starts, axis, dtype)  # type: ignore[no-any-return]
         parts = []
         for start, stop in zip(starts.tolist(), [*starts.tolist()[1:], n], strict=True):
             key = slice(start, max(stop, start + 1))
@@ -325,6 +361,18 @@ class UFunc:
     def resolve_dtypes(self, dtypes: Any, **options: Any) -> tuple[np.dtype[Any], ...]:
         """Give the dtypes that operands would be taken and given in."""
         return self._numpy.resolve_dtypes(dtypes, **options)
+
+
+def _signature(ufunc: np.ufunc, given: Any) -> tuple[Any, ...]:
+    """Give the dtypes that `signature=` names, None for those that it leaves open."""
+    if isinstance(given, str):
+        letters = given.replace("->", "")
+        named: tuple[Any, ...] = tuple(letters)
+        if len(named) == 1:
+            named = (*(None,) * ufunc.nin, *named * ufunc.nout)
+    else:
+        named = given
+    return tuple(None if kind is None else np.dtype(kind) for kind in named)
 
 
 SLICES_MAX = 256
@@ -343,6 +391,8 @@ def _dtype_for(dtype: Any, out: Any) -> Any:
 
 def _harmless(name: str, value: Any, where: Any) -> Any:
     """Replace what a mask leaves out by a number that no function warns of."""
+    if isinstance(value, list | tuple) and not arrays_in(value):
+        value = np.asarray(value)
     kind = getattr(value, "dtype", np.dtype(object)).kind
     if kind not in "iufc":
         return value
@@ -409,18 +459,54 @@ class MatmulUFunc(UFunc):
         plain = at_hand(inputs, broadcasts=False)
         if plain is not None and _product_small(plain):
             return give(self._numpy(*plain, **kwargs))
-        axis = kwargs.get("axis") if self._numpy is np.vecdot else None
-        if kwargs.keys() - {"dtype", "casting", *(["axis"] if axis is not None else [])}:
-            raise refuse(self._numpy.__name__, "axes= runs on small arrays only")
-        left, right = map(expression, inputs)
+        unknown = kwargs.keys() - {*PLACES, "dtype", "casting", "order", "subok"}
+        if unknown:
+            raise refuse(self._numpy.__name__, f"{min(unknown)}= runs on small arrays only")
+        operands = [expression(v) for v in inputs]
         name = self._numpy.__name__
-        if axis is not None:
-            left, right = (view(v, moveaxis(v.shape, axis, -1)) for v in (left, right))
-        if name == "matmul":
-            made = products.matmul(left, right, dtype=kwargs.get("dtype"))
-        else:
-            made = _vector_product(name, left, right)
+        # NumPy's own refusals come from operands of one element.
+        shown = [np.ones((1,) * v.ndim, v.dtype) for v in operands]
+        kind = np.asarray(self._numpy(*shown, **kwargs)).dtype
+        if kwargs.get("dtype") is not None:
+            operands = [cast_lazily(v, kind) for v in operands]
+        placed = {k: v for k, v in kwargs.items() if k in PLACES and v is not None}
+        axes = _core_axes(name, operands, **placed) if placed else None
+        if axes is not None:
+            operands = [
+                view(v, moveaxis(v.shape, at, _last(len(at))))
+                for v, at in zip(operands, axes, strict=False)
+            ]
+        left, right = operands
+        made = products.matmul(left, right) if name == "matmul" else _product(name, left, right)
+        if placed.get("keepdims"):
+            made = view(made, _append_axis(made.shape))
+        if axes is not None:
+            made = view(made, moveaxis(made.shape, _last(len(axes[2])), axes[2]))
         return wrap(made, scalar=made.ndim == 0)
+
+
+PLACES = ("axes", "axis", "keepdims")
+"""Arguments that say where the axes of vectors and matrices are."""
+
+
+def _last(count: int) -> tuple[int, ...]:
+    return tuple(range(-count, 0))
+
+
+def _core_axes(
+    name: str,
+    operands: list[Expr],
+    axes: Any = None,
+    axis: Any = None,
+    keepdims: bool = False,
+) -> tuple[tuple[int, ...], ...]:
+    """Give the axes of the vectors or matrices in both operands and in the result."""
+    signature = parse(getattr(np, name).signature.replace("?", ""))
+    if name != "matmul":
+        placed = place_axes(signature, axes, axis, keepdims=keepdims)
+        return (*placed.ins, *placed.outs)
+    given = [(a,) if isinstance(a, int) else tuple(a) for a in axes]
+    return (*given, ()) if len(given) == len(operands) else tuple(given)
 
 
 def _product_small(inputs: list[Any]) -> bool:
@@ -428,7 +514,7 @@ def _product_small(inputs: list[Any]) -> bool:
     return sizes[0] * sizes[1] * 16 <= 64 * max(4096, settings().eager_bytes)
 
 
-def _vector_product(name: str, left: Expr, right: Expr) -> Expr:
+def _product(name: str, left: Expr, right: Expr) -> Expr:
     if name == "vecdot":
         if left.ndim == 0 or right.ndim == 0 or left.shape[-1] != right.shape[-1]:
             message = (
@@ -467,9 +553,13 @@ def _drop_before_last(shape: tuple[int, ...]) -> Affine:
 
 PRODUCTS = ("matmul", "vecdot", "matvec", "vecmat")
 
-TABLE: dict[str, UFunc] = {name: UFunc(name) for name in UFUNCS}
-TABLE |= {name: MatmulUFunc(name) for name in PRODUCTS if hasattr(np, name)}
-"""Every ufunc of NumPy's namespace by name, aliases included."""
+BY_UFUNC: dict[np.ufunc, UFunc] = {
+    ufunc: UFunc(ufunc.__name__) for ufunc in (getattr(np, name) for name in UFUNCS)
+}
+BY_UFUNC |= {getattr(np, name): MatmulUFunc(name) for name in PRODUCTS if hasattr(np, name)}
+"""Every ufunc of NumPy's namespace by NumPy's object, for `__array_ufunc__`."""
 
-BY_UFUNC: dict[np.ufunc, UFunc] = {getattr(np, name): ufunc for name, ufunc in TABLE.items()}
-"""The same by NumPy's object, for `__array_ufunc__`."""
+TABLE: dict[str, UFunc] = {
+    name: BY_UFUNC[getattr(np, name)] for name in (*UFUNCS, *PRODUCTS) if hasattr(np, name)
+}
+"""The same by name; `bitwise_not` and `invert` are one object, as in NumPy."""

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chunkarr import namespace
-from chunkarr.arrays import wrap
+from chunkarr.arrays import Array, wrap
 from chunkarr.blockwise import check_function, kind_of
 from chunkarr.dispatch import (
     arrays_in,
@@ -42,6 +42,7 @@ from chunkarr.functions.lanes import lanes
 from chunkarr.functions.pieces import call
 from chunkarr.functions.views import moveaxis
 from chunkarr.records import dataclass
+from chunkarr.views import ndarray_key
 from chunkarr.whole import at_once
 
 Function = Callable[..., Any]
@@ -155,6 +156,32 @@ class UserUFunc:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Apply to arrays, array-likes and numbers."""
         return foreign(self.ufunc, "__call__", args, kwargs)
+
+    def reduce(self, array: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Reduce values that fit the memory limit, by default over the first axis."""
+        return foreign(self.ufunc, "reduce", (array, *args), kwargs)
+
+    def accumulate(self, array: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Give all intermediate results along an axis, of values that fit the memory limit."""
+        return foreign(self.ufunc, "accumulate", (array, *args), kwargs)
+
+    def reduceat(self, array: Any, /, indices: Any, *args: Any, **kwargs: Any) -> Any:
+        """Reduce slices that begin at indices, of values that fit the memory limit."""
+        return foreign(self.ufunc, "reduceat", (array, indices, *args), kwargs)
+
+    def outer(self, a: Any, b: Any, /, **kwargs: Any) -> Any:
+        """Apply to all pairs."""
+        return foreign(self.ufunc, "outer", (a, b), kwargs)
+
+    def at(self, a: Any, indices: Any, /, *b: Any) -> None:
+        """Apply in place at indices, again for each time that one is named."""
+        if not isinstance(a, Array):
+            self.ufunc.at(a, ndarray_key(indices), *map(ndarray_key, b))
+            return
+        a.check_writable()
+        values = at_once(f"{self.__name__}.at", np.copy, OBJECT_COPIES)(a).compute()
+        self.ufunc.at(values, ndarray_key(indices), *map(ndarray_key, b))
+        a[...] = values
 
     def __reduce__(self) -> tuple[object, ...]:
         return UserUFunc, (self.ufunc,)
@@ -393,7 +420,7 @@ def _lazily(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, 
         inputs, method = (left[(..., *(None,) * right.ndim)], right), "__call__"
     if method != "__call__":
         name = f"{ufunc.__name__}.{method}"
-        raise refuse(name, "ufuncs of other libraries are applied to elements only")
+        return at_once(name, getattr(ufunc, method), OBJECT_COPIES)(*inputs, **kwargs)
     unknown = kwargs.keys() - {"dtype", "axes", "axis", "keepdims"}
     if unknown:
         raise refuse(ufunc.__name__, f"leave out {', '.join(sorted(unknown))}")

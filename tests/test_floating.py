@@ -49,6 +49,14 @@ CASES: dict[str, Callable[[Any, Any, Any], Any]] = {
     "running sum": lambda np, a, b: np.cumsum(np.where(b > 0, np.inf, -np.inf), axis=1),
     "single precision": lambda np, a, b: (a.astype("f4") / b.astype("f4")).mean(),
     "nothing": lambda np, a, b: (b * b + b).mean(),
+    "greatest of NaN alone": lambda np, a, b: np.nanmax(a * np.nan, axis=0),
+    "least, some of NaN alone": lambda np, a, b: np.nanmin(np.where(a[:, :1] > 0, np.nan, b), 1),
+    "mean of NaN alone": lambda np, a, b: np.nanmean(a * np.nan, axis=0),
+    "variance of NaN alone": lambda np, a, b: np.nanvar(a * np.nan, axis=1),
+    "median of NaN alone": lambda np, a, b: np.nanmedian(a * np.nan, axis=1),
+    "quantile of NaN alone": lambda np, a, b: np.nanquantile(a * np.nan, 0.3),
+    "mean of no rows": lambda np, a, b: np.mean(a[:0], axis=0),
+    "close infinities": lambda np, a, b: np.isclose(a * np.inf, a * np.inf),
 }
 
 

@@ -302,6 +302,21 @@ def einsum(
     return _ordered(made, labels, out)
 
 
+def looking(operands: tuple[Any, ...]) -> Affine | None:
+    """Give the view that `einsum` of one array is; None where it adds or multiplies."""
+    try:
+        (term,), out, (array,) = _read(operands)
+    except ValueError:
+        return None
+    if set(term) != set(out):
+        return None
+    sizes = dict(zip(term, array.shape, strict=True))
+    if any(n != sizes[label] for label, n in zip(term, array.shape, strict=True)):
+        return None
+    places = tuple(Term(out.index(label), 0, 1) for label in term)
+    return Affine(tuple(sizes[label] for label in out), places)
+
+
 def _read(operands: tuple[Any, ...]) -> tuple[list[str], str, list[Expr]]:
     """Give the labels of the operands' axes, those of the result, and the operands."""
     if not operands:

@@ -117,7 +117,12 @@ def _arange_arguments(args: tuple[Any, ...], named: dict[str, Any], dtype: Any) 
 def _arange_times(start: Any, stop: Any, step: Any, dtype: object) -> Expr:
     """Give evenly spaced dates or durations, counted in a common unit."""
     if dtype is not None:
-        start, stop = (np.asarray(v, dtype)[()] for v in (start, stop))  # type: ignore[call-overload]
+        start = np.asarray(start, dtype)[()]  # type: ignore[call-overload]
+    if np.asarray(start).dtype.kind == "M" and np.asarray(stop).dtype.kind in "ium":
+        # After a date, a number or a duration says how far to go.
+        stop = start + stop
+    elif dtype is not None:
+        stop = np.asarray(stop, dtype)[()]  # type: ignore[call-overload]
     kind = np.result_type(*(np.asarray(v) for v in (start, stop, start + step)))
     first, last, second = (np.asarray(v).astype(kind) for v in (start, stop, start + step))
     span, each = (int((v - first).astype(np.int64)) for v in (last, second))

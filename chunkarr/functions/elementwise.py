@@ -89,12 +89,15 @@ def isclose(
 ) -> Expr:
     """Tell where `|a - b| <= atol + rtol * |b|`, infinities equal where they have one sign."""
     x, y = as_expr(a), as_expr(b)
-    if y.dtype.kind not in "mM":
+    if y.dtype.kind != "m":
         y = cast_lazily(y, np.result_type(y.dtype, 1.0))
     bound = apply("add", atol, apply("multiply", rtol, apply("absolute", y)))
-    near = apply("less_equal", apply("absolute", apply("subtract", x, y)), bound)
+    same = apply("equal", x, y)
+    # What is equal is not subtracted: infinity less infinity would be an invalid operation.
+    apart = apply("subtract", x, where(same, np.zeros((), y.dtype), y))
+    near = apply("less_equal", apply("absolute", apart), bound)
     close = apply("logical_and", near, apply("isfinite", y))
-    close = apply("logical_or", close, apply("equal", x, y))
+    close = apply("logical_or", close, same)
     if equal_nan:
         both = apply("logical_and", apply("isnan", x), apply("isnan", y))
         close = apply("logical_or", close, both)
@@ -159,7 +162,9 @@ def iscomplex(x: Expr) -> Expr:
 
 
 def isreal(x: Expr) -> Expr:
-    """Tell where the imaginary part is zero."""
+    """Tell where the imaginary part is zero; a text is no number."""
+    if x.dtype.kind in "SU":
+        return constant(False, shape=x.shape)
     return apply("equal", imag(x), 0)
 
 
@@ -181,9 +186,13 @@ def nan_to_num(
     info = np.finfo(x.dtype)
     high = info.max if posinf is None else posinf
     low = info.min if neginf is None else neginf
-    out = where(apply("isnan", x), np.asarray(nan, x.dtype), x)
-    out = where(apply("equal", x, np.inf), np.asarray(high, x.dtype), out)
-    return where(apply("equal", x, -np.inf), np.asarray(low, x.dtype), out)
+    first, second, third = (
+        cast_lazily(v, x.dtype) if isinstance(v, Expr) else np.asarray(v, x.dtype)
+        for v in (nan, high, low)
+    )
+    out = where(apply("isnan", x), first, x)
+    out = where(apply("equal", x, np.inf), second, out)
+    return where(apply("equal", x, -np.inf), third, out)
 
 
 def angle(z: Expr, deg: bool = False) -> Expr:

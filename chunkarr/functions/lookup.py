@@ -32,6 +32,7 @@ from chunkarr.functions.pieces import (
     TABLE_BYTES,
     add,
     call,
+    component,
     divide,
     fold,
     guard,
@@ -250,6 +251,9 @@ def choose(a: Any, choices: Any, mode: str = "raise") -> Expr:
 def ravel_multi_index(multi_index: Any, dims: Any, mode: Any = "raise", order: str = "C") -> Expr:
     """Give positions in the flattened array for one array of places per axis."""
     lengths = (dims,) if np.ndim(dims) == 0 else tuple(dims)
+    if isinstance(multi_index, Expr):
+        rows = multi_index.shape[0] if multi_index.ndim else 0
+        multi_index = [component(multi_index, 0, i) for i in range(rows)]
     places = [operand(p) for p in multi_index]
     modes = (mode,) * len(lengths) if isinstance(mode, str) else tuple(mode)
     if len(places) != len(lengths):
@@ -429,8 +433,10 @@ def _calendar(weekmask: Any, holidays: Any, busdaycal: Any) -> dict[str, Any]:
 # -- polynomials and order -------------------------------------------------------------------------
 
 
-def polyval(p: Any, x: Any) -> Expr:
-    """Evaluate a polynomial of few coefficients, highest power first."""
+def polyval(p: Any, x: Any) -> Any:
+    """Evaluate a polynomial of few coefficients, highest power first; of a `poly1d` gives one."""
+    if isinstance(x, np.poly1d):
+        return np.polyval(p, x)
     coefficients, values = np.asarray(p), operand(x)
     if coefficients.ndim != 1 or coefficients.dtype == object:
         message = "polyval of coefficients in more than one axis runs on small arrays only"

@@ -28,6 +28,7 @@ from chunkarr.expr.build import (
     view,
 )
 from chunkarr.expr.node import Expr, Generate, Overlay, Reshape, Shape, Source
+from chunkarr.floats import remark
 from chunkarr.functions import views
 from chunkarr.functions.manipulation import stack
 
@@ -124,6 +125,17 @@ def guard(value: Expr, wrong: Expr, error: type[Exception], message: str) -> Exp
 def _checked(error: type[Exception], message: str, value: NDArray, wrong: NDArray) -> NDArray:
     if wrong.any():
         raise error(message)
+    return value
+
+
+def remarked(value: Expr, where: Expr, text: str) -> Expr:
+    """Give a value, and warn when it is computed where `where` is true."""
+    return call(functools.partial(_remarked, text), value.dtype, value, where)
+
+
+def _remarked(text: str, value: NDArray, where: NDArray) -> NDArray:
+    if where.any():
+        remark(text)
     return value
 
 

@@ -33,7 +33,17 @@ from chunkarr.functions.creation import index_along
 from chunkarr.functions.fancy import take
 from chunkarr.functions.lanes import lanes as lanes_of
 from chunkarr.functions.manipulation import stack
-from chunkarr.functions.pieces import add, call, fold, known, multiply, operand, span, subtract
+from chunkarr.functions.pieces import (
+    add,
+    call,
+    fold,
+    known,
+    multiply,
+    operand,
+    remarked,
+    span,
+    subtract,
+)
 from chunkarr.functions.products import sort
 from chunkarr.functions.reductions import Axis
 from chunkarr.settings import settings
@@ -190,6 +200,8 @@ def _quantiles(name: str, *, percent: bool, nan: bool) -> Function:
             skips = nan and a.dtype.kind in "fc"
             made = (_without_nan if skips else _plain)(lanes, points, method, weak)
             made = cast_lazily(made if nan else _poisoned(made, lanes), kind)
+        if nan and made.dtype.kind in "fc":
+            made = _told(made)
         return _kept(made, axes, given.ndim, keepdims)
 
     left_out = " of what is not NaN" if nan else ""
@@ -197,6 +209,11 @@ def _quantiles(name: str, *, percent: bool, nan: bool) -> Function:
     quantiles.__name__ = quantiles.__qualname__ = name
     quantiles.__doc__ = f"Give {word} over axes{left_out}, those of `q` along new first axes."
     return quantiles
+
+
+def _told(made: Expr) -> Expr:
+    """Warn where a result without NaN is NaN: there was nothing else."""
+    return remarked(made, apply("isnan", made), statistics.ALL_NAN)
 
 
 def _short(lines: Expr) -> bool:
@@ -323,4 +340,4 @@ def nanmedian(
     low, high = _at_each(lanes, below), _at_each(lanes, above)
     # The mean of one value twice may overflow where the value does not.
     both = reductions.mean(stack([low, high]), 0)
-    return _kept(where(apply("equal", below, above), low, both), axes, 0, keepdims)
+    return _kept(_told(where(apply("equal", below, above), low, both)), axes, 0, keepdims)

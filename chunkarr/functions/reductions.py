@@ -29,6 +29,7 @@ from chunkarr.expr.build import (
     where as where_,
 )
 from chunkarr.expr.node import Dtype, Expr, Reshape, Scan
+from chunkarr.floats import remark
 
 Axis = Any
 
@@ -223,12 +224,15 @@ def mean(
     *,
     keepdims: bool = False,
     where: object = None,
+    quiet: bool = False,
 ) -> Expr:
-    """Give the arithmetic mean over axes."""
+    """Give the arithmetic mean over axes; with `quiet` nothing is divided where nothing is left."""
     axes = normalize_axes(axis, a.ndim)
     wanted, inner = _mean_dtypes(a, dtype)
+    if _count(a, axes, None) == 0:
+        remark("Mean of empty slice")
     total = fold("sum", a, axes, inner, False, None, where, "add")
-    out = _divide(total, _count(a, axes, where))
+    out = _divide(total, _at_least_one(_count(a, axes, where), quiet))
     return _kept(cast_lazily(out, wanted), axes, keepdims)
 
 
@@ -243,6 +247,13 @@ def _mean_dtypes(a: Expr, dtype: object) -> tuple[Dtype, Dtype]:
         return np.dtype(np.float16), np.dtype(np.float32)
     own = a.dtype.newbyteorder("=")
     return own, own
+
+
+def _at_least_one(count: Any, wanted: bool) -> Any:
+    """Replace counts of zero, which nobody looks at who wants it."""
+    if not wanted or not isinstance(count, Expr):
+        return count
+    return where_(apply("less_equal", count, 0), np.ones((), count.dtype), count)
 
 
 def _divide(total: Expr, count: Expr | int) -> Expr:
@@ -264,8 +275,12 @@ def var(
     where: object = None,
     mean: Any = None,
     correction: float | None = None,
+    quiet: bool = False,
 ) -> Expr:
-    """Give the variance over axes, in one pass over the data where the mean is not given."""
+    """Give the variance over axes, in one pass over the data where the mean is not given.
+
+    With `quiet` nothing is divided where no degree of freedom is left.
+    """
     if correction is not None:
         if ddof != 0:
             message = "ddof and correction can't be provided simultaneously."
@@ -280,24 +295,27 @@ def var(
     # A complex dtype that was asked for stays, though nothing imaginary is left.
     result = np.dtype(wanted.char.lower()) if wanted.kind == "c" and dtype is None else wanted
     masked = where is not None and where is not True
+    if _count(a, axes, None) <= ddof:  # type: ignore[operator]
+        remark("Degrees of freedom <= 0 for slice")
     if 0 in [a.shape[i] for i in axes]:
         shape = tuple(n for i, n in enumerate(a.shape) if i not in axes)
         out = constant(np.nan, real, shape)
     elif not masked and mean is None:
         out = reduce("var", values, axes, real, ddof)
     else:
-        center = _center(values, axes, where, mean)
+        center = _center(values, axes, where, mean, quiet)
         away = apply("absolute", apply("subtract", values, center))
         squares = fold("sum", apply("square", away), axes, real, False, None, where, "add")
-        out = cast_lazily(apply("true_divide", squares, _left(a, axes, where, ddof)), real)
+        left = _at_least_one(_left(a, axes, where, ddof), quiet)
+        out = cast_lazily(apply("true_divide", squares, left), real)
     return _kept(cast_lazily(out, result), axes, keepdims)
 
 
-def _center(values: Expr, axes: tuple[int, ...], where: object, given: Any) -> Expr:
+def _center(values: Expr, axes: tuple[int, ...], where: object, given: Any, quiet: bool) -> Expr:
     """Give the mean that a variance is about, with the reduced axes."""
     if given is not None:
         return as_expr(given)
-    return mean(values, axes, keepdims=True, where=where)
+    return mean(values, axes, keepdims=True, where=where, quiet=quiet)
 
 
 def _left(a: Expr, axes: tuple[int, ...], where: object, ddof: float) -> Expr:

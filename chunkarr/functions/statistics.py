@@ -30,6 +30,7 @@ from chunkarr.expr.build import (
     where as where_,
 )
 from chunkarr.expr.node import Expr
+from chunkarr.floats import remark
 from chunkarr.functions import reductions, views
 from chunkarr.functions.elementwise import as_complex, imag, real
 from chunkarr.functions.manipulation import concatenate, join
@@ -41,6 +42,7 @@ from chunkarr.functions.pieces import (
     less,
     multiply,
     operand,
+    remarked,
     span,
     subtract,
 )
@@ -88,8 +90,23 @@ nansum = _filling("nansum", reductions.sum, 0)
 nanprod = _filling("nanprod", reductions.prod, 1)
 nancumsum = _filling("nancumsum", reductions.cumsum, 0)
 nancumprod = _filling("nancumprod", reductions.cumprod, 1)
-nanmin = reductions.extremes("nanmin", "fmin", "Give the least element over axes but for NaN.")
-nanmax = reductions.extremes("nanmax", "fmax", "Give the greatest element over axes but for NaN.")
+
+
+def _extreme(name: str, ufunc: str, doc: str) -> Callable[..., Expr]:
+    """Make a reduction without NaN that warns where there is nothing else."""
+    function = reductions.extremes(name, ufunc, doc)
+
+    @functools.wraps(function)
+    def made(a: Expr, *args: Any, **kwargs: Any) -> Expr:
+        out = function(a, *args, **kwargs)
+        gone = _missing(out)
+        return out if gone is None else remarked(out, gone, ALL_NAN)
+
+    return made
+
+
+nanmin = _extreme("nanmin", "fmin", "Give the least element over axes but for NaN.")
+nanmax = _extreme("nanmax", "fmax", "Give the greatest element over axes but for NaN.")
 
 
 def nanmean(
@@ -101,7 +118,20 @@ def nanmean(
     where: object = None,
 ) -> Expr:
     """Give the mean of what is not NaN."""
-    return reductions.mean(a, axis, dtype, keepdims=keepdims, where=_present(a, where))
+    there = _present(a, where)
+    if there is None or a.dtype.kind not in "fc":
+        return reductions.mean(a, axis, dtype, keepdims=keepdims, where=there)
+    held = _held(a, there, axis, keepdims)
+    none = apply("equal", held, 0)
+    # Nothing is left of some lanes: NumPy warns of that alone, and divides in silence.
+    out = reductions.mean(a, axis, dtype, keepdims=keepdims, where=there, quiet=True)
+    out = where_(none, np.asarray(np.nan, out.dtype), out)
+    return remarked(out, none, "Mean of empty slice")
+
+
+def _held(a: Expr, there: Any, axis: Axis, keepdims: bool) -> Expr:
+    """Count what takes part in each result."""
+    return reductions.sum(cast(stretch(there, a.shape), np.int64), axis, keepdims=keepdims)
 
 
 def nanvar(
@@ -117,15 +147,15 @@ def nanvar(
 ) -> Expr:
     """Give the variance of what is not NaN."""
     there = _present(a, where)
-    spread = reductions.var(
-        a, axis, dtype, ddof, keepdims=keepdims, where=there, mean=mean, correction=correction
-    )
+    options: Any = {"keepdims": keepdims, "where": there, "mean": mean, "correction": correction}
     if there is None or a.dtype.kind not in "fc":
-        return spread
+        return reductions.var(a, axis, dtype, ddof, **options)
+    spread = reductions.var(a, axis, dtype, ddof, **options, quiet=True)
     # Fewer values than degrees of freedom give NaN here, infinity in var.
-    held = reductions.sum(cast(stretch(there, a.shape), np.int64), axis, keepdims=keepdims)
+    held = _held(a, there, axis, keepdims)
     few = apply("less_equal", held, ddof if correction is None else correction)
-    return where_(few, np.asarray(np.nan, spread.dtype), spread)
+    out = where_(few, np.asarray(np.nan, spread.dtype), spread)
+    return remarked(out, few, "Degrees of freedom <= 0 for slice.")
 
 
 def nanstd(
@@ -237,6 +267,8 @@ def cov(
     if not rows.shape[0]:
         return constant(0.0, shape=(0, 0))
     ddof = (0 if bias else 1) if ddof is None else ddof
+    if rows.shape[1] <= ddof and fweights is None and aweights is None:
+        remark("Degrees of freedom <= 0 for slice")
     frequencies = _cov_weights(fweights, rows, "fweights")
     importance = _cov_weights(aweights, rows, "aweights")
     given = [w for w in (frequencies, importance) if w is not None]

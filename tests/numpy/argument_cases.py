@@ -266,6 +266,78 @@ np.trace(x, out=np.zeros((), np.trace(x).dtype))
 np.diagonal(t, 1, 1, 2)
 """
 
+UFUNCS = """
+np.add(x, y, signature='dd->d') if x.dtype.kind!='c' else 1
+np.add(x, 1, sig=(None,None,float)) if x.dtype.kind!='c' else 1
+np.add(x, y, signature='ii->i')
+np.add(x, y, signature='ii->i', casting='unsafe')
+np.modf(x, signature='f->ff')
+np.equal(x, y, signature='dd->?')
+np.add.accumulate(x, axis=None)
+np.add.accumulate(z)
+np.add.reduceat(v, [])
+np.add.reduceat(v, [0., 4.])
+np.add.reduceat(v, numpy.array([0., 4.]))
+np.add.reduceat(v, np.arange(0, 23, 2))
+np.subtract.reduceat(x, [0, 2, 6])
+np.maximum.reduceat(t, [0, 1], axis=1)
+np.add.reduceat(x, [0, 2], axis=1, dtype='c8')
+np.add.reduceat(v, [[0, 4]])
+np.sin.outer(x, y)
+np.divide(x, [1, 0, 2, 0, 1], out=x / 1, where=m[0])
+np.matmul(t, t, axes=[(-2, -1), (-1, -2), (-1, -2)])
+np.matmul(a, b[:, 0], axes=[(0, 1), 0, 0])
+np.matmul(r, x, axes=[0, (1, 0), 0])
+np.matmul(a, b, axis=0)
+np.matmul(a, b, order='F')
+np.matmul(a, b, dtype='i4')
+np.matmul(a, b, dtype='i4', casting='unsafe')
+np.vecdot(x, y, keepdims=True)
+np.vecdot(x, y, axis=0, keepdims=True)
+np.vecdot(x, x.T, axes=[1, 0])
+np.vecdot(x, y, dtype='c16')
+np.matvec(x, r, dtype='c16')
+np.matvec(t, t[0], axes=[(0, 2), 1, 0])
+np.dot(a, b, out=np.zeros((4, 3), 'f2'))
+np.subtract.reduce(x, axis=1, keepdims=True)
+np.subtract.reduce(t, axis=1)
+np.divide.reduce(v)
+np.subtract.reduce(v, initial=3)
+"""
+
+PLAIN = """
+[np.bitwise_not is np.invert, np.conj is np.conjugate, np.mod is np.remainder]
+[np.real(5), np.imag(3.5), np.real(1 + 2j), np.size(np.ones((2, 3)), (0, 1))]
+[np.min_scalar_type(np.arange(4.)), np.min_scalar_type(np.array(300)), np.min_scalar_type(-1)]
+[np.array_equal([1], ['a']), np.array_equal(['a'], ['a']), np.array_equal([1], [[1]])]
+issubclass(np.exceptions.RankWarning, RuntimeWarning)
+np.trim_zeros([0, 1, 2, 0])
+np.trim_zeros(np.array([0, 1, 0]))
+np.nan_to_num(np.array([numpy.nan, 1., numpy.inf]), nan=np.array([5., 6, 7]))
+q = np.array([numpy.nan, 1.]);np.nan_to_num(q, copy=False);q
+np.histogram(np.array([True, False, True]), bins=[0, 1, 2])
+np.histogram(np.array(['2020-01-01', '2020-02-01'], 'M8[D]'), np.array(['2019', '2021'], 'M8[D]'))
+[np.bincount([0., 1.]), np.bincount([], minlength=3)]
+np.quantile(np.arange(10), 0.33, method='inverted_cdf', weights=np.arange(1, 11))
+np.isclose(np.array(['2020-01-01'], 'M8[D]'), np.array(['2020-01-01'], 'M8[D]'))
+[np.isreal(np.array(['a', 'b'])), np.isreal(np.array([1, 2j]))]
+[np.ravel_multi_index(np.array([[3, 6, 6], [4, 5, 1]]), (7, 6)), np.isreal(np.array(['a'], object))]
+[np.linalg.matrix_rank(np.ones(4)), np.linalg.matrix_rank(np.zeros(4))]
+np.tensordot(np.array([1, 2], object), np.array([[3], [4]], object), 1)
+np.linalg.outer(np.array(['a', 'b'], object), [1, 2])
+np.arange('2002-10-27T04:30', 4 * 60, 60, dtype='M8[m]')
+np.arange(np.datetime64('2020-01-01'), 5)
+np.polyval([3, 0, 1], np.poly1d(5))
+np.frompyfunc(lambda p, q: p - q, 2, 1).reduce(np.arange(12).reshape(3, 4), axis=1)
+np.frompyfunc(lambda p, q: p - q, 2, 1).accumulate(np.arange(4), dtype=object)
+np.frompyfunc(lambda p, q: p - q, 2, 1).reduceat(np.arange(6), [0, 3])
+np.frompyfunc(lambda p, q: p - q, 2, 1).outer([1, 2], np.arange(2))
+q = np.array([1, 2, 3], object);np.frompyfunc(lambda p, o: p - o, 2, 1).at(q, [0, 0, 2], 5);q
+q = np.ma.masked_array(np.arange(5), mask=np.arange(5) > 3);q[1] = 9;q.filled(-1).tolist()
+isinstance(np.ma.masked_array([1]), np.ma.MaskedArray)
+"""
+"""Programs of their own, on no operand."""
+
 GROUPS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "reducer's arguments": (
         [text.format(f=f) for f in REDUCERS for text in texts(REDUCTIONS)],
@@ -277,4 +349,6 @@ GROUPS: dict[str, tuple[list[str], tuple[str, ...]]] = {
     ),
     "statistic's arguments": (texts(STATISTICS), ("i1", *SOME)),
     "product's arguments": (texts(PRODUCTS), SOME),
+    "ufunc's arguments": (texts(UFUNCS), ("i1", *SOME)),
+    "of its own": (texts(PLAIN), ("f8",)),
 }
