@@ -173,7 +173,7 @@ def test_arrays_of_zarr_s_are_read_and_written(tmp_path: Path) -> None:
 LOCKS = [True, False, threading.RLock()]
 
 
-@pytest.mark.parametrize("lock", LOCKS, ids=str)
+@pytest.mark.parametrize("lock", LOCKS, ids=["locked", "free", "own lock"])
 def test_store_writes_regions(lock: Any) -> None:
     x, _ = pair()
     targets = [np.zeros((30, 40)), Sliced(np.zeros(SHAPE)), xp.zeros(SHAPE)]
