@@ -26,7 +26,7 @@ from chunkarr.expr.affine import Affine
 from chunkarr.expr.build import as_expr, caller, cast_lazily, view
 from chunkarr.expr.cuts import computed
 from chunkarr.expr.node import Expr, Source
-from chunkarr.functions.indexing import Basic, Fancy, Masked, read_key
+from chunkarr.functions.indexing import Basic, Fancy, Masked, element_places, is_plain, read_key
 from chunkarr.functions.views import NewShape
 from chunkarr.grid import Grid, region_of
 from chunkarr.settings import settings
@@ -54,6 +54,8 @@ NDArray = npt.NDArray[Any]
 
 COPY_BYTES = 1 << 20
 """A buffer that lazy expressions read is copied before a write up to this size, else laid over."""
+
+NUMBERS = (int, float, complex, np.number, np.bool, np.ndarray)
 
 COPY_BYTES_MAX = 1 << 26
 """`compute` keeps a second copy for the name up to here; above, `persist` is what keeps."""
@@ -322,6 +324,10 @@ class Array(Attached):
     # -- reading ------------------------------------------------------------------------------
 
     def __getitem__(self, key: Any) -> Any:
+        if (places := element_places(key)) is not None:
+            held = self.in_memory
+            if held is not None and held.ndim == len(places) and is_plain(held.dtype):
+                return Array.of(np.asarray(held[places]), scalar=True)
         named = field_key(key, self.dtype, single=self.is_scalar)
         if named is not None:
             return self._field(named)
@@ -384,6 +390,8 @@ class Array(Attached):
     def assign(self, key: Any, value: Any) -> None:
         """Set what an index of positions names, as `x[key] = value` does."""
         self.check_writable()
+        if (places := element_places(key)) is not None and self._set_element(places, value):
+            return
         item = read_key(plain_key(key), self.shape)
         if self.on_file:
             maps.settle(key, value)
@@ -400,6 +408,17 @@ class Array(Attached):
         check_value(given, self.dtype, None if item.scalar else len(item.affine.shape))
         self._assign(item.affine, value_for(given, item.affine.shape, self.dtype))
         self._count_writes()
+
+    def _set_element(self, places: tuple[int, ...], value: Any) -> bool:
+        """Write a number to an element in memory; False leaves it to the general way."""
+        number = value.in_memory if isinstance(value, Array) and value.is_scalar else value
+        if not isinstance(number, NUMBERS) or self.on_file:
+            return False
+        held = self.writable_ndarray()
+        if held is None or held.ndim != len(places) or not is_plain(held.dtype):
+            return False
+        held[places] = number
+        return True
 
     @property
     def writable(self) -> bool:

@@ -75,7 +75,7 @@ class Grid:
     @classmethod
     def single(cls, shape: Sequence[int]) -> Grid:
         """Give the grid of one chunk."""
-        return cls(tuple(shape), tuple(max(1, n) for n in shape))
+        return cls(tuple(shape), tuple([max(1, n) for n in shape])) if shape else _POINT
 
     @classmethod
     def from_sizes(cls, sizes: Sequence[Sequence[int]]) -> Grid:
@@ -176,3 +176,7 @@ class Grid:
             if self.bounds(axis, span[0])[0] != s.start or self.bounds(axis, span[-1])[1] != s.stop:
                 return False
         return True
+
+
+_POINT = Grid((), ())
+"""The one chunk of an array without axes."""

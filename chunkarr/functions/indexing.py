@@ -162,3 +162,17 @@ def _take_slice(part: slice, n: int, terms: list[Term], lengths: list[int]) -> N
     count = len(range(start, stop, step))
     terms.append(Term(len(lengths), start if count else 0, step if count > 1 else 1))
     lengths.append(count)
+
+
+def element_places(key: Any) -> tuple[int, ...] | None:
+    """Give an index of plain integers as a tuple, None for any other."""
+    if type(key) is int:
+        return (key,)
+    if type(key) is tuple and key and all(type(k) is int for k in key):
+        return key
+    return None
+
+
+def is_plain(dtype: np.dtype[Any]) -> bool:
+    """Whether elements are numbers in the machine's own byte order."""
+    return dtype.kind in "biufc" and dtype.isnative
