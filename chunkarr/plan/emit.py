@@ -164,7 +164,7 @@ def emit_sweep(planner: Planner, group: Group) -> None:
     outputs.extend(reduce_outputs(folds, recipes[len(maps) :], parts))
     batch = batch_of(grid, recipes, folds)
     work = Sweep(grid, tuple(outputs), batch=batch)
-    _add_sweep(planner, group, work, creates, batch * bytes_of(grid.chunk_shape))
+    _add_sweep(planner, group, work, creates, bytes_of(_batched(grid, batch)))
     planner.release(tuple(scratch))
     for job, stores in zip(folds, parts, strict=True):
         combine(planner, job, stores)
@@ -175,11 +175,21 @@ def batch_of(grid: Grid, recipes: Sequence[Recipe], folds: Sequence[Job]) -> int
     positions = any(
         reducer_of(j.node.name).kind == "arg" for j in folds if isinstance(j.node, Reduce)
     )
-    size = math.prod(grid.chunk_shape) * max(recipe.dtype.itemsize for recipe in recipes)
+    widths = [dtype.itemsize for r in recipes for dtype in (r.dtype, *r.program.inputs)]
+    size = math.prod(grid.chunk_shape) * max(widths)
     decoded = any(not store.addressable for recipe in recipes for store in recipe.stores())
     if positions or decoded or not BATCHED_BYTES_MIN <= size <= BATCH_BYTES // 2:
         return 1
     return max(1, min(grid.size, BATCH_BYTES // size))
+
+
+def _batched(grid: Grid, batch: int) -> tuple[int, ...]:
+    """Give the shape of so many cells that follow each other."""
+    shape = list(grid.chunk_shape)
+    cut = [axis for axis, count in enumerate(grid.counts) if count > 1]
+    if cut:
+        shape[cut[-1]] *= batch
+    return tuple(shape)
 
 
 def _recipes(
