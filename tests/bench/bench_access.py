@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,6 +26,14 @@ def seconds_of(read: Callable[[int], Any], times: int) -> float:
     return (time.perf_counter() - began) / times
 
 
+def _element(x: Any, side: int, turn: int) -> None:
+    float(x[turn % side, 7 * turn % side])
+
+
+def _row(x: Any, side: int, turn: int) -> None:
+    x[turn % side, 64:128].compute()
+
+
 def measure(quick: bool) -> Claim:
     """Time reads of single elements and of slices of 64, from a file and from Zarr."""
     side, times = (200, 50) if quick else (2000, 2000)
@@ -35,12 +44,9 @@ def measure(quick: bool) -> Claim:
         xp.array(values).to_zarr(Path(folder, "x.zarr"), chunks=(256, 256))
         for name in ("npy", "zarr"):
             x = xp.open(Path(folder, f"x.{name}"))
-            seconds[f"{name} x[i, j]"] = seconds_of(
-                lambda i, x=x: float(x[i % side, 7 * i % side]), times
-            )
-            seconds[f"{name} x[i, a:b]"] = seconds_of(
-                lambda i, x=x: x[i % side, 64:128].compute(), times
-            )
+            one, some = functools.partial(_element, x, side), functools.partial(_row, x, side)
+            seconds[f"{name} x[i, j]"] = seconds_of(one, times)
+            seconds[f"{name} x[i, a:b]"] = seconds_of(some, times)
     worst = max(seconds.values())
     return Claim(
         work="one element, and a slice of 64, of a stored matrix; chunks of 512 KiB",

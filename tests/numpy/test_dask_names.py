@@ -139,7 +139,8 @@ class Sliced:
 
     def __getitem__(self, key: Any) -> NDArray:
         self.read.append(self.array[key].size)
-        return self.array[key]
+        found: NDArray = self.array[key]
+        return found
 
     def __setitem__(self, key: Any, values: NDArray) -> None:
         assert self.busy.acquire(blocking=False), "two writes at a time"

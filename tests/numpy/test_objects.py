@@ -305,13 +305,13 @@ def test_data_is_a_read_only_buffer(each: str) -> None:
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="Python asks for buffers since 3.12")
 def test_memoryview_looks_at_what_is_in_memory() -> None:
-    assert memoryview(chunkarr.array([1.0, 2.0])).tolist() == [1, 2]  # type: ignore[arg-type]
+    assert memoryview(chunkarr.array([1.0, 2.0])).tolist() == [1, 2]
     with chunkarr.config(eager_bytes=0), pytest.raises(BufferError, match="compute"):
-        memoryview(chunkarr.zeros(3))  # type: ignore[arg-type]
+        memoryview(chunkarr.zeros(3))
 
 
 def test_the_array_api_learns_what_there_is() -> None:
-    info = chunkarr.__array_namespace_info__()  # type: ignore[attr-defined]
+    info = chunkarr.__array_namespace_info__()
     theirs = np.__array_namespace_info__()
     assert info.devices() == ["cpu"]
     assert info.default_device() == "cpu"

@@ -270,14 +270,14 @@ def test_a_chunk_that_does_not_fit_is_refused_before_the_start() -> None:
 
 def spread(b: NDArray) -> NDArray:
     """Tell the shape of what a function saw, and mix neighbours."""
-    out = b + b.shape[0] * 100 + b.shape[-1]
+    out: NDArray = b + b.shape[0] * 100 + b.shape[-1]
     out[1:] += b[:-1]
     out[..., :-1] -= b[..., 1:]
     return out
 
 
-BOUNDARIES = ["reflect", "periodic", "nearest", "none", None, 0, 1.5, {0: "none", 1: "reflect"}]
-BOUNDARIES += [("nearest", 7)]
+BOUNDARIES: list[Any] = ["reflect", "periodic", "nearest", "none", None, 0, 1.5]
+BOUNDARIES += [{0: "none", 1: "reflect"}, ("nearest", 7)]
 DEPTHS = [0, 1, 2, (2, 0), {0: 2}, {1: 3}, 7, (0, 13)]
 
 
@@ -487,17 +487,17 @@ def test_functions_of_scalars_and_lanes_are_numpy_s(make: Callable[[Any, Any], A
 # -- ufuncs of other libraries ------------------------------------------------------------------
 
 
-@numba.vectorize(["f8(f8, f8)", "f4(f4, f4)"])
+@numba.vectorize(["f8(f8, f8)", "f4(f4, f4)"])  # type: ignore[untyped-decorator]
 def above(p: Any, q: Any) -> Any:
     return p + q if p > q else q - p
 
 
-@numba.vectorize
+@numba.vectorize  # type: ignore[untyped-decorator]
 def lazily(p: Any, q: Any) -> Any:
     return p * q + 1
 
 
-@numba.guvectorize(["void(f8[:], f8[:])"], "(n)->(n)")
+@numba.guvectorize(["void(f8[:], f8[:])"], "(n)->(n)")  # type: ignore[untyped-decorator]
 def running(a: Any, out: Any) -> None:
     total = 0.0
     for i in range(a.size):
@@ -505,7 +505,9 @@ def running(a: Any, out: Any) -> None:
         out[i] = total
 
 
-@numba.guvectorize(["void(f8[:], f8[:], f8[:])"], "(n),(n)->()")
+@numba.guvectorize(  # type: ignore[untyped-decorator]
+    ["void(f8[:], f8[:], f8[:])"], "(n),(n)->()"
+)
 def dotted(a: Any, b: Any, out: Any) -> None:
     total = 0.0
     for i in range(a.size):

@@ -34,7 +34,8 @@ def halves(a: NDArray) -> tuple[NDArray, NDArray]:
 
 def weighed(a: NDArray, weights: NDArray) -> NDArray:
     """Multiply matrices."""
-    return np.matmul(a, weights)
+    product: NDArray = np.matmul(a, weights)
+    return product
 
 
 def spoilt(a: NDArray) -> NDArray:
