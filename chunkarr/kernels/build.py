@@ -5,9 +5,11 @@ LLVM and Numba are heavier still; they are loaded once there is object code to r
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import logging
+from pathlib import Path
 from typing import Any
 
 from chunkarr.kernels import cache, vecmath
@@ -17,11 +19,23 @@ from chunkarr.kernels.tier import Entry
 _log = logging.getLogger("chunkarr.kernels")
 
 
+_WRITERS = ("compile.py", "panels.py")
+"""The files that decide what a kernel's source becomes, with those of `vecmath`."""
+
+
+@functools.cache
+def _digest() -> str:
+    """Name the text of the compiler, on which all kernels depend."""
+    texts = [Path(__file__).with_name(name).read_bytes() for name in _WRITERS]
+    return hashlib.sha256(b"".join(texts)).hexdigest()
+
+
 def _key(entry: Entry) -> tuple[str, str]:
     source = source_of(entry.spec)
     if not entry.key:
         called = vecmath.digest() if "vec_" in source else ""
-        entry.key = hashlib.sha256((source + called).encode()).hexdigest()[:40]
+        text = source + called + _digest()
+        entry.key = hashlib.sha256(text.encode()).hexdigest()[:40]
     return source, entry.key
 
 

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from chunkarr.kernels.counting import SOURCES
-from chunkarr.kernels.folds import VARIANCE, Fold
+from chunkarr.kernels.folds import VARIANCE, Fold, fold_source
 from chunkarr.kernels.forms import form, type_of
-from chunkarr.kernels.reducers import LANES, PANEL, PANEL_ROWS, Reducer
+from chunkarr.kernels.reducers import PANEL, PANEL_ROWS, ROWS, Reducer
 from chunkarr.kernels.rows import RowFold, beats, fold_for, storage, stored
 from chunkarr.kernels.signals import Watch
 from chunkarr.kernels.spec import (
@@ -94,19 +94,20 @@ class _Writer:
     def rows(self) -> None:
         """Write a kernel that reduces runs of values to one state for each outer position."""
         spec, folds = self.spec, self._row_folds()
-        for fold in folds:
-            self.put(fold.helpers(spec.strip))
-        self._open()
+        operations = {fold.fold.operation: fold.fold for fold in folds}
+        for fold in operations.values():
+            self.put(fold_source(fold, ahead=self._plain))
         kind = self._fold_type()
+        if any(reducer.kind == "var" for reducer in spec.reducers):
+            self.put(self._variance(kind))
+        self._open()
         self.put(f"panel = stack_{kind}({PANEL})")
-        if self._fused:
-            self.put(f"lanes = stack_{kind}({LANES})\nvalue = {self._fold().identity}")
         self._states(folds)
         self.put(f"runs = load(p, {RUNS})\nfor position in range(load(p, {POSITIONS})):")
         self.depth += 1
         self.put("held = 0\ncount = 0")
-        for fold in folds:
-            self.put(fold.begin())
+        for row in folds:
+            self.put(row.begin())
         self.put("for run in range(runs):")
         self.depth += 1
         self._pointers()
@@ -116,14 +117,16 @@ class _Writer:
         self.put("held += step\nstart += step")
         self.put(f"if held == {PANEL} or (start == length and run == runs - 1):")
         self.depth += 1
-        for fold in folds:
-            self.put(fold.panel(folded=f"step == {PANEL}" if self._fused else ""))
+        for name in operations:
+            self.put(f"folded_{name} = total_{name}(values, held)")
+        for row in folds:
+            self.put(row.panel())
         self.put("count += 1\nheld = 0")
         self.depth -= 2
         self._turn("run_axes", "run_base")
         self.depth -= 1
-        for fold in folds:
-            self.put(fold.finish())
+        for row in folds:
+            self.put(row.finish())
         self._turn("kept_axes", "kept_base")
         self.depth -= 1
         self.put(self.watch.close())
@@ -149,20 +152,18 @@ class _Writer:
                 base += 1
 
     def _fill_panel(self) -> None:
-        """Write the loop that evaluates what fits the panel, or all of it without a panel."""
+        """Write the loop that evaluates what fits the panel; a whole one may be there already."""
         self.put(f"step = min({PANEL} - held, length - start)")
-        if self._fused:
-            self.put(f"if step == {PANEL}:")
-            self.depth += 1
-            self._whole_panel()
-            self.depth -= 1
-            self.put("else:")
+        if self._plain:
+            self.put(f"if step == {PANEL}:\n    values = advance(q0, start)\nelse:")
             self.depth += 1
         self.put("for i in range(step):")
         self.depth += 1
         value = self._body("(start + i)")[self.spec.program.results[0]]
         self.put(f"store(panel, held + i, {self._stored(value)})")
-        self.depth -= 2 if self._fused else 1
+        self.depth -= 1
+        self.put("values = panel")
+        self.depth -= self._plain
 
     @property
     def _folds(self) -> bool:
@@ -170,14 +171,17 @@ class _Writer:
         reducer = self.spec.reducer
         return reducer is not None and reducer.kind in {"ufunc", "truth"}
 
-    @property
-    def _fused(self) -> bool:
-        """Whether whole panels of a row are folded as they are evaluated.
+    def _variance(self, kind: str) -> str:
+        """Write the functions that variances call."""
+        shape = {"W": self.spec.strip, "PANEL": PANEL, "ROWS": ROWS}
+        return VARIANCE.format(T=kind, ahead=self._plain, **shape)
 
-        With several inputs the copy through the panel is faster: it reads each of them in order.
-        """
-        alone = len(self.spec.reducers) == 1
-        return alone and self._folds and self._streams == 1 and not self.spec.program.ops
+    @property
+    def _plain(self) -> bool:
+        """Whether panels lie in memory as they are to be folded."""
+        program = self.spec.program
+        same = storage(self.spec.dtype) == self._fold_type()
+        return not program.ops and self.spec.classes == "u" and same
 
     @property
     def _streams(self) -> int:
@@ -192,27 +196,12 @@ class _Writer:
         quick = self._fold().combine.find("imum") < 0
         return 4 if quick and self._streams == 1 and len(self.spec.program.ops) <= 6 else 1
 
-    def _whole_panel(self) -> None:
-        fold, count = self._fold(), self._rows_at_once
-        self.put(f"for i in range({LANES}):\n    store(lanes, i, {fold.identity})")
-        self.put(f"for row in range({PANEL // LANES // count}):")
-        self.depth += 1
-        self.put(f"base = start + row * {LANES * count}\nfor i in range({LANES}):")
-        self.depth += 1
-        self.put("value = load(lanes, i)")
-        for k in range(count):
-            value = self._body(f"(base + {LANES * k} + i)")[self.spec.program.results[0]]
-            self.put(f"value = {fold.combine.format('value', self._stored(value))}")
-        self.put("store(lanes, i, value)")
-        self.depth -= 2
-        self.put("value = fold_lanes(lanes)")
-
     def columns(self) -> None:
         """Write a kernel that reduces rows to one state for each column."""
         spec, reducer = self.spec, self._reducer
         strip, kind = spec.strip, self._fold_type()
         if reducer.kind == "var":
-            self.put(VARIANCE.format(T=kind, W=strip, PANEL=PANEL))
+            self.put(self._variance(kind))
         self._open()
         self.put(f"partials = pointer_{kind}(load(p, {SCRATCH}))")
         if reducer.kind == "var":

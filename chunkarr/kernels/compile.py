@@ -26,8 +26,9 @@ from numba.core.dispatcher import Dispatcher
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-from chunkarr.kernels import machine
+from chunkarr.kernels import machine, panels
 from chunkarr.kernels.composites import FUNCTIONS
+from chunkarr.kernels.folds import OPERATIONS
 from chunkarr.kernels.spec import FLAGS
 from chunkarr.kernels.vecmath import registry
 from chunkarr.kernels.vecmath.values import Value
@@ -238,6 +239,73 @@ def half(_context: Any, x: Any) -> Any:
     return types.float32(x), generate
 
 
+def _parts(context: Any, kind: Any) -> tuple[Any, int]:
+    """Give the type of a number's parts in a panel, and how many it has."""
+    if isinstance(kind, types.Complex):
+        return context.get_value_type(kind.underlying_float), 2
+    return context.get_value_type(kind), 1
+
+
+def _fold_of(operation: str) -> Any:
+    """Make an intrinsic that folds the rows of a panel."""
+
+    @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+    def fold(_context: Any, values: Any, rows: Any, ahead: Any) -> Any:  # noqa: ARG001
+        kind = values.dtype
+
+        def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+            part, parts = _parts(context, kind)
+            asked = ahead.literal_value
+            panel = panels.Panel(builder, args[0], part, args[1], parts=parts, ahead=asked)
+            found = panels.fold(panel, operation, signed=getattr(kind, "signed", True))
+            if parts == 1:
+                return found
+            made = context.make_complex(builder, kind)
+            made.real, made.imag = (
+                builder.extract_element(found, ir.IntType(32)(place)) for place in range(2)
+            )
+            return made._getvalue()  # noqa: SLF001 - how Numba's own code takes it
+
+        return kind(values, types.int64, ahead), generate
+
+    return fold
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def spread(_context: Any, values: Any, rows: Any, mean: Any, ahead: Any) -> Any:  # noqa: ARG001
+    """Sum the deviations of a panel's whole rows from a mean, and their squares."""
+    result = types.UniTuple(mean, 2)
+
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        kind, asked = context.get_value_type(mean), ahead.literal_value
+        panel = panels.Panel(builder, args[0], kind, args[1], ahead=asked)
+        return context.make_tuple(builder, result, panels.spread(panel, args[2]))
+
+    return result(values, types.int64, mean, ahead), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def find(_context: Any, values: Any, rows: Any, value: Any) -> Any:  # noqa: ARG001
+    """Give the place of the first value in a panel that equals another."""
+
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        kind = context.get_value_type(value)
+        panel = panels.Panel(builder, args[0], kind, args[1], ahead=False)
+        return panels.find(panel, args[2])
+
+    return types.int64(values, types.int64, values.dtype), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def advance(_context: Any, pointer: Any, index: Any) -> Any:  # noqa: ARG001
+    """Give the address of pointer[index]."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.gep(args[0], [args[1]])
+
+    return pointer(pointer, types.int64), generate
+
+
 class _Codegen(codegen.AOTCPUCodegen):  # type: ignore[misc]
     """Numba's generator of code that it does not load.
 
@@ -307,6 +375,8 @@ def _namespace() -> dict[str, Any]:
     names |= {"fneg": fneg, "bits": bits, "inf": math.inf, "b1": types.boolean}
     names |= {"cplx": cplx, "fused": fused, "one": one, "nat": -(1 << 63)}
     names |= {"half": half, "from_half": from_half, "to_half": to_half}
+    names |= {"spread": spread, "find": find, "advance": advance}
+    names |= {f"fold_{operation}": _fold_of(operation) for operation in OPERATIONS}
     for name, function in registry.functions().items():
         names[f"vec_{name}"] = _vector_function(function, function.__code__.co_argcount)
     names["inline"] = _Function

@@ -16,11 +16,16 @@ from chunkarr.kernels.program import Program
 from chunkarr.kernels.reducers import LANES, Reducer
 from chunkarr.records import dataclass
 
+OPERATIONS = ("add", "multiply", "minimum", "maximum", "or", "and", "xor")
+"""What a panel is folded by."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fold:
     """How a reducer combines two values in generated source."""
 
+    operation: str
+    """One of `OPERATIONS`: the function that folds a panel."""
     combine: str
     identity: str
     type: str
@@ -31,19 +36,17 @@ def fold_of(reducer: Reducer, dtype: np.dtype[Any]) -> Fold | None:
     """Give the fold of a reducer over values of `dtype`, None where it does not compile."""
     kind, name = type_of(dtype), reducer.ufunc.__name__
     if reducer.kind == "truth":
-        signs = {"logical_or": ("|", "0"), "logical_and": ("&", "1")}
-        found = signs.get(name)
-        return found and Fold(f"u1({{0}} {found[0]} {{1}})", f"u1({found[1]})", "u1")
+        return _truth_fold({"logical_or": "or", "logical_and": "and"}.get(name))
     if kind is None or kind == "f2" or dtype.kind in "mM":
         return None
     if dtype.kind == "c":
         adds = name == "add" and reducer.kind == "ufunc"
-        return Fold("{0} + {1}", f"{kind}(0)", kind, positive_zero=True) if adds else None
+        made = Fold("add", "{0} + {1}", f"{kind}(0)", kind, positive_zero=True)
+        return made if adds else None
     if dtype.kind == "b":
-        signs = dict.fromkeys(("add", "maximum", "bitwise_or"), ("|", "0"))
-        signs |= dict.fromkeys(("multiply", "minimum", "bitwise_and"), ("&", "1"))
-        found = signs.get(name) if reducer.kind == "ufunc" else None
-        return found and Fold(f"u1({{0}} {found[0]} {{1}})", f"u1({found[1]})", "u1")
+        operations = dict.fromkeys(("add", "maximum", "bitwise_or"), "or")
+        operations |= dict.fromkeys(("multiply", "minimum", "bitwise_and"), "and")
+        return _truth_fold(operations.get(name) if reducer.kind == "ufunc" else None)
     lowest, highest = _limits(dtype)
     if reducer.kind == "arg":
         name = "minimum" if name == "less" else "maximum"
@@ -64,7 +67,15 @@ def fold_of(reducer: Reducer, dtype: np.dtype[Any]) -> Fold | None:
         return None
     combine, identity = folds[name]
     signed_zero = name == "add" and dtype.kind == "f"
-    return Fold(f"{kind}({combine})", f"{kind}({identity})", kind, signed_zero)
+    operation = name.removeprefix("bitwise_")
+    return Fold(operation, f"{kind}({combine})", f"{kind}({identity})", kind, signed_zero)
+
+
+def _truth_fold(operation: str | None) -> Fold | None:
+    if operation is None:
+        return None
+    sign, identity = {"or": ("|", 0), "and": ("&", 1)}[operation]
+    return Fold(operation, f"u1({{0}} {sign} {{1}})", f"u1({identity})", "u1")
 
 
 def _limits(dtype: np.dtype[Any]) -> tuple[str, str]:
@@ -91,38 +102,20 @@ def _panel_type(reducer: Reducer, dtype: np.dtype[Any]) -> str | None:
     return f"{fold.type} of {'truth' if reducer.kind == 'truth' else 'values'}"
 
 
-def fold_source(fold: Fold) -> str:
+def fold_source(fold: Fold, *, ahead: bool) -> str:
     """Write the function that folds a panel of at most 1024 values.
 
-    Lanes that a short panel does not reach hold the identity, which changes no bits.
+    Lanes that a short panel does not reach hold the identity, which changes no bits. `ahead` says
+    whether panels lie in memory one after the other.
     """
-    value = f"load(values, row * {LANES} + i)"
-    lines = ["@inline", "def fold_lanes(lanes):"]
-    half = LANES // 2
-    while half:
-        text = fold.combine.format("load(lanes, i)", f"load(lanes, i + {half})")
-        lines.append(f"    for i in range({half}):")
-        lines.append(f"        store(lanes, i, {text})")
-        half //= 2
     zero = f" + {fold.identity}" if fold.positive_zero else ""
-    lines.append(f"    return load(lanes, 0){zero}")
-    return (
-        "\n".join(lines)
-        + f"""
-@inline
-def fold(values, count):
-    lanes = stack_{fold.type}({LANES})
-    for i in range({LANES}):
-        store(lanes, i, {fold.identity})
+    return f"""@inline
+def total_{fold.operation}(values, count):
     rows = (count + {LANES - 1}) // {LANES}
     for i in range(count, rows * {LANES}):
         store(values, i, {fold.identity})
-    for row in range(rows):
-        for i in range({LANES}):
-            store(lanes, i, {fold.combine.format("load(lanes, i)", value)})
-    return fold_lanes(lanes)
+    return fold_{fold.operation}(values, rows, {ahead}){zero}
 """
-    )
 
 
 VARIANCE = """
@@ -137,20 +130,22 @@ def merge_var(size_a, mean_a, m2_a, low_a, size_b, mean_b, m2_b, low_b):
     m2 = (m2_a + m2_b) + delta * delta * {T}(f8(size_a) * weight)
     return mean, m2, low
 @inline
-def panel_var(values, count):
-    deviation = stack_{T}({PANEL})
-    square = stack_{T}({PANEL})
-    mean = fold(values, count) / {T}(count)
-    for i in range(count):
-        difference = load(values, i) - mean
-        store(deviation, i, difference)
-        store(square, i, difference * difference)
-    rest = fold(deviation, count)
+def panel_var(values, count, mean):
+    if count == {PANEL}:
+        rest, squares = spread(values, {ROWS}, mean, {ahead})
+    else:
+        deviation = stack_{T}({PANEL})
+        square = stack_{T}({PANEL})
+        for i in range(count):
+            difference = load(values, i) - mean
+            store(deviation, i, difference)
+            store(square, i, difference * difference)
+        rest = total_add(deviation, count)
+        squares = total_add(square, count)
     low = rest / {T}(count)
     excess = rest * low
-    squares = fold(square, count)
     m2 = squares - excess if excess < inf else squares
-    return mean, {T}(0) if m2 < 0 else m2, low
+    return {T}(0) if m2 < 0 else m2, low
 @inline
 def column_var(values, rows, width, mean, m2, low):
     for j in range(width):
@@ -186,4 +181,7 @@ def merge_columns(left, partials, level, size, width, mean, m2, low):
         store(m2, j, m2_j)
         store(low, j, low_j)
 """
-"""Merging and two passes over a panel; T is the type, W the columns of a strip."""
+"""Merging and two passes over a panel; T is the type, W the columns of a strip.
+
+Whether panels lie `ahead` is told at `fold_source`.
+"""

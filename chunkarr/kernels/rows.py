@@ -11,16 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from chunkarr.kernels.folds import VARIANCE, Fold, fold_of, fold_source
+from chunkarr.kernels.folds import Fold, fold_of
 from chunkarr.kernels.forms import cast_form, type_of
-from chunkarr.kernels.reducers import PANEL, Reducer
+from chunkarr.kernels.reducers import LANES, PANEL, Reducer
 from chunkarr.records import dataclass
 
 STACK = 64
 """Levels of the tree of panels: more than the bits of a number of panels."""
 
 _VAR_PANEL = """
-mean@, m2@, low@ = panel_var(panel, held)
+mean@ = folded_add / {T}(held)
+m2@, low@ = panel_var(values, held, mean@)
 size@ = held
 level = 0
 carry = count
@@ -59,14 +60,13 @@ store(out@3, position, low@)
 _ARG_PANEL = """
 wins = {beats}
 if count == 0 or wins:
-    i = 0
-    while i < held - 1 and not ({same}):
-        i += 1
-    best@ = load(panel, i)
-    where@ = count * {PANEL} + i
+    place = find(values, (held + {LANES} - 1) // {LANES}, {folded})
+    best@ = load(values, place)
+    where@ = count * {PANEL} + place
 """
 
 _PANEL = """
+value@ = {folded}
 level = 0
 carry = count
 while carry & 1:
@@ -113,12 +113,6 @@ def beats(reducer: Reducer, dtype: np.dtype[Any], value: str, best: str) -> str:
     return f"({value} {sign} {best}) | (({value} != {value}) & ({best} == {best}))"
 
 
-def _same(dtype: np.dtype[Any], left: str, right: str) -> str:
-    if dtype.kind != "f":
-        return f"{left} == {right}"
-    return f"({left} == {right}) or ({left} != {left} and {right} != {right})"
-
-
 def fold_for(reducer: Reducer, dtype: np.dtype[Any]) -> Fold:
     """Give the fold of a reducer that compiles; a variance adds up."""
     fold = fold_of(Reducer("sum", "ufunc", np.add) if reducer.kind == "var" else reducer, dtype)
@@ -142,15 +136,6 @@ class RowFold:
     def _named(self, text: str) -> str:
         return text.replace("@", self.tag)
 
-    def helpers(self, strip: int) -> str:
-        """Write the functions that the other parts call."""
-        text = fold_source(self.fold)
-        if self.reducer.kind == "var":
-            text += VARIANCE.format(T=self.fold.type, W=strip, PANEL=PANEL).lstrip("\n")
-        for name in ("fold_lanes(", "fold("):
-            text = text.replace(f" {name}", f" {name[:-1]}{self.tag}(")
-        return text
-
     def states(self) -> list[str]:
         """Give the types of what is left of a row."""
         return [storage(dtype) for dtype in self.reducer.state_dtypes(self.dtype)]
@@ -170,19 +155,19 @@ class RowFold:
             return ""
         return self._named(f"best@ = {self.fold.identity}\nwhere@ = 0")
 
-    def panel(self, folded: str = "") -> str:
-        """Write what is done with a panel; `folded` is a condition under which it is folded."""
+    def panel(self) -> str:
+        """Write what is done with a panel, whose fold by the operation is there already."""
+        fold = self.fold
         if self.reducer.kind == "var":
-            return self._named(_VAR_PANEL.format(PANEL=PANEL))
-        fold = "value@ = fold@(panel, held)\n"
-        if folded:
-            fold = f"if not ({folded}):\n    {fold}"
+            return self._named(_VAR_PANEL.format(PANEL=PANEL, T=fold.type))
+        folded = f"folded_{fold.operation}"
         if self.reducer.kind == "arg":
-            wins = beats(self.reducer, self.dtype, "value@", "best@")
-            same = _same(self.dtype, "load(panel, i)", "value@")
-            return self._named(fold + _ARG_PANEL.format(beats=wins, same=same, PANEL=PANEL))
-        combine = self.fold.combine.format("load(partials@, level)", "value@")
-        return self._named(fold + _PANEL.format(combine=combine))
+            wins = beats(self.reducer, self.dtype, folded, "best@")
+            return self._named(
+                _ARG_PANEL.format(beats=wins, folded=folded, PANEL=PANEL, LANES=LANES)
+            )
+        combine = fold.combine.format("load(partials@, level)", "value@")
+        return self._named(_PANEL.format(combine=combine, folded=folded))
 
     def finish(self) -> str:
         """Write what follows the last panel of a row."""
