@@ -32,11 +32,15 @@ from chunkarr.scheduler.executor import Executor
 from chunkarr.scheduler.registry import get_executor
 from chunkarr.scheduler.run import Trace, run
 from chunkarr.settings import config, settings
+from chunkarr.storage.arena import arena
 from chunkarr.storage.chunkcache import chunk_cache
 from chunkarr.storage.memory import MemoryStore
 from chunkarr.storage.store import Store
 
 NDArray = npt.NDArray[Any]
+
+ARENA_PARTS = 8
+"""Memory that results leave behind is kept up to this part of the limit."""
 
 live: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 """Maps the id of a node to the Array that names it."""
@@ -59,7 +63,8 @@ def current_limits() -> tuple[Limits, Executor]:
     memory = now.memory
     if executor.bytes_most is not None and config.is_default("memory"):
         memory = min(memory, executor.bytes_most)
-    free = memory - memory_in_use() - executor.bytes_start
+    # What the arena keeps is there for the plan: the run lets go of what it needs otherwise.
+    free = memory - memory_in_use() + arena.bytes_kept - executor.bytes_start
     kernels = tier.bytes_to_come() * (1 if executor.shares_memory else executor.workers)
     # Where little is left, the room goes to the data and the NumPy tier does the work.
     compiling = free - kernels >= memory // 4
@@ -115,9 +120,16 @@ def _to_compute(targets: Sequence[Target]) -> list[Expr]:
 
 
 def _run(plan: Plan, executor: Executor, limits: Limits) -> Trace:
+    # Memory is kept for later runs where this one leaves room for it.
+    spare = limits.bytes_available - plan.bytes_peak
+    arena.resize(max(0, min(spare, limits.bytes_limit // ARENA_PARTS)))
     try:
         with watching(plan.steps, limits.bytes_limit) as shown, gathering() as events:
             trace = run(plan.steps, executor, limits.bytes_available, shown)
+    except BaseException:
+        arena.resize(0)  # not all of it was ever touched, and it counts as if it was
+        raise
+    else:
         tell(events.found)
         return trace
     finally:

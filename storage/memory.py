@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chunkarr.grid import Grid, Region
+from chunkarr.storage.arena import arena
 from chunkarr.storage.files import view_of
 from chunkarr.storage.store import NDArray, Store
 
@@ -61,7 +62,7 @@ class MemoryStore(Store):
     def create(self) -> None:
         """Allocate the array where none was given; its values are undefined until written."""
         if self.array is None:
-            self.array = np.empty(self.shape, self.dtype)
+            self.array = arena.empty(self.shape, self.dtype)
 
     def read(self, region: Region) -> NDArray:
         """Give the box as a view."""

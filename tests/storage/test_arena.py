@@ -1,0 +1,147 @@
+"""Memory that freed arrays leave behind, and how much of it is kept."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chunkarr as ca
+from chunkarr.storage.arena import BYTES_MIN, Arena, arena
+
+SIDE = 1000
+BYTES = SIDE * SIDE * 8
+
+
+def address(array: np.ndarray[Any, Any]) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+def test_memory_of_a_freed_array_is_used_again() -> None:
+    kept = Arena(1 << 30)
+    first = kept.empty((SIDE, SIDE), np.dtype("f8"))
+    first[...] = 1
+    place = address(first)
+    del first
+    assert BYTES <= kept.bytes_kept < BYTES + 65536
+    again = kept.empty((SIDE * SIDE * 2,), np.dtype("i4"))
+    assert address(again) == place
+    assert kept.bytes_kept == 0
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda a: a[3:7, ::2],
+        lambda a: a.T,
+        lambda a: a.view("i8").reshape(-1)[5:],
+        memoryview,
+        lambda a: np.asarray(a)[None].real,
+        lambda a: a.view(np.recarray),
+        lambda a: np.frombuffer(a, np.uint8)[17:],
+    ],
+    ids=["slice", "transpose", "dtype", "memoryview", "chain", "subclass", "buffer"],
+)
+def test_memory_is_not_free_while_a_view_lives(view: Any) -> None:
+    kept = Arena(1 << 30)
+    first = kept.empty((SIDE, SIDE), np.dtype("f8"))
+    first[...] = np.arange(SIDE)
+    seen = view(first)
+    before = np.asarray(seen).tobytes()[:64]
+    del first
+    gc.collect()
+    assert kept.bytes_kept == 0
+    other = kept.empty((SIDE, SIDE), np.dtype("f8"))
+    other[...] = -1
+    assert np.asarray(seen).tobytes()[:64] == before
+    del seen
+    assert kept.bytes_kept >= BYTES
+
+
+def test_no_more_is_kept_than_was_allowed() -> None:
+    kept = Arena(3 * BYTES)
+    arrays = [kept.empty((SIDE, SIDE), np.dtype("f8")) for _ in range(5)]
+    arrays.clear()
+    assert BYTES <= kept.bytes_kept <= 3 * BYTES
+    kept.resize(BYTES // 2)
+    assert kept.bytes_kept == 0
+    held = kept.empty((SIDE, SIDE), np.dtype("f8"))
+    del held
+    assert kept.bytes_kept == 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [((BYTES_MIN // 8 - 1,), "f8"), ((0, 5), "f8"), ((), "f8"), ((SIDE, SIDE), "O")],
+)
+def test_small_arrays_and_objects_come_from_numpy(shape: tuple[int, ...], dtype: str) -> None:
+    array = Arena(1 << 30).empty(shape, np.dtype(dtype))
+    assert array.shape == shape
+    assert array.dtype == dtype
+    assert array.flags.owndata
+
+
+def test_much_larger_blocks_serve_nobody() -> None:
+    kept = Arena(1 << 30)
+    first = kept.empty((8 * BYTES,), np.dtype("u1"))
+    del first
+    small = kept.empty((4 * BYTES,), np.dtype("u1"))
+    assert kept.bytes_kept >= 8 * BYTES
+    assert small.size == 4 * BYTES
+
+
+def test_what_the_system_refuses_is_a_memory_error() -> None:
+    with pytest.raises(MemoryError, match="Unable to allocate"):
+        Arena().empty((1 << 61,), np.dtype("u1"))
+
+
+def test_threads_never_share_a_block() -> None:
+    kept, wrong = Arena(4 * BYTES), []
+
+    def work(number: int) -> None:
+        for _ in range(200):
+            array = kept.empty((BYTES // 8,), np.dtype("u1"))
+            array[::4096] = number
+            if (array[::4096] != number).any():
+                wrong.append(number)
+            del array
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert kept.bytes_kept <= 4 * BYTES
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_has_its_own() -> None:
+    with arena._lock:  # as if another thread were inside
+        child = os.fork()
+        if child == 0:
+            arena.resize(1 << 30)
+            held = arena.empty((SIDE, SIDE), np.dtype("f8"))
+            del held
+            os._exit(0 if arena.bytes_kept >= BYTES else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_results_reuse_memory_within_the_limit() -> None:
+    x = ca.arange(SIDE * SIDE, dtype="f8").reshape(SIDE, SIDE)
+    with ca.config(executor="threads", memory="1 GiB"):
+        first = np.asarray(x * 2 + 1)
+        np.testing.assert_array_equal(first.ravel()[:3], [1, 3, 5])
+        del first
+        assert BYTES <= arena.bytes_kept <= (1 << 30) // 8
+        second = np.asarray(x * 3)
+        np.testing.assert_array_equal(second.ravel()[:3], [0, 3, 6])
+    in_use = ca.scheduler.budget.memory_in_use()
+    with ca.config(executor="threads", memory=in_use + 10 * BYTES // 8):
+        float((x * 5).sum())
+        del second
+        assert arena.bytes_kept <= BYTES
