@@ -82,6 +82,7 @@ class MappedStore(Store):
         self.grid = Grid.single(shape) if grid is None else grid
         self.name = os.path.basename(path) if name is None else name
         self._private: NDArray | None = None
+        self._private_map: mmap.mmap | None = None
         info = os.stat(self.path)
         self._identity = (info.st_dev, info.st_ino)
         handles.use(self, self._key)
@@ -124,12 +125,12 @@ class MappedStore(Store):
 
     def _array(self) -> NDArray:
         """Give the whole array; kept only in mode "c", where the changes live in this map."""
-        if self._private is not None:
-            return self._private
-        data = self._file().bytes
+        data = self._file().bytes if self._private is None else self._private_map
         # Touching the map of a file that someone cut short would kill the process.
         if data is not None and data.size() < self.offset + self.bytes_size:
             raise FormatError(self.path, "the file was cut short after it was opened")
+        if self._private is not None:
+            return self._private
         start = self.offset % mmap.ALLOCATIONGRANULARITY
         array: NDArray
         if data is None:
@@ -139,7 +140,7 @@ class MappedStore(Store):
             order: Any = self.order
             array = np.ndarray(self.shape, self.dtype, data, start, order=order)
         if self.mode == "c":
-            self._private = array
+            self._private, self._private_map = array, data
         return array
 
     @property
@@ -152,18 +153,23 @@ class MappedStore(Store):
             return self._open() if self._private is None else OpenFile()
         return handles.get(self._key, self._open)
 
-    def _open(self) -> OpenFile:
+    def _opened(self) -> OpenFile:
+        """Open the file again, which has to be the one that was opened first."""
         flags = (os.O_RDWR if self.mode == "r+" else os.O_RDONLY) | os.O_CLOEXEC
         opened = OpenFile.at(self.path, flags)
+        info = os.fstat(opened.fd)
+        # Hosts that share a disk give it different device numbers; the inode is the file's own.
+        if info.st_ino == self._identity[1] and info.st_size >= self.offset + self.bytes_size:
+            return opened
+        opened.close()
+        what = "cut short" if info.st_ino == self._identity[1] else "replaced"
+        raise FormatError(self.path, f"the file was {what} after it was opened")
+
+    def _open(self) -> OpenFile:
+        opened = self._opened()
         try:
-            info = os.fstat(opened.fd)
-            # Hosts that share a disk give it different device numbers; the inode is the file's own.
-            if info.st_ino != self._identity[1]:
-                raise FormatError(self.path, "the file was replaced after it was opened")
-            if info.st_size < self.offset + self.bytes_size:
-                raise FormatError(self.path, "the file was cut short after it was opened")
             if self.mode == "r+":
-                self._fill_holes(opened.fd, info)
+                self._fill_holes(opened.fd, os.fstat(opened.fd))
             file = OpenFile()
             if self.bytes_size:
                 start = self.offset - self.offset % mmap.ALLOCATIONGRANULARITY

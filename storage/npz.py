@@ -23,8 +23,7 @@ import numpy as np
 from chunkarr.errors import CorruptChunkError, FormatError
 from chunkarr.faults import fault_point
 from chunkarr.grid import Grid, Region, region_shape
-from chunkarr.storage.crc import PieceChecksum
-from chunkarr.storage.files import OpenFile, as_bytes, buffer_of, handles
+from chunkarr.storage.files import OpenFile, as_bytes, buffer_of, handles, read_at
 from chunkarr.storage.mapped import MappedStore
 from chunkarr.storage.npy import MAGIC, PREFIX_BYTES, contiguous_axes, parse_header
 from chunkarr.storage.store import NDArray, Store
@@ -40,10 +39,6 @@ CURSORS_MAX = 8
 STATE_BYTES = 48 * 1024
 """What one copy of a decompressor takes: its 32 KiB of history and its tables."""
 INPUT_BYTES = 64 * 1024
-CHECKED_BYTES_MAX = 64 << 20
-"""A larger box is hardly read as a whole: whoever asks for it takes parts of the view."""
-CHECKED_RUN_MIN = 4096
-"""Shorter runs would cost more to enter than to check."""
 RATIO_MAX = 1100
 """Deflate cannot expand by more than 1032; a directory that claims more is lying."""
 
@@ -132,9 +127,8 @@ def _check_magic(place: str, prefix: bytes) -> None:
 class StoredMember(MappedStore):
     """An uncompressed member, read through a map.
 
-    Its checksum is compared when the last of its bytes is read, in whatever order that happens.
-    Boxes of short runs, very large ones, and those that other processes read are not counted, and
-    then nothing is compared.
+    Its checksum is one for all of it, so all of it is read once before any of it is used, as NumPy
+    does. Other processes get it checked.
     """
 
     def __init__(self, path: str, info: zipfile.ZipInfo, start: int) -> None:
@@ -142,46 +136,46 @@ class StoredMember(MappedStore):
         with open(path, "rb", buffering=0) as file:
             prefix = os.pread(file.fileno(), min(PREFIX_BYTES, info.file_size), start)
         _check_magic(self._place, prefix)
-        shape, order, dtype, self._header = parse_header(self._place, prefix, info.file_size)
-        self._damaged = False
-        self._whole: PieceChecksum | None = PieceChecksum(info.file_size, info.CRC)
-        self._check_piece(0, memoryview(prefix)[: self._header])
-        offset, name = start + self._header, info.filename
-        super().__init__(path, dtype, shape, order=order, offset=offset, name=name)
+        shape, order, dtype, header = parse_header(self._place, prefix, info.file_size)
+        self._span = (start, start + info.file_size)
+        self._crc_expected = info.CRC
+        self._crc: int | None = None
+        self._checking = threading.Lock()
+        super().__init__(path, dtype, shape, order=order, offset=start + header, name=info.filename)
 
     def read(self, region: Region) -> NDArray:
         """Give the box as a view of the map; CorruptChunkError where the member is damaged."""
-        box = super().read(region)
-        if self._whole is not None and 0 < box.nbytes <= CHECKED_BYTES_MAX:
-            if self.order == "C":
-                self._check(box, region, self.shape)
-            else:
-                self._check(box.T, region[::-1], self.shape[::-1])
-        if self._damaged:
+        self._check()
+        return super().read(region)
+
+    def _check(self) -> None:
+        if self._crc is None:
+            with self._checking:
+                # Another thread may have been faster, and then there is nothing to read.
+                self._crc = self._crc_found(self._crc)
+        if self._crc != self._crc_expected:
             raise CorruptChunkError(self._place, (), "the member fails its checksum")
-        return box
 
-    def _check(self, box: NDArray, region: Region, shape: tuple[int, ...]) -> None:
-        """Add the runs of a box of a C-ordered array to the checksum."""
-        split, size = contiguous_axes(region, shape), self.dtype.itemsize
-        if split and math.prod(box.shape[split:]) * size < CHECKED_RUN_MIN:
-            return
-        strides = [math.prod(shape[axis + 1 :]) * size for axis in range(len(shape))]
-        first = self._header + sum(s.start * n for s, n in zip(region, strides, strict=True))
-        for index in np.ndindex(box.shape[:split]):
-            start = first + sum(i * n for i, n in zip(index, strides, strict=False))
-            self._check_piece(start, buffer_of(as_bytes(box[(*index, ...)])))
-
-    def _check_piece(self, start: int, data: memoryview) -> None:
-        whole = self._whole
-        if whole is not None and not whole.add(start, data):
-            self._damaged = True
-        if whole is not None and not whole.open:
-            self._whole = None
+    def _crc_found(self, known: int | None) -> int:
+        if known is not None:
+            return known
+        crc, (place, stop) = 0, self._span
+        buffer: NDArray = np.empty(min(WINDOW_BYTES, stop - place), np.uint8)
+        file = self._opened()
+        try:
+            while place < stop:
+                piece = buffer[: stop - place]
+                read_at(file.fd, piece, place)
+                crc, place = zlib.crc32(buffer_of(piece), crc), place + piece.size
+        except EOFError as error:
+            raise FormatError(self._place, "the archive was cut short") from error
+        finally:
+            file.close()
+        return crc
 
     def __getstate__(self) -> dict[str, Any]:
-        # Another process reads a part only, which says nothing.
-        return {**super().__getstate__(), "_whole": None}
+        self._check()
+        return {**super().__getstate__(), "_checking": None}
 
 
 class DeflatedStore(Store):
@@ -189,7 +183,7 @@ class DeflatedStore(Store):
 
     A scan in order decompresses each byte once, however many threads share it; a jump costs at most
     the distance between two checkpoints. The checksum of the member is compared when its end is
-    reached.
+    reached; that of a small one before anything is given.
     """
 
     local = True
@@ -224,6 +218,7 @@ class DeflatedStore(Store):
         """Give a box as a new array."""
         order: Any = self.order
         out: NDArray = np.empty(region_shape(region), self.dtype, order=order)
+        self._stream.check_small()
         if out.size and self.dtype.itemsize:
             if self.order == "C":
                 self._fill(out, region, self.shape, self._offset)
@@ -321,6 +316,12 @@ class InflatedStream:
         self._held: OrderedDict[int, bytes] = OrderedDict()
         self._changed = threading.Condition()
         self.windows_inflated = 0
+
+    def check_small(self) -> None:
+        """Compare the checksum now where all windows will be held: it costs nothing extra."""
+        last = (self.size - 1) // WINDOW_BYTES
+        if self._crc_window <= last < WINDOWS_HELD:
+            self._window(last)
 
     def read(self, offset: int, out: memoryview) -> None:
         """Fill `out` with the bytes from `offset`."""

@@ -71,6 +71,33 @@ def test_a_damaged_input_is_named(damage: str, name: str, executor: str, place: 
     np.testing.assert_array_equal(whole, values()[:12])
 
 
+@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize("kind", ["stored", "compressed"])
+@pytest.mark.parametrize("part", ["x", "x + 1", "x.T.sum(0)", "x[:, 3]", "x[-1, -1]", "x @ x.T"])
+def test_a_damaged_archive_is_named(part: str, kind: str, executor: str, place: Place) -> None:
+    path = place.folder / "damaged.npz"
+    (np.savez if kind == "stored" else np.savez_compressed)(path, x=values())
+    DAMAGES["middle"](path)
+    with config(executor=executor), pytest.raises(CorruptChunkError, match=r"damaged\.npz"):
+        xp.asarray(eval(part, {"x": xp.open(path)})).compute()
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize("mode", ["r", "r+", "c"])
+@pytest.mark.parametrize("part", ["x", "x + 1", "x.T.sum(0)", "x[:, 3]", "x[-1, -1]", "x @ x.T"])
+def test_a_file_that_was_cut_short_is_named(
+    part: str, mode: str, executor: str, place: Place
+) -> None:
+    path = place.folder / "short.npy"
+    np.save(path, values())
+    x = xp.open(path, mode)
+    with config(executor="threads" if mode == "c" else executor):
+        x.sum().compute()
+        DAMAGES["cut in half"](path)
+        with pytest.raises(FormatError, match=r"short\.npy.*cut short"):
+            xp.asarray(eval(part, {"x": x})).compute()
+
+
 def failure_under(
     fault: str, operation: Operation, place: Place, allowed: tuple[type[BaseException], ...]
 ) -> BaseException | None:
