@@ -14,7 +14,7 @@ from typing import Any
 
 from chunkarr.kernels import cache, vecmath
 from chunkarr.kernels.codegen import source_of
-from chunkarr.kernels.tier import Entry
+from chunkarr.kernels.tier import Entry, keep
 
 _log = logging.getLogger("chunkarr.kernels")
 
@@ -53,7 +53,7 @@ def load(entry: Entry) -> None:
         machine = _machine()
         code = cache.read(key, machine.fingerprint())
         if code is not None:
-            entry.kernel = machine.load_object(code)
+            keep(entry, machine.load_object(code))
     except Exception:  # noqa: BLE001 - without a kernel the NumPy tier serves
         _log.debug("could not load a cached kernel", exc_info=True)
 
@@ -70,7 +70,7 @@ def build(entry: Entry) -> None:
         compiler = importlib.import_module("chunkarr.kernels.compile")
         source, key = _key(entry)
         code = compiler.compile_kernel(source, key)
-        entry.kernel = machine.load_object(code)
+        keep(entry, machine.load_object(code))
         cache.write(key, machine.fingerprint(), code)
     except Exception:  # noqa: BLE001 - without a kernel the NumPy tier serves
         entry.failed = True

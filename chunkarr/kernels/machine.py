@@ -27,8 +27,16 @@ ALLOWED = frozenset(
 )
 """Functions of the C library that a kernel's object code may call."""
 
+_PLAIN = (
+    *("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "pow", "sqrt", "cbrt", "hypot"),
+    *("sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sincos"),
+    *("sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "erfc", "tgamma", "lgamma"),
+    *("nextafter", "copysign", "fabs", "round", "nearbyint", "fmin", "fmax", "ldexp"),
+)
+MATH = frozenset(name + suffix for name in _PLAIN for suffix in ("", "f"))
+"""More of them, which users' functions may call."""
+
 _lock = threading.Lock()
-_engines: list[Any] = []
 
 
 class KernelError(Exception):
@@ -63,7 +71,7 @@ def _initialise() -> None:
     llvm.initialize_native_asmprinter()
     # The C library for mathematics is looked up where NumPy has it from.
     own = ctypes.CDLL(np._core._multiarray_umath.__file__)  # type: ignore[attr-defined]  # noqa: SLF001
-    for name in ("feclearexcept", "fetestexcept"):
+    for name in ("feclearexcept", "fetestexcept", *sorted(MATH)):
         address = ctypes.cast(getattr(own, name), ctypes.c_void_p).value
         assert address is not None
         llvm.add_symbol(name, address)
@@ -82,17 +90,28 @@ def target_machine() -> Any:
     )
 
 
+def drop_unused(module: Any) -> None:
+    """Remove what a module has for itself and does not use."""
+    builder = llvm.create_pass_builder(
+        target_machine(), llvm.create_pipeline_tuning_options(speed_level=1)
+    )
+    manager = llvm.create_new_module_pass_manager()
+    manager.add_global_dead_code_eliminate_pass()
+    manager.run(module, builder)
+
+
 def load_object(code: bytes) -> Any:
-    """Make a function from object code; keeps it in memory until the process ends."""
+    """Make a function from object code, which stays in memory while the function does."""
     with _lock:
         target = target_machine()
         engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target)
         engine.add_object_file(llvm.ObjectFileRef.from_data(code))
         engine.finalize_object()
         address = engine.get_function_address(SYMBOL)
-        _engines.append((engine, target))
     if not address:
         message = "object code has no kernel"
         raise KernelError(message)
     # A call through ctypes releases the interpreter lock.
-    return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)
+    function: Any = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)
+    function.code = engine, target
+    return function

@@ -37,6 +37,9 @@ LOAD_SECONDS = 0.005
 FIRST_LOAD_SECONDS = 0.05
 """...and from which it pays to load LLVM for it."""
 EXPECTED_MAX = 1024
+KERNELS_MAX = 1024
+"""Kernels that a process holds, some 70 KB each; beyond it those loaded first go."""
+ENTRIES_MAX = 8192
 
 
 @dataclass(eq=False, slots=True)
@@ -62,6 +65,7 @@ _lock = threading.RLock()
 _entries: dict[Spec, Entry] = {}
 _expected: dict[Program, int] = {}
 _queue: deque[Entry] = deque()
+_loaded: deque[Entry] = deque()
 _thread: threading.Thread | None = None
 _compiling = False
 _closed = False
@@ -99,10 +103,31 @@ def entry_for(spec: Spec) -> Entry:
     with _lock:
         entry = _entries.get(spec)
         if entry is None:
+            if len(_entries) >= ENTRIES_MAX:
+                _forget_idle()
             entry = _entries[spec] = Entry(spec, _cost(spec))
             entry.seconds = _expected.get(spec.program, 0) * entry.cost
             entry.ours = any(is_ours(op.name) for op in spec.program.ops)
         return entry
+
+
+def _forget_idle() -> None:
+    for spec in [s for s, entry in _entries.items() if entry.kernel is None and not entry.queued]:
+        del _entries[spec]
+    _thorough.clear()
+
+
+def keep(entry: Entry, kernel: Kernel) -> None:
+    """Give an entry its kernel, and let go of the one loaded first where there are too many.
+
+    A kernel that is running stays until it returns; one that is wanted again is read from disk.
+    """
+    with _lock:
+        entry.kernel = kernel
+        _loaded.append(entry)
+        while len(_loaded) > KERNELS_MAX:
+            old = _loaded.popleft()
+            old.kernel, old.looked_up, old.queued = None, False, False
 
 
 def kernels_ready() -> int:
@@ -178,15 +203,17 @@ def may_wait() -> bool:
 
 
 def _awaited(entry: Entry) -> Kernel:
-    if entry.kernel is None:
+    kernel = entry.kernel
+    if kernel is None:
         with _building:
             # Another thread may have built it meanwhile, and then there is nothing left to do.
             if not entry.failed:
                 _builder().build(entry)
-    if entry.kernel is None:
+            kernel = entry.kernel
+    if kernel is None:
         message = f"no kernel could be compiled for {entry.spec}"
         raise RuntimeError(message)
-    return entry.kernel
+    return kernel
 
 
 def _builder() -> Any:
