@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from chunkarr.kernels import build, tier
-from chunkarr.kernels.evaluate import REDUCERS, map_into, reduce_region
+from chunkarr.kernels.evaluate import REDUCERS, reduce_region
 from chunkarr.kernels.program import Op, Program
 from chunkarr.kernels.spec import Spec
 from tests.kernels.support import F8, kernels, plain
