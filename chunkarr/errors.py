@@ -159,14 +159,14 @@ class WorkerLostError(ChunkarrError, RuntimeError):
 
 
 class ClusterLost(ChunkarrError, ConnectionError):  # noqa: N818 - it tells what has happened
-    """The scheduler of a Dask cluster is gone or silent; workers alone do not raise this."""
+    """The scheduler of a Dask cluster, or each of its workers, is gone or silent."""
 
     code = "CA4002"
 
     def __init__(self, step: str, address: str, reason: str, remedies: Sequence[str] = ()) -> None:
         self.step, self.address, self.reason = step, address, reason
         self.remedies = tuple(remedies)
-        text = f"{step}: the Dask scheduler at {address} is lost: {reason}"
+        text = f"{step}: the Dask cluster at {address} is lost: {reason}"
         super().__init__(_with_remedies(text, self.remedies, self.code))
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -92,6 +92,12 @@ def memory_kills(root: Path = ROOT) -> dict[str, int]:
     return counts if everywhere is None else {**counts, "the machine": everywhere}
 
 
+def is_stopped(process: int, root: Path = ROOT) -> bool:
+    """Whether a process of this machine was stopped by a signal."""
+    state = _text(root / "proc" / str(process) / "stat").rpartition(")")[2].split()
+    return state[:1] in (["T"], ["t"])
+
+
 def scratch_directory(root: Path = ROOT) -> str:
     """Give a directory for temporary files that lies on a disk if there is one.
 

@@ -14,14 +14,12 @@ on, would draw all ranges to the worker that holds it, and end the run if that w
 
 from __future__ import annotations
 
-import mmap
 import os
 import threading
 import time
 import uuid
 import warnings
 from asyncio import CancelledError
-from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,15 +31,14 @@ import cloudpickle
 from distributed import Client, KilledWorker
 
 from chunkarr.errors import ClusterLost, ClusterMismatchError, ConfigError
-from chunkarr.faults import fault_point
 from chunkarr.floats import note
+from chunkarr.machine import is_stopped
 from chunkarr.scheduler.handshake import Question, answer, ask_here, differences, open_to_others
-from chunkarr.scheduler.ranges import enter_worker, leave_worker, run_range
+from chunkarr.scheduler.remote import cancel, cancel_and_forget, forget, run_remote
 from chunkarr.scheduler.state import Event, TaskFailed, TaskRangeDone, WorkerJoined, WorkerLost
-from chunkarr.scheduler.steps import Cancelled, OrderedWork, Step, Work
-from chunkarr.scheduler.worker import Surroundings, pack_error
+from chunkarr.scheduler.steps import OrderedWork, Step
+from chunkarr.scheduler.worker import Surroundings
 from chunkarr.settings import settings
-from chunkarr.storage.files import handles
 
 SECONDS_SILENT = 12.0
 """A scheduler that was not heard of for so long is lost."""
@@ -51,14 +48,16 @@ SECONDS_LOOK = 2.0
 """How often the scheduler is asked for its workers, which may come and go."""
 SECONDS_STOPPED = 5.0
 """A worker that the scheduler has not heard of for so long is not waited for."""
+SECONDS_ALL_STOPPED = 10.0
+"""Workers of this machine that somebody has stopped, all of them, are waited for so long."""
+SECONDS_ALL_SILENT = 60.0
+"""So long where it cannot be told: they may hold the interpreter's lock, all at the same time."""
 SECONDS_AGAIN = 0.05
 """How long to wait before a reply that could not be fetched is asked for again."""
 BYTES_INLINE = 32 << 10
 """Work up to this size travels with each range."""
 KILLED_LOSSES = 3
 """What Dask's `allowed-failures` has already spent on a range before it gives it up."""
-BYTES_PAGES = 32 << 20
-"""So many bytes of mapped files are given back together."""
 THREADS_SHARE = 2
 """The memory limit for plans, in shares of one worker's thread: a task takes up to 3/16 of it."""
 
@@ -107,7 +106,9 @@ class ClusterExecutor:
         self._slots = 0
         self._heard = self._looked = self._peopled = time.monotonic()
         self._warned = self._is_lost = False
-        self._greeted: set[tuple[str, str]] = set()
+        self._reported: dict[str, float] = {}
+        self._silent = 0.0
+        self._greeted: dict[tuple[str, str], int] = {}
         self.bytes_most: int | None = None
         self._warn_of_strangers()
         if self._alive():
@@ -120,6 +121,7 @@ class ClusterExecutor:
         self._done = SimpleQueue()
         self._heard = self._looked = self._peopled = time.monotonic()
         self._warned = self._is_lost = self._doubled = False
+        self._silent = 0.0
         while not self._alive():  # perhaps it is connecting again
             self._look()
             time.sleep(0.02)
@@ -178,7 +180,7 @@ class ClusterExecutor:
         end = time.monotonic() + patience
         tell = partial(
             self.client.run,
-            _cancel,
+            cancel,
             self._token,
             workers=self._fit,
             on_error="ignore",
@@ -201,8 +203,8 @@ class ClusterExecutor:
     def finish(self) -> None:
         """Let go of the run and so of its stores and futures, here and on the workers."""
         if self._submitted and self._alive():
-            # Where a range was given to two workers, one of them may still be at it.
-            leave = _cancel_and_forget if self._doubled else _forget
+            # A worker may still be at it: one of two that had a range, or one that is stopped.
+            leave = cancel_and_forget if self._doubled or self._is_lost else forget
             self.client.loop.add_callback(_tell_workers, self.client, leave, self._token)
         self._submitted = 0
         self._steps, self._packed, self._under_way, self._surroundings = (), {}, {}, None
@@ -298,6 +300,7 @@ class ClusterExecutor:
         told: Any = self._answer(lambda: scheduler.identity(n_workers=-1))
         workers = told["workers"]
         newest = max((found["last_seen"] for found in workers.values()), default=0.0)
+        self._mind_all_silent({address: found["last_seen"] for address, found in workers.items()})
         patience = SECONDS_STOPPED + len(workers) / 50  # in large clusters they report rarely
         fit = [
             address
@@ -322,6 +325,23 @@ class ClusterExecutor:
             if given.futures.keys() <= self._stuck and self._repeatable(given):
                 self._doubled = True
                 self._submit(given, None)
+
+    def _mind_all_silent(self, reported: dict[str, float]) -> None:
+        """Raise where no worker at all has reported for long, though ranges are under way."""
+        # Looks are counted, and not the time between them: this process may have been stopped too.
+        unheard = bool(reported) and reported == self._reported
+        self._silent = self._silent + SECONDS_LOOK if unheard else 0.0
+        self._reported = reported
+        stopped = all(self._is_stopped(address) for address in reported)
+        if self._silent > (SECONDS_ALL_STOPPED if stopped else SECONDS_ALL_SILENT):
+            what = "all its workers are stopped" if stopped else "no worker reports"
+            places = ", ".join(sorted(reported))
+            raise self._lost(f"{what}, for {self._silent:.0f} s now: {places}")
+
+    def _is_stopped(self, address: str) -> bool:
+        """Whether a worker is a process of this machine that a signal has stopped."""
+        pid = self._greeted.get((address, settings().spill_dir), 0)
+        return bool(pid) and is_stopped(pid)
 
     def _repeatable(self, given: _UnderWay) -> bool:
         """Whether two workers may run a range: its tasks do not write what they read."""
@@ -352,13 +372,13 @@ class ClusterExecutor:
         directory = settings().spill_dir
         new = [address for address in threads if (address, directory) not in self._greeted]
         if new:
-            self._greet(new)
-            self._greeted = {(address, directory) for address in threads}
+            self._greeted |= {(address, directory): pid for address, pid in self._greet(new)}
+            self._greeted = {key: pid for key, pid in self._greeted.items() if key[0] in threads}
             self.bytes_most = self._memory_of_threads()
         return threads
 
-    def _greet(self, addresses: Sequence[str]) -> None:
-        """Compare versions, and see that files are shared."""
+    def _greet(self, addresses: Sequence[str]) -> list[tuple[str, int]]:
+        """Compare versions, and see that files are shared; give the ids of processes here."""
         question = ask_here()
         try:
             here = answer(question.path, question.number)
@@ -377,6 +397,8 @@ class ClusterExecutor:
         there = {place: found for place, found in replies.items() if isinstance(found, dict)}
         _refuse_versions(here, there)
         _refuse_files(question, there)
+        near = {place for place, found in there.items() if found["host"] == here["host"]}
+        return [(a, int(there[a]["process"]) if a in near else 0) for a in addresses]
 
     def _memory_of_threads(self) -> int | None:
         """Give what a plan may count on where nobody has set a limit, from the smallest worker."""
@@ -467,115 +489,3 @@ def _gone(given: _UnderWay, future: Any) -> list[Event]:
     if error is not None:
         reason, losses = f"the cluster has given it up: {error}", KILLED_LOSSES
     return [WorkerLost(given.worker, reason, None, losses), WorkerJoined(given.worker)]
-
-
-# What runs on a worker of the cluster
-
-WORKS_MAX = 8
-_works: OrderedDict[tuple[str, int], Work] = OrderedDict()
-_works_lock = threading.Lock()
-_cancelled: deque[str] = deque(maxlen=64)
-
-
-def _cancel(token: str) -> None:
-    _cancelled.append(token)
-
-
-def _forget(token: str) -> None:
-    with _works_lock:
-        for key in [key for key in _works if key[0] == token]:
-            del _works[key]
-
-
-def _cancel_and_forget(token: str) -> None:
-    _cancel(token)
-    _forget(token)
-
-
-class _Context:
-    """What a task on a cluster sees."""
-
-    __slots__ = ("_token",)
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def check(self) -> None:
-        if self._token in _cancelled:
-            raise Cancelled
-        _pages.look()
-
-
-class _Pages:
-    """Keeps pages of mapped files from heaping up in this process.
-
-    The system takes them back when memory is short, so our own limit does not count them. Dask
-    counts them as the worker's, and pauses or ends a worker that holds too many.
-    """
-
-    def __init__(self) -> None:
-        self._left = 0
-        try:
-            self._file = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            self._file = -1
-
-    def look(self) -> None:
-        """Give mapped pages back where many have come since the last time."""
-        mapped = self._bytes_mapped()
-        self._left = min(self._left, mapped)
-        if mapped - self._left > BYTES_PAGES:
-            self.drop()
-
-    def drop(self) -> None:
-        """Give all mapped pages back: a worker that is paused would hold them for ever."""
-        handles.drop_pages()
-        self._left = self._bytes_mapped()  # libraries are mapped files as well
-
-    def _bytes_mapped(self) -> int:
-        if self._file < 0:
-            return 0
-        return int(os.pread(self._file, 128, 0).split()[2]) * mmap.PAGESIZE
-
-
-_pages = _Pages()
-
-
-def run_remote(
-    key: tuple[str, int], packed: bytes | None, start: int, stop: int, surroundings: Surroundings
-) -> tuple[Any, ...]:
-    """Run a range on a worker of the cluster and give a small reply."""
-    began = time.perf_counter()
-    enter_worker()
-    handles.watch = _pages.look
-    try:
-        work = _work(key, packed)
-        if work is None:
-            return ("lacking",)
-        with surroundings() as events:
-            failed = run_range(work, start, stop, _Context(key[0]))
-        noted = list(events.found)
-    except BaseException as error:  # noqa: BLE001 - travels as data, so that Dask does not retry
-        failed, noted = (start, error), []
-    finally:
-        _pages.drop()
-        leave_worker()
-    fault_point("exchange")
-    if failed is None:
-        return ("done", time.perf_counter() - began, noted)
-    return ("failed", failed[0], pack_error(failed[1]))
-
-
-def _work(key: tuple[str, int], packed: bytes | None) -> Work | None:
-    """Give the work of a step, unpickled once for all ranges that come here."""
-    with _works_lock:
-        if key in _works:
-            _works.move_to_end(key)
-            return _works[key]
-        if packed is None:
-            return None
-        work: Work = cloudpickle.loads(packed)
-        _works[key] = work
-        while len(_works) > WORKS_MAX:
-            _works.popitem(last=False)
-        return work

@@ -72,7 +72,7 @@ def answer(path: str, number: str) -> dict[str, str]:
             found["files"] = "it may not be written to"
     except OSError as error:
         found["files"] = f"{error.strerror or error}"
-    found["host"] = platform.node()
+    found["host"], found["process"] = platform.node(), str(os.getpid())
     return found
 
 

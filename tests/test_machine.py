@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from chunkarr.machine import Share, memory_free, memory_used, processors, scratch_directory
+from chunkarr.machine import (
+    Share,
+    is_stopped,
+    memory_free,
+    memory_used,
+    processors,
+    scratch_directory,
+)
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -43,6 +50,14 @@ def test_without_limits_the_kernel_s_available_memory_counts(tmp_path: Path) -> 
 
 def test_own_memory_is_anonymous_and_shared_pages(tmp_path: Path) -> None:
     assert memory_used(build(tmp_path, {})) == 100 * MIB
+
+
+@pytest.mark.parametrize(
+    ("stat", "stopped"),
+    [("7 (a) b) T 1 7 7", True), ("7 (a t) S 1 7", False), ("7 (a) t 1", True), ("", False)],
+)
+def test_a_process_that_a_signal_has_stopped(stat: str, stopped: bool, tmp_path: Path) -> None:
+    assert is_stopped(7, build(tmp_path, {"proc/7/stat": stat})) is stopped
 
 
 def test_a_limit_on_any_parent_group_counts(tmp_path: Path) -> None:

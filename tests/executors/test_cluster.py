@@ -22,7 +22,7 @@ import chunkarr
 from chunkarr import clusters, engine
 from chunkarr.errors import ClusterLost, ClusterMismatchError
 from chunkarr.scheduler import cluster as cluster_file
-from chunkarr.scheduler import registry
+from chunkarr.scheduler import registry, remote
 from chunkarr.scheduler.cluster import ClusterExecutor
 from chunkarr.scheduler.executor import ThreadExecutor
 from chunkarr.scheduler.handshake import Question, answer, differences, open_to_others
@@ -164,7 +164,7 @@ def test_an_open_scheduler_is_warned_of(client: Any, monkeypatch: pytest.MonkeyP
 
 def works_held(client: Any) -> int:
     def held() -> int:
-        return len(cluster_file._works)
+        return len(remote._works)
 
     return sum(client.run(held).values())
 

@@ -154,6 +154,30 @@ def test_what_a_stopped_worker_has_is_done_by_others(
                 os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.slow
+@pytest.mark.faults
+def test_workers_that_are_all_stopped_are_named(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_file, "SECONDS_STOPPED", 1.5)
+    monkeypatch.setattr(cluster_file, "SECONDS_ALL_STOPPED", 3)
+    with make_cluster(2) as cluster, make_client(cluster) as client:
+        pids = client.run(os.getpid)
+        executor = ClusterExecutor(client)
+        stop = put(Kill(store, 20, times=2, sent=signal.SIGSTOP))
+        began = time.monotonic()
+        try:
+            with pytest.raises(ClusterLost, match="all its workers are stopped") as caught:
+                run([stop], executor, PLENTY)
+            assert all(address in caught.value.reason for address in pids)
+            assert time.monotonic() - began < 20
+        finally:
+            for pid in pids.values():
+                os.kill(pid, signal.SIGCONT)
+        run([put(Put(store))], executor, PLENTY)
+        assert store.open().tolist() == list(range(1, 51))
+
+
 def pages_mapped() -> int:
     """Give the bytes of files that this process has mapped and touched."""
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -1,0 +1,136 @@
+"""What runs on a worker of a Dask cluster: ranges of tasks, on works that are kept for a run.
+
+Ranges come as Dask tasks, by the name of `run_remote`. This file imports nothing of Dask's.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+import time
+from collections import OrderedDict, deque
+from typing import Any
+
+import cloudpickle
+
+from chunkarr.faults import fault_point
+from chunkarr.scheduler.ranges import enter_worker, leave_worker, run_range
+from chunkarr.scheduler.steps import Cancelled, Work
+from chunkarr.scheduler.worker import Surroundings, pack_error
+from chunkarr.storage.files import handles
+
+BYTES_PAGES = 32 << 20
+"""So many bytes of mapped files are given back together."""
+
+WORKS_MAX = 8
+_works: OrderedDict[tuple[str, int], Work] = OrderedDict()
+_works_lock = threading.Lock()
+_cancelled: deque[str] = deque(maxlen=64)
+
+
+def cancel(token: str) -> None:
+    """Let the tasks of a run leave at their next check."""
+    _cancelled.append(token)
+
+
+def forget(token: str) -> None:
+    """Drop the works of a run, whose files they hold open."""
+    with _works_lock:
+        for key in [key for key in _works if key[0] == token]:
+            del _works[key]
+
+
+def cancel_and_forget(token: str) -> None:
+    """End what is left of a run and drop its works."""
+    cancel(token)
+    forget(token)
+
+
+class _Context:
+    """What a task on a cluster sees."""
+
+    __slots__ = ("_token",)
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def check(self) -> None:
+        if self._token in _cancelled:
+            raise Cancelled
+        _pages.look()
+
+
+class _Pages:
+    """Keeps pages of mapped files from heaping up in this process.
+
+    The system takes them back when memory is short, so our own limit does not count them. Dask
+    counts them as the worker's, and pauses or ends a worker that holds too many.
+    """
+
+    def __init__(self) -> None:
+        self._left = 0
+        try:
+            self._file = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._file = -1
+
+    def look(self) -> None:
+        """Give mapped pages back where many have come since the last time."""
+        mapped = self._bytes_mapped()
+        self._left = min(self._left, mapped)
+        if mapped - self._left > BYTES_PAGES:
+            self.drop()
+
+    def drop(self) -> None:
+        """Give all mapped pages back: a worker that is paused would hold them for ever."""
+        handles.drop_pages()
+        self._left = self._bytes_mapped()  # libraries are mapped files as well
+
+    def _bytes_mapped(self) -> int:
+        if self._file < 0:
+            return 0
+        return int(os.pread(self._file, 128, 0).split()[2]) * mmap.PAGESIZE
+
+
+_pages = _Pages()
+
+
+def run_remote(
+    key: tuple[str, int], packed: bytes | None, start: int, stop: int, surroundings: Surroundings
+) -> tuple[Any, ...]:
+    """Run a range on a worker of the cluster and give a small reply."""
+    began = time.perf_counter()
+    enter_worker()
+    handles.watch = _pages.look
+    try:
+        work = _work(key, packed)
+        if work is None:
+            return ("lacking",)
+        with surroundings() as events:
+            failed = run_range(work, start, stop, _Context(key[0]))
+        noted = list(events.found)
+    except BaseException as error:  # noqa: BLE001 - travels as data, so that Dask does not retry
+        failed, noted = (start, error), []
+    finally:
+        _pages.drop()
+        leave_worker()
+    fault_point("exchange")
+    if failed is None:
+        return ("done", time.perf_counter() - began, noted)
+    return ("failed", failed[0], pack_error(failed[1]))
+
+
+def _work(key: tuple[str, int], packed: bytes | None) -> Work | None:
+    """Give the work of a step, unpickled once for all ranges that come here."""
+    with _works_lock:
+        if key in _works:
+            _works.move_to_end(key)
+            return _works[key]
+        if packed is None:
+            return None
+        work: Work = cloudpickle.loads(packed)
+        _works[key] = work
+        while len(_works) > WORKS_MAX:
+            _works.popitem(last=False)
+        return work
