@@ -29,7 +29,7 @@ from chunkarr.dispatch import (
     small,
     store_out,
 )
-from chunkarr.expr.build import constant, normalize_axis, view
+from chunkarr.expr.build import constant, normalize_axis, own, view
 from chunkarr.expr.node import Expr
 from chunkarr.functions.blocks import Slot, function_name, probe
 from chunkarr.functions.gufuncs import (
@@ -232,7 +232,7 @@ class Vectorized:
         if any(o.size == 0 for o in operands):
             message = "cannot call `vectorize` on size 0 inputs unless `otypes` is set"
             raise ValueError(message)
-        first = bound(*(wrap(o)[(0,) * o.ndim].compute()[()] for o in operands))
+        first = bound(*(wrap(o)[(..., *(0,) * o.ndim)].compute()[()] for o in operands))
         several = isinstance(first, tuple)
         return [np.asarray(part).dtype for part in (first if several else (first,))], several
 
@@ -244,7 +244,7 @@ class Vectorized:
         kinds = None if self.otypes is None else [np.dtype(kind) for kind in self.otypes]
         if kinds is None or any(n not in known for names in signature.outs for n in names):
             firsts = [
-                wrap(o)[(0,) * (o.ndim - len(names))].compute()
+                wrap(o)[(*(0,) * (o.ndim - len(names)), ...)].compute()
                 for o, names in zip(operands, signature.ins, strict=True)
             ]
             first = bound(*firsts)
@@ -425,11 +425,13 @@ def _lazily(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, 
     if unknown:
         raise refuse(ufunc.__name__, f"leave out {', '.join(sorted(unknown))}")
     dtype = kwargs.pop("dtype", None)
-    operands, dtypes = _resolved(ufunc, inputs, dtype)
+    operands, loop = _resolved(ufunc, inputs, dtype)
+    dtypes = loop[ufunc.nin :]
     if any(kind.hasobject for kind in dtypes):
         return at_once(ufunc.__name__, ufunc, OBJECT_COPIES)(*inputs, **kwargs)
     if ufunc.signature is None:
-        made = _elementwise(ufunc, operands, dtypes, ufunc.__name__)
+        made = _inlined(ufunc, operands, loop)
+        made = made or _elementwise(ufunc, operands, dtypes, ufunc.__name__)
         return _given(made, several=ufunc.nout > 1)
     parsed = parse(ufunc.signature)
     keepdims = kwargs.get("keepdims", False)
@@ -438,6 +440,22 @@ def _lazily(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, 
         ufunc, parsed, placed, operands, dtypes, name=ufunc.__name__, keepdims=keepdims
     )
     return _given(made, several=ufunc.nout > 1)
+
+
+def _inlined(
+    ufunc: Any, operands: Sequence[Expr], loop: Sequence[np.dtype[Any]]
+) -> tuple[Expr, ...]:
+    """Apply a ufunc whose code kernels take in; gives nothing where they cannot."""
+    # Only Numba makes such ufuncs, and then it is loaded.
+    if not type(ufunc).__module__.startswith("numba."):
+        return ()
+    function = _jit().user_function(ufunc, tuple(loop))
+    if function is None:
+        return ()
+    held = np.empty((), object)
+    held[()] = function
+    types = (held.dtype, *loop[:-1])
+    return (own(function.name, loop[-1], constant(held), *operands, types=types),)
 
 
 def _into(result: Any, out: Any) -> Any:
@@ -451,7 +469,7 @@ def _into(result: Any, out: Any) -> Any:
 def _resolved(
     ufunc: Any, inputs: Sequence[Any], dtype: Any
 ) -> tuple[list[Expr], list[np.dtype[Any]]]:
-    """Give operands in the dtypes of the ufunc's loop, and the dtypes of its results."""
+    """Give operands, and the dtypes of the ufunc's loop: those it takes, then those it gives."""
     given = [v if type(v) in (int, float, complex) else expression(v) for v in inputs]
     inner = getattr(ufunc, "ufunc", ufunc)
     if not hasattr(inner, "resolve_dtypes") or not inner.types:
@@ -459,7 +477,7 @@ def _resolved(
         # Arrays without elements: a loop is chosen, and perhaps compiled, but nothing is called.
         found = ufunc(*(np.empty((0,), o.dtype) for o in operands))
         parts = found if isinstance(found, tuple) else (found,)
-        return operands, [part.dtype for part in parts]
+        return operands, [*(o.dtype for o in operands), *(part.dtype for part in parts)]
     kinds = tuple(v.dtype if isinstance(v, Expr) else type(v) for v in given)
     asked = (*(None,) * ufunc.nin, *(dtype and np.dtype(dtype),) * ufunc.nout)
     options = {} if dtype is None else {"signature": asked}
@@ -468,4 +486,4 @@ def _resolved(
         v if isinstance(v, Expr) else constant(v, kind)
         for v, kind in zip(given, loop, strict=False)
     ]
-    return operands, list(loop[ufunc.nin :])
+    return operands, list(loop)

@@ -193,15 +193,18 @@ def cast(operand: Expr, dtype: object) -> Expr:
     )
 
 
-def own(name: str, dtype: Dtype, *operands: Expr) -> Expr:
-    """Apply one of chunkarr's own elementwise operations, whose result dtype is given."""
+def own(name: str, dtype: Dtype, *operands: Expr, types: tuple[Dtype, ...] | None = None) -> Expr:
+    """Apply one of chunkarr's own elementwise operations, whose result dtype is given.
+
+    `types` are what operands are converted to, by default nothing else than they are.
+    """
     return Map(
         shape=broadcast_shapes(*[o.shape for o in operands]),
         dtype=dtype,
         operands=operands,
         line=caller(),
         name=name,
-        types=tuple(o.dtype for o in operands),
+        types=tuple(o.dtype for o in operands) if types is None else types,
     )
 
 

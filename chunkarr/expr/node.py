@@ -152,7 +152,8 @@ class Map(Expr):
 
     @property
     def label(self) -> str:  # noqa: D102
-        return self.name
+        # Of a user's function, whose name ends with the hash of its code, the name proper.
+        return self.name.removeprefix("user.").partition(".")[0]
 
     @property
     def params(self) -> tuple[object, ...]:  # noqa: D102

@@ -400,6 +400,8 @@ for j in range(width):
         program = self.spec.program
         dtypes = [*program.inputs, *(program.dtype_of(result) for result in program.results)]
         for place, layout in enumerate(self.spec.classes):
+            if dtypes[place].hasobject:
+                continue  # A user's function, for NumPy's tier to call.
             kind = storage(dtypes[place])
             self.put(f"q{place}{tag} = pointer_{kind}(a{place})")
             if layout == "s":

@@ -19,17 +19,20 @@ import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils, codegen
+from numba.core.callconv import RETCODE_NONE
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.cpu import CPUTargetOptions
 from numba.core.descriptors import TargetDescriptor
 from numba.core.dispatcher import Dispatcher
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
+from numba.np.numpy_support import from_dtype
 
-from chunkarr.kernels import machine, panels
+from chunkarr.kernels import machine, panels, users
 from chunkarr.kernels.composites import FUNCTIONS
 from chunkarr.kernels.folds import OPERATIONS
 from chunkarr.kernels.spec import FLAGS
+from chunkarr.kernels.users import RAISED
 from chunkarr.kernels.vecmath import registry
 from chunkarr.kernels.vecmath.values import Value
 
@@ -153,6 +156,30 @@ def _vector_function(function: Callable[..., Any], operands: int) -> Any:
         return x(x, y), generate
 
     return intrinsic(typed_two)
+
+
+def _own_symbol(code: users.Code, name: str) -> str:
+    return code.text.replace(f"@{users.ENTRY}(", f"@{name}(")
+
+
+def _user_function(code: users.Code, name: str) -> Any:
+    """Make an intrinsic that calls a user's function, and returns from the kernel if it raises."""
+    *types, result = map(from_dtype, code.loop)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        convention, kinds = context.call_conv, (signature.return_type, signature.args)
+        callee = cgutils.get_or_insert_function(
+            builder.module, convention.get_function_type(*kinds), name
+        )
+        status, value = convention.call_function(builder, callee, *kinds, args)
+        with cgutils.if_unlikely(builder, status.is_error):
+            convention.return_status_propagate(builder, status)
+        return value
+
+    # Numba counts the parameters of what it calls to type an intrinsic.
+    given = ", ".join(f"x{place}" for place in range(len(types)))
+    typed = eval(f"lambda context, {given}: typed", {"typed": (result(*types), generate)})  # noqa: S307
+    return intrinsic(typed)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -394,13 +421,19 @@ def compile_kernel(source: str, key: str) -> bytes:
     names = dict(_NAMES)
     if "complex_" in source:
         exec(FUNCTIONS, names)  # noqa: S102 - our own source
+    codes = users.codes_in(source)
+    names |= {name: _user_function(code, name) for name, code in codes.items()}
     exec(compile(source, filename, "exec"), names)  # noqa: S102 - our own generated source
     names["kernel"] = _Function(names["kernel"])
     try:
         compiled = names["kernel"].get_compile_result(SIGNATURE)
         with global_compiler_lock:
+            for name, taken in codes.items():
+                compiled.library.add_llvm_module(llvm.parse_assembly(_own_symbol(taken, name)))
             compiled.library.finalize()
-        return _object_code(compiled.library.get_llvm_str(), compiled.fndesc.llvm_func_name)
+        more = machine.MATH if codes else frozenset()
+        text, entry = compiled.library.get_llvm_str(), compiled.fndesc.llvm_func_name
+        return _object_code(text, entry, more)
     finally:
         linecache.cache.pop(filename, None)
         for made in names.values():
@@ -410,8 +443,11 @@ def compile_kernel(source: str, key: str) -> bytes:
         names.clear()
 
 
-def _object_code(text: str, inner: str) -> bytes:
-    """Turn Numba's module into object code in which only our C entry is visible."""
+def _object_code(text: str, inner: str, more: frozenset[str]) -> bytes:
+    """Turn Numba's module into object code in which only our C entry is visible.
+
+    `more` names functions that it may call beside those that every kernel may.
+    """
     # The C library's functions may read any memory, as far as LLVM knows: no value that is stored
     # is computed before the flags are cleared or after they are read.
     text += (
@@ -421,11 +457,16 @@ def _object_code(text: str, inner: str) -> bytes:
         "  store ptr null, ptr %result\n"
         f"  %cleared = call i32 @feclearexcept(i32 {machine.ALL_FLAGS})\n"
         f"  %status = call i32 @{inner}(ptr %result, ptr %result, ptr %p)\n"
+        "  %returns = icmp eq i32 %status, 0\n"
+        f"  %returns_none = icmp eq {RETCODE_NONE}, %status\n"
+        "  %ended = or i1 %returns, %returns_none\n"
+        f"  %raised = select i1 %ended, i64 0, i64 {RAISED}\n"
         f"  %flags = call i32 @fetestexcept(i32 {machine.ALL_FLAGS})\n"
         "  %wide = zext i32 %flags to i64\n"
         f"  %place = getelementptr i64, ptr %p, i64 {FLAGS}\n"
         "  %noticed = load i64, ptr %place\n"
-        "  %all = or i64 %wide, %noticed\n"
+        "  %told = or i64 %wide, %noticed\n"
+        "  %all = or i64 %told, %raised\n"
         "  store i64 %all, ptr %place\n"
         "  ret void\n}\n"
     )
@@ -434,14 +475,11 @@ def _object_code(text: str, inner: str) -> bytes:
         if not function.is_declaration and function.name != machine.SYMBOL:
             function.linkage = "internal"
     module.verify()
-    target = machine.target_machine()
-    builder = llvm.create_pass_builder(target, llvm.create_pipeline_tuning_options(speed_level=1))
-    manager = llvm.create_new_module_pass_manager()
-    manager.add_global_dead_code_eliminate_pass()
-    manager.run(module, builder)
+    machine.drop_unused(module)
     for function in module.functions:
-        if function.is_declaration and not machine.callable_from_disk(function.name):
+        known = machine.callable_from_disk(function.name) or function.name in more
+        if function.is_declaration and not known:
             message = f"a kernel calls {function.name}, which is not among the allowed functions"
             raise machine.KernelError(message)
-    code: bytes = target.emit_object(module)
+    code: bytes = machine.target_machine().emit_object(module)
     return code

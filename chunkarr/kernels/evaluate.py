@@ -36,6 +36,7 @@ from chunkarr.kernels.reducers import (
     ufunc_reducer,
 )
 from chunkarr.kernels.stages import EXTRA
+from chunkarr.kernels.users import RAISED
 
 __all__ = [
     "EXTRA",
@@ -172,6 +173,8 @@ def _reduce_compiled(
 ) -> list[State]:
     assert recipe.axes is not None
     flat, flags = recipe.run_reduce(kernel, arrays)
+    if flags & RAISED:
+        return [_reduce_in_numpy(program, reducer, arrays, shape, axes) for reducer in reducers]
     dtype = program.dtype_of(program.results[0])
     states, place = [], 0
     for reducer in reducers:

@@ -20,6 +20,7 @@ import numpy as np
 from chunkarr import floats
 from chunkarr.kernels.program import Op, Program
 from chunkarr.kernels.reducers import Reducer
+from chunkarr.kernels.users import any_users, is_users
 from chunkarr.kernels.vecmath import PREFIX, WATCHED, is_ours
 from chunkarr.records import dataclass
 
@@ -153,6 +154,8 @@ def kinds_of_op(op: Op, sources: Sequence[np.dtype[Any]]) -> int:
     found = 0
     for source, kind in zip(sources, op.types, strict=True):
         found |= _cast_kinds(source, kind)
+    if is_users(op.name):
+        return ALL
     if not any(kind.kind in "fc" for kind in (*op.types, op.dtype)):
         return found | (ALL if op.name in {"floor_divide", "remainder", "divmod", "power"} else 0)
     if op.name in _QUIET or op.name in _COMPARING:
@@ -162,7 +165,9 @@ def kinds_of_op(op: Op, sources: Sequence[np.dtype[Any]]) -> int:
 
 def is_arithmetic(op: Op) -> bool:
     """Whether the processor sets a flag for all that an operation on floats meets."""
-    known = op.name in _ARITHMETIC or op.name in _QUIET or op.name in _COMPARING
+    known = (
+        is_users(op.name) or op.name in _ARITHMETIC or op.name in _QUIET or op.name in _COMPARING
+    )
     return known or (is_ours(op.name) and op.name not in WATCHED)
 
 
@@ -190,6 +195,9 @@ def _flags_of(program: Program, reducer: Reducer | None) -> Flags:
         elif reducer.kind == "var":
             kinds |= OVER | INVALID
         compares |= reducer.kind != "ufunc" or reducer.extreme
+    if any_users(op.name for op in program.ops):
+        # What a user's function meets shows in no result; only calling it tells.
+        return Flags(kinds, compares=False, invalid=None)
     return Flags(kinds, compares, _invalid_program(program, reducer))
 
 

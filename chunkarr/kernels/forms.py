@@ -20,6 +20,7 @@ import numpy as np
 from chunkarr.kernels import composites
 from chunkarr.kernels.composites import COMPARE, COMPLEX, TIMES
 from chunkarr.kernels.program import Op, Program
+from chunkarr.kernels.users import is_users, symbol
 from chunkarr.kernels.vecmath import PREFIX, is_ours
 
 TYPES = {
@@ -162,7 +163,9 @@ def type_of(dtype: np.dtype[Any]) -> str | None:
 
 def compiles(program: Program) -> bool:
     """Whether each of a program's operations has a compiled form."""
-    if any(type_of(dtype) is None for dtype in program.inputs):
+    functions = {op.args[0] for op in program.ops if is_users(op.name)}
+    values = (dtype for place, dtype in enumerate(program.inputs) if place not in functions)
+    if any(type_of(dtype) is None for dtype in values):
         return False
     return all(op_compiles(program, op) for op in program.ops)
 
@@ -170,7 +173,7 @@ def compiles(program: Program) -> bool:
 def op_compiles(program: Program, op: Op) -> bool:
     """Whether an operation has a compiled form for its operands' dtypes."""
     sources = [program.dtype_of(arg) for arg in op.args]
-    if any(type_of(source) is None for source in sources):
+    if any(type_of(source) is None for source in sources[is_users(op.name) :]):
         return False
     return form(op, ["x"] * len(sources), sources) is not None
 
@@ -182,6 +185,11 @@ def form(op: Op, args: list[str], sources: list[np.dtype[Any]]) -> str | None:
         return None
     if op.name == "cast":
         return cast_form(args[0], sources[0], op.dtype)
+    if is_users(op.name):
+        # The first operand is the function, which is in the kernel already.
+        pairs = zip(args[1:], sources[1:], op.types[1:], strict=True)
+        given = [cast_form(arg, source, target) for arg, source, target in pairs]
+        return None if None in given else f"{symbol(op.name)}({', '.join(filter(None, given))})"
     if not _alike(op.types[op.name == "where" :]) and op.name != "ldexp":
         return None
     pairs = zip(args, sources, op.types, strict=True)

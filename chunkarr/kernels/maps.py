@@ -23,6 +23,7 @@ from chunkarr.kernels.program import Program
 from chunkarr.kernels.reducers import PANEL
 from chunkarr.kernels.segments import Segment, segments_of
 from chunkarr.kernels.stages import PIECE_BYTES, Pieces, is_exact
+from chunkarr.kernels.users import RAISED
 
 Box = tuple[slice, ...]
 
@@ -55,7 +56,9 @@ def _run_kernel(
     if kernel is None:
         return False
     flags = recipe.run_map(kernel, operands)
-    if flags:
+    if flags & RAISED:
+        again()
+    elif flags:
         is_true = functools.partial(is_true_anywhere, arrays=arrays, shape=outs[0].shape)
         settle(program, None, flags, is_true, again)
     return True

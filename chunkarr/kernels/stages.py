@@ -15,6 +15,7 @@ import numpy as np
 
 from chunkarr.kernels.counting import locate
 from chunkarr.kernels.program import Op, Program
+from chunkarr.kernels.users import is_users
 from chunkarr.kernels.vecmath import calls, is_ours
 from chunkarr.records import dataclass
 
@@ -162,6 +163,8 @@ def function_of(name: str) -> Function | None:
     """Find the ufunc or extra function that runs an operation."""
     if name in {"where", "cast"}:
         return None
+    if is_users(name):
+        return _call_function
     if name in EXTRA:
         return EXTRA[name]
     if is_ours(name):

@@ -1,0 +1,112 @@
+"""Users' functions as operations of a program: the LLVM code that Numba has made of them.
+
+Numba compiles a scalar function with the values of all globals and closures that it names. A kernel
+takes in that very code, and its hash is the operation's name: functions that do the same share
+kernels, in this process and on disk, and nothing that a function depends on is left out of the key.
+Rejected: the hash of bytecode and constants, which says nothing of the functions that are called.
+
+The operation's first operand is a constant that holds the function. NumPy's tier calls it on
+pieces, and kernels never read it; on its way to a worker it carries the code along.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from chunkarr.records import dataclass
+
+Dtype = np.dtype[Any]
+
+PREFIX = "user."
+"""What stands before a function's name and hash where it is an operation."""
+
+RAISED = 1 << 17
+"""The flag of a kernel in which a function has raised: NumPy's tier does the piece again."""
+
+ENTRY = "chunkarr_user"
+"""The symbol of a function in its code."""
+
+CODES_MAX = 1024
+"""So many functions are remembered; kernels of others are not compiled any more."""
+
+
+class Code(NamedTuple):
+    """One loop of a function."""
+
+    text: str
+    """A module of LLVM that has `ENTRY`, called as Numba calls functions."""
+    loop: tuple[Dtype, ...]
+    """The dtypes of the operands, then that of the result."""
+
+    @property
+    def key(self) -> str:
+        """Name what the code does."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:32]
+
+
+_codes: dict[str, Code] = {}
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True, eq=False)
+class UserFunction:
+    """A ufunc that was made of a function of scalars, with the code of the loop that was chosen."""
+
+    ufunc: Any
+    code: Code
+
+    def __post_init__(self) -> None:
+        remember(self.code)
+
+    @property
+    def name(self) -> str:
+        """The name of the operation."""
+        return f"{PREFIX}{re.sub(r'[^A-Za-z0-9]', '_', self.ufunc.__name__)}.{self.code.key}"
+
+    def __call__(self, *args: Any) -> Any:
+        """Apply the ufunc."""
+        return self.ufunc(*args)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return UserFunction, (self.ufunc, self.code)
+
+
+def remember(code: Code) -> None:
+    """Keep code for kernels that call it, the latest longest."""
+    key = code.key
+    with _lock:
+        _codes.pop(key, None)
+        _codes[key] = code
+        if len(_codes) > CODES_MAX:
+            del _codes[next(iter(_codes))]
+
+
+def is_users(name: str) -> bool:
+    """Whether an operation is a user's function."""
+    return name.startswith(PREFIX)
+
+
+def symbol(name: str) -> str:
+    """Give the name that an operation's function has in generated source."""
+    return f"user_{name.rpartition('.')[2]}"
+
+
+def codes_in(source: str) -> dict[str, Code]:
+    """Give the code of each function that generated source calls, by its name there.
+
+    Raises LookupError for one that was forgotten.
+    """
+    keys = dict.fromkeys(re.findall(r"\buser_([0-9a-f]{32})\(", source))
+    with _lock:
+        return {f"user_{key}": _codes[key] for key in keys}
+
+
+def any_users(names: Iterable[str]) -> bool:
+    """Whether any of these operations is a user's function."""
+    return any(map(is_users, names))
