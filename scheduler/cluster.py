@@ -19,7 +19,7 @@ import threading
 import time
 import uuid
 import warnings
-from asyncio import CancelledError
+from asyncio import CancelledError, gather, wait_for
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -52,6 +52,10 @@ SECONDS_ALL_STOPPED = 10.0
 """Workers of this machine that somebody has stopped, all of them, are waited for so long."""
 SECONDS_ALL_SILENT = 60.0
 """So long where it cannot be told: they may hold the interpreter's lock, all at the same time."""
+SECONDS_GREET = 10.0
+"""How long a worker may take to say who it is: it imports chunkarr for that."""
+SECONDS_MUTE = 30.0
+"""How long after that one who did not say it is asked again."""
 SECONDS_AGAIN = 0.05
 """How long to wait before a reply that could not be fetched is asked for again."""
 BYTES_INLINE = 32 << 10
@@ -109,6 +113,7 @@ class ClusterExecutor:
         self._reported: dict[str, float] = {}
         self._silent = 0.0
         self._greeted: dict[tuple[str, str], int] = {}
+        self._greet_next = 0.0
         self.bytes_most: int | None = None
         self._warn_of_strangers()
         if self._alive():
@@ -371,34 +376,48 @@ class ClusterExecutor:
         threads: dict[str, int] = self._answer(partial(self.client.nthreads, asynchronous=True))
         directory = settings().spill_dir
         new = [address for address in threads if (address, directory) not in self._greeted]
-        if new:
-            self._greeted |= {(address, directory): pid for address, pid in self._greet(new)}
+        if new and time.monotonic() >= self._greet_next:
+            found = self._greet(new)
+            self._greeted |= {(address, directory): pid for address, pid in found.items()}
             self._greeted = {key: pid for key, pid in self._greeted.items() if key[0] in threads}
+            self._greet_next = time.monotonic() + SECONDS_MUTE if len(found) < len(new) else 0.0
             self.bytes_most = self._memory_of_threads()
         return threads
 
-    def _greet(self, addresses: Sequence[str]) -> list[tuple[str, int]]:
-        """Compare versions, and see that files are shared; give the ids of processes here."""
+    def _greet(self, addresses: Sequence[str]) -> dict[str, int]:
+        """Compare versions, and see that files are shared; give who answers, with its process here.
+
+        A worker that is stopped, or ends just now, does not answer. That is no reason to give up
+        while there are others.
+        """
         question = ask_here()
         try:
             here = answer(question.path, question.number)
-            ask = partial(
-                self.client.run,
-                answer,
-                question.path,
-                question.number,
-                workers=list(addresses),
-                on_error="return",
-                asynchronous=True,
-            )
-            replies: dict[str, Any] = self._answer(ask)
+            ask = partial(self._ask_each, addresses, question)
+            replies = self._answer(ask, SECONDS_GREET + SECONDS_ANSWER_MIN)
         finally:
             question.remove()
         there = {place: found for place, found in replies.items() if isinstance(found, dict)}
         _refuse_versions(here, there)
         _refuse_files(question, there)
-        near = {place for place, found in there.items() if found["host"] == here["host"]}
-        return [(a, int(there[a]["process"]) if a in near else 0) for a in addresses]
+        if not there and not self._greeted:
+            told = "; ".join(f"{place}: {error!r}" for place, error in sorted(replies.items()))
+            raise self._lost(f"none of its workers answers: {told}")
+        return {
+            place: int(found["process"]) if found["host"] == here["host"] else 0
+            for place, found in there.items()
+        }
+
+    async def _ask_each(self, addresses: Sequence[str], question: Question) -> dict[str, Any]:
+        """Ask each worker by itself; gives its answer, or the error there was instead."""
+
+        async def one(address: str) -> Any:
+            options = {"workers": [address], "on_error": "return", "asynchronous": True}
+            asked = self.client.run(answer, question.path, question.number, **options)
+            return (await wait_for(asked, SECONDS_GREET))[address]
+
+        told = await gather(*map(one, addresses), return_exceptions=True)
+        return dict(zip(addresses, told, strict=True))
 
     def _memory_of_threads(self) -> int | None:
         """Give what a plan may count on where nobody has set a limit, from the smallest worker."""
@@ -416,10 +435,10 @@ class ClusterExecutor:
     def _alive(self) -> bool:
         return bool(self.client.status == "running")
 
-    def _answer(self, question: Callable[[], Awaitable[T]]) -> T:
+    def _answer(self, question: Callable[[], Awaitable[T]], seconds: float | None = None) -> T:
         """Ask the scheduler something; ClusterLost where no answer comes."""
         try:
-            return self._ask(question)
+            return self._ask(question, seconds)
         except (OSError, TimeoutError, RuntimeError) as error:
             raise self._lost(f"it does not answer ({error!r})") from error
 

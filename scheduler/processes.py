@@ -274,7 +274,8 @@ class ProcessExecutor:
         if process.bytes_seen > self._bytes_max:
             limit = format_bytes(self._bytes_max)
             return f"{name} because it alone went over the memory limit of {limit}"
-        if process.busy and process.stopped and now - process.stopped > SECONDS_STOPPED:
+        waited_for = process.busy or not process.ready
+        if waited_for and process.stopped and now - process.stopped > SECONDS_STOPPED:
             return f"{name} because somebody had stopped it for {SECONDS_STOPPED:.0f} seconds"
         return ""
 

@@ -178,6 +178,29 @@ def test_workers_that_are_all_stopped_are_named(
         assert store.open().tolist() == list(range(1, 51))
 
 
+@pytest.mark.slow
+@pytest.mark.faults
+def test_workers_that_do_not_say_who_they_are_are_done_without(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_file, "SECONDS_STOPPED", 1.5)
+    monkeypatch.setattr(cluster_file, "SECONDS_GREET", 1)
+    with make_cluster(2) as cluster, make_client(cluster) as client:
+        pids = client.run(os.getpid)
+        first, second = pids.values()
+        try:
+            os.kill(first, signal.SIGSTOP)
+            run([put(Put(store))], ClusterExecutor(client), PLENTY)
+            assert store.open().tolist() == list(range(1, 51))
+            os.kill(second, signal.SIGSTOP)
+            with pytest.raises(ClusterLost, match="none of its workers answers") as caught:
+                ClusterExecutor(client)
+            assert all(address in caught.value.reason for address in pids)
+        finally:
+            for pid in pids.values():
+                os.kill(pid, signal.SIGCONT)
+
+
 def pages_mapped() -> int:
     """Give the bytes of files that this process has mapped and touched."""
     lines = Path("/proc/self/status").read_text().splitlines()
