@@ -115,7 +115,7 @@ class Array(Attached):
         self.is_scalar = scalar
         """Whether this stands for a NumPy scalar: in-place operators then rebind."""
         if cell is not None:
-            if type(cell) is not Source:
+            if type(cell) is not Source or cell.store.drawn:
                 engine.live[id(cell)] = self
         elif selection is not None:
             engine.live[id(selection)] = self
@@ -171,12 +171,12 @@ class Array(Attached):
         cell = self._cell
         if cell is None:
             return None
-        store = cell.store if isinstance(cell, Source) else cell.memo.store
+        store = cell.held
         if store is None:
             return None
         if not store.in_memory or (isinstance(store, MemoryStore) and store.array is None):
             return None
-        if not isinstance(cell, Source):
+        if not isinstance(cell, Source) or cell.store is not store:
             # The value was computed on the way: from now on the name is the value.
             self._cell = computed(cell, store)
         return store.array if isinstance(store, MemoryStore) else store.read(region_of(store.shape))
@@ -191,7 +191,7 @@ class Array(Attached):
             engine.live.pop(id(self._cell), None)
         self._selection = None
         self._cell = new
-        if not isinstance(new, Source):
+        if not isinstance(new, Source) or new.store.drawn:
             engine.live[id(new)] = self
 
     def view_through(self, lens: Lens, *, writable: bool = True) -> Array:

@@ -81,13 +81,17 @@ def current_limits() -> tuple[Limits, Executor]:
 
 def plan_for(targets: Sequence[Target], limits: Limits) -> Plan:
     """Plan targets, keeping the values of nodes that other live names hold."""
-    nodes = walk(tuple(target.expr for target in targets))
-    keep = [node for node in nodes if id(node) in live and node.memo.store is None]
+    keep = _named([target.expr for target in targets])
     beside = _made_beside(targets, limits.bytes_available // 4)
     plan = make_plan([*targets, *map(Target, beside)], keep, limits)
     plan.kept.extend(zip(beside, plan.results[len(targets) :], strict=True))
     del plan.results[len(targets) :]
     return plan
+
+
+def _named(exprs: Sequence[Expr]) -> list[Expr]:
+    """List the nodes that live names hold, and whose values nobody holds yet."""
+    return [node for node in walk(tuple(exprs)) if id(node) in live and node.memo.store is None]
 
 
 def _made_beside(targets: Sequence[Target], room: int) -> list[Expr]:
@@ -169,7 +173,7 @@ def persist(*exprs: Expr) -> list[Store]:
     """Compute values and hold them, in memory while they fit and on disk beyond."""
     stores = execute([Target(expr) for expr in exprs])
     for expr, store in zip(exprs, stores, strict=True):
-        if not isinstance(expr, Source):
+        if not isinstance(expr, Source) or expr.store is not store:
             expr.memo.store = store
     return stores
 
@@ -217,7 +221,7 @@ def values(*exprs: Expr) -> list[NDArray]:
 
 
 def _in_memory(expr: Expr) -> bool:
-    store = expr.store if isinstance(expr, Source) else expr.memo.store
+    store = expr.held
     return store is not None and store.in_memory
 
 
@@ -265,9 +269,11 @@ def select(operand: Expr, mask: Expr, line: Any = None) -> Compress:
     most = min(limits.chunk_bytes, limits.bytes_share // 4) // max(1, width)
     # Cells that are whole along the last axes follow each other in C order.
     bands = Grid(mask.shape, choose_cut(mask.shape, max(1, most), (1,) * mask.ndim))
-    plan, store = count_plan(mask, bands, limits)
+    plan, store = count_plan(mask, bands, _named([mask]), limits)
     if plan.steps:
         _run(plan, executor, limits)
+    for node, value in plan.kept:
+        node.memo.store = value
     counts = store.read(region_of(store.shape)) if bands.size else np.empty(0, np.int64)
     offsets = (0, *np.cumsum(counts).tolist())
     store.release()

@@ -34,7 +34,7 @@ def read_box(expr: Expr) -> NDArray | None:
     while isinstance(node, View | Regrid) and node.memo.store is None:
         affine = node.affine.then(affine) if isinstance(node, View) else affine
         node = node.operands[0]
-    store = node.store if isinstance(node, Source) else node.memo.store
+    store = node.held
     if store is None:
         return None
     if not expr.size:

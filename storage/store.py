@@ -36,6 +36,8 @@ class Store(ABC):
     resumable: bool = False
     """Whether what was written outlives a run that fails, for one that does the same."""
     local: bool = False
+    drawn: bool = False
+    """Whether each read makes the values anew, so that holding them saves work."""
     passing: bool = False
     """Whether what it holds ends with this process, though it lies in a file."""
 

@@ -430,6 +430,8 @@ def _opened(key: str, draw: Draw, start: State, window: int, marks: dict[int, Ma
 class StreamStore(Store):
     """An array of random numbers that is drawn where it is read, the same each time."""
 
+    drawn = True
+
     def __init__(self, draw: Draw, start: State | Stream, *, window: int | None = None) -> None:
         bytes_cell = settings().chunk_bytes
         if window is None:

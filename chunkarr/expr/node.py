@@ -66,6 +66,11 @@ class Expr:
         return self.size * self.dtype.itemsize
 
     @property
+    def held(self) -> Store | None:
+        """The store that has the value, if one has."""
+        return self.memo.store
+
+    @property
     def label(self) -> str:
         """The operation's name for people."""
         return type(self).__name__.lower()
@@ -101,6 +106,15 @@ class Source(Expr):
     """The source whose buffer this one looks into: keeps count of who still reads it."""
     cut: Grid | None = None
     """The nominal cut where it is not the store's: that of what was computed into it."""
+
+    @property
+    def held(self) -> Store:  # noqa: D102
+        return self.memo.store or self.store
+
+    @property
+    def stands(self) -> bool:
+        """Whether the values are there to be read, and need not be made."""
+        return not self.held.drawn
 
     @property
     def label(self) -> str:  # noqa: D102

@@ -72,7 +72,7 @@ class Group:
 
 def find_jobs(order: Sequence[Expr], wanted: Iterable[Expr], kept: set[int]) -> list[Job]:
     """List the jobs among nodes that stand in topological order."""
-    chosen = {id(node) for node in wanted if not isinstance(node, Source)}
+    chosen = {id(node) for node in wanted if not (isinstance(node, Source) and node.stands)}
     layered: set[int] = set()
     for node in order:
         if isinstance(node, Overlay) or (
@@ -104,7 +104,7 @@ def _stands(node: Expr) -> bool:
     """Whether there is nothing to keep of a value: it is what others hold, seen in some way."""
     while isinstance(node, Regrid):
         (node,) = node.operands
-    return isinstance(node, Source | Generate | View)
+    return node.stands if isinstance(node, Source) else isinstance(node, Generate | View)
 
 
 def _often_read(order: Sequence[Expr], chosen: set[int]) -> set[int]:

@@ -296,7 +296,9 @@ class Planner:
         for position, (node, target) in enumerate(zip(self.wanted, self.targets, strict=True)):
             store = self.done.get(position)
             if store is None:
-                store = node.store if isinstance(node, Source) else self.placed[id(node)]
+                found = self.placed.get(id(node))
+                store = node.store if found is None and isinstance(node, Source) else found
+                assert store is not None
                 if target.store is not None and store is not target.store:
                     copy_sweep(self, node, target.store)
                     store = target.store
@@ -386,9 +388,9 @@ def _reached(roots: Sequence[Expr], jobs: Mapping[int, int]) -> list[int]:
     return found
 
 
-def count_plan(mask: Expr, bands: Grid, limits: Limits) -> tuple[Plan, Store]:
-    """Plan counting the true values of a mask in each of its bands."""
+def count_plan(mask: Expr, bands: Grid, keep: Sequence[Expr], limits: Limits) -> tuple[Plan, Store]:
+    """Plan counting the true values of a mask in each of its bands; `keep` as in `make_plan`."""
     fault_point("plan")
-    planner = Planner([Target(mask)], (), limits)
+    planner = Planner([Target(mask)], keep, limits)
     counts = planner.build_count(bands)
     return planner.plan, counts

@@ -30,7 +30,7 @@ Rule = Callable[[Expr], Expr | None]
 
 def use_computed(node: Expr) -> Expr | None:
     """Read a value that was computed before instead of computing it again."""
-    if node.memo.store is not None and not isinstance(node, Source):
+    if node.memo.store is not None:
         return Source(shape=node.shape, dtype=node.dtype, line=node.line, store=node.memo.store)
     return None
 

@@ -146,6 +146,13 @@ def test_what_a_live_name_holds_is_computed_once(stored: CountingStore) -> None:
     assert highest == whole.max()
 
 
+def test_counting_a_mask_keeps_what_names_hold(stored: CountingStore) -> None:
+    label = xp.abs(stored.as_array() * 3).astype("i8") % 4
+    y = xp.arange(label.size).reshape(label.shape)
+    assert sum(y[label == k].shape[0] for k in range(4)) == y.size
+    assert (stored.reads == 1).all()
+
+
 def test_what_no_name_holds_is_let_go(stored: CountingStore) -> None:
     x = stored.as_array()
     xp.exp(x).sum().compute()
