@@ -26,7 +26,7 @@ from chunkarr.expr.affine import Affine
 from chunkarr.expr.build import as_expr, caller, cast_lazily, view
 from chunkarr.expr.cuts import computed
 from chunkarr.expr.node import Expr, Source
-from chunkarr.functions.indexing import Basic, Fancy, Masked, element_places, is_plain, read_key
+from chunkarr.functions.indexing import NUMBERS, Basic, Fancy, Masked, names_element, read_key
 from chunkarr.functions.views import NewShape
 from chunkarr.grid import Grid, region_of
 from chunkarr.settings import settings
@@ -36,10 +36,12 @@ from chunkarr.views import (
     Lens,
     Reading,
     Selection,
+    assign_now,
     c_strides,
     check_value,
     field_key,
     get,
+    immediate,
     lay,
     look,
     look_strides,
@@ -55,10 +57,11 @@ NDArray = npt.NDArray[Any]
 COPY_BYTES = 1 << 20
 """A buffer that lazy expressions read is copied before a write up to this size, else laid over."""
 
-NUMBERS = (int, float, complex, np.number, np.bool, np.ndarray)
-
 COPY_BYTES_MAX = 1 << 26
 """`compute` keeps a second copy for the name up to here; above, `persist` is what keeps."""
+
+READS_MAX = 8
+"""After this many elements read of an array that has to be computed, all of it is."""
 
 WRITES_MAX = 32
 """After this many assignments to an array that is not in memory yet, it is brought there."""
@@ -76,6 +79,7 @@ class Array(Attached):
         "_cell",
         "_frozen",
         "_lens",
+        "_reads",
         "_seen",
         "_selection",
         "_writable",
@@ -112,6 +116,7 @@ class Array(Attached):
         self._seen: weakref.ref[Expr] | None = None
         self._selection = selection
         self._writable, self._frozen = writable, False
+        self._reads = 0
         self.is_scalar = scalar
         """Whether this stands for a NumPy scalar: in-place operators then rebind."""
         if cell is not None:
@@ -162,13 +167,15 @@ class Array(Attached):
     @property
     def in_memory(self) -> NDArray | None:
         """The ndarray with the array's value, if it is in memory."""
+        cell = self._cell
         if self._base is not None:
             held = self._base.in_memory
             if held is None:
                 return None
             assert self._lens is not None
             return look(self._lens, held)
-        cell = self._cell
+        if type(cell) is Source and type(cell.store) is MemoryStore:
+            return cell.store.array
         if cell is None:
             return None
         store = cell.held
@@ -190,7 +197,7 @@ class Array(Attached):
         if self._cell is not None:
             engine.live.pop(id(self._cell), None)
         self._selection = None
-        self._cell = new
+        self._cell, self._reads = new, 0
         if not isinstance(new, Source) or new.store.drawn:
             engine.live[id(new)] = self
 
@@ -324,10 +331,14 @@ class Array(Attached):
     # -- reading ------------------------------------------------------------------------------
 
     def __getitem__(self, key: Any) -> Any:
-        if (places := element_places(key)) is not None:
-            held = self.in_memory
-            if held is not None and held.ndim == len(places) and is_plain(held.dtype):
-                return Array.of(np.asarray(held[places]), scalar=True)
+        held = self.in_memory
+        if held is not None:
+            if names_element(key, held.ndim):
+                element = held[key]
+                if type(element) is not np.void:
+                    return element
+            if type(key) is Array and key.ndim and immediate(held):
+                return Array.of(np.asarray(held[key.compute()]))
         named = field_key(key, self.dtype, single=self.is_scalar)
         if named is not None:
             return self._field(named)
@@ -358,13 +369,11 @@ class Array(Attached):
         if self.dtype.kind in "SU":
             # A text is Python's `str` or `bytes` too, and is used as one.
             return Array(view(self.to_expr(), place)).compute()[()]
-        held = self.in_memory
-        if held is None:
-            # A scalar has the machine's own byte order.
-            native = self.dtype.newbyteorder("=")
-            return Array(cast_lazily(view(self.to_expr(), place), native), scalar=True)
-        element = held[tuple([term.offset for term in place.terms])]
-        return element if held.dtype.hasobject else Array.of(np.asarray(element), scalar=True)
+        if self._count_reads():
+            return self[tuple([term.offset for term in place.terms])]
+        # A scalar has the machine's own byte order.
+        native = self.dtype.newbyteorder("=")
+        return Array(cast_lazily(view(self.to_expr(), place), native), scalar=True)
 
     def _field(self, key: str | tuple[str, ...]) -> Array:
         """Give a field of records, or records of several: a view."""
@@ -373,6 +382,11 @@ class Array(Attached):
         return seen
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        if type(value) in NUMBERS:
+            held = self._own_ndarray()
+            if held is not None and names_element(key, held.ndim):
+                held[key] = value
+                return
         # Reading a value, laying over it and naming the result is one act for other threads too.
         with _writing:
             self._set(key, value)
@@ -390,13 +404,11 @@ class Array(Attached):
     def assign(self, key: Any, value: Any) -> None:
         """Set what an index of positions names, as `x[key] = value` does."""
         self.check_writable()
-        if (places := element_places(key)) is not None and self._set_element(places, value):
-            return
         item = read_key(plain_key(key), self.shape)
         if self.on_file:
             maps.settle(key, value)
         held = self.writable_ndarray()
-        if held is not None and _assign_now(held, item, key, value, self.on_file):
+        if held is not None and assign_now(held, item, key, value, self.on_file):
             return
         if isinstance(item, Masked):
             picks.assign_masked(self, item.mask, value)
@@ -409,16 +421,24 @@ class Array(Attached):
         self._assign(item.affine, value_for(given, item.affine.shape, self.dtype))
         self._count_writes()
 
-    def _set_element(self, places: tuple[int, ...], value: Any) -> bool:
-        """Write a number to an element in memory; False leaves it to the general way."""
-        number = value.in_memory if isinstance(value, Array) and value.is_scalar else value
-        if not isinstance(number, NUMBERS) or self.on_file:
-            return False
-        held = self.writable_ndarray()
-        if held is None or held.ndim != len(places) or not is_plain(held.dtype):
-            return False
-        held[places] = number
-        return True
+    def _own_ndarray(self) -> NDArray | None:
+        """Give the buffer where it may be written and nobody else reads it; else None."""
+        if self.is_scalar or self._frozen or not self._writable:
+            return None
+        cell, lens = self._cell, self._lens
+        if self._base is not None:
+            below = self._base._own_ndarray()  # noqa: SLF001 - one class
+            return lens.apply(below) if below is not None and isinstance(lens, Affine) else None
+        if type(cell) is not Source:
+            return None
+        store = cell.store
+        if type(store) is not MemoryStore or not store.owned:
+            return None
+        # Three references each: the holder's, this function's and the call's own.
+        if sys.getrefcount(cell) > 3 or sys.getrefcount(store) > 3:
+            return None
+        held = store.array
+        return held if held is not None and held.flags.writeable else None
 
     @property
     def writable(self) -> bool:
@@ -521,6 +541,16 @@ class Array(Attached):
             assert root is not None
             root.persist()
 
+    def _count_reads(self) -> bool:
+        """Bring an array into memory when reads of elements pile up; tells whether it is there."""
+        root = self if self._base is None else self.base
+        assert root is not None
+        root._reads += 1  # noqa: SLF001 - one class
+        often = root._reads > READS_MAX and not isinstance(root.to_expr(), Source)  # noqa: SLF001
+        if often and root.nbytes <= settings().memory // 16:
+            root.persist()
+        return self.in_memory is not None
+
     # -- computing ----------------------------------------------------------------------------
 
     def compute(self) -> NDArray:
@@ -565,31 +595,6 @@ class Array(Attached):
         return Array(self.to_expr(), scalar=self.is_scalar)
 
 
-def immediate(held: NDArray) -> bool:
-    """Whether NumPy works on an array in memory at once: small ones, and those of objects.
-
-    Objects stay in the process that made them, so there is nothing to cut or to spill.
-    """
-    return held.nbytes <= settings().eager_bytes or held.dtype.hasobject
-
-
 def wrap(expr: Expr, *, scalar: bool = False) -> Array:
     """Make an array that names an expression."""
     return Array(expr, scalar=scalar)
-
-
-def _assign_now(held: NDArray, item: Any, key: Any, value: Any, on_file: bool) -> bool:
-    """Assign to a buffer where the value is at hand, or has to be because a file is written."""
-    given = value
-    if isinstance(value, Array):
-        found = value.in_memory
-        if found is None and not on_file:
-            return False
-        given = value.compute() if found is None else found
-    if isinstance(item, Masked | Fancy):
-        held[ndarray_key(key)] = given
-    elif item.scalar:
-        held[tuple([term.offset for term in item.affine.terms])] = given
-    else:
-        item.affine.apply(held)[...] = given
-    return True

@@ -49,6 +49,9 @@ def to_ndarray(self: Array, dtype: Any = None, copy: bool | None = None) -> NDAr
 
 def item(self: Array, *args: Any) -> Any:
     """Give one element as a Python scalar: the only one, or that at a place."""
+    held = self.in_memory
+    if held is not None:
+        return held.item(*args)
     if not args:
         if self.size != 1:
             message = "can only convert an array of size 1 to a Python scalar"
@@ -64,8 +67,7 @@ def item(self: Array, *args: Any) -> Any:
     if len(place) != self.ndim:
         message = "incorrect number of indices for array"
         raise ValueError(message)
-    found = self[place]
-    return found.compute().item() if isinstance(found, Array) else found
+    return self[(*place, ...)].compute().item()
 
 
 def tolist(self: Array) -> Any:

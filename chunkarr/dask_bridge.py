@@ -197,7 +197,9 @@ class Boxes:
                 if missing:
                     engine.persist(*missing)
                 self._ready = True
-            return np.asarray(wrap(self.expr)[key].compute())
+            items = key if isinstance(key, tuple) else (key,)
+            box: NDArray = wrap(self.expr)[(*items, ...)].compute()
+            return box
 
     def __reduce__(self) -> tuple[object, ...]:
         """Travel as a file: other processes see what was computed here."""

@@ -22,6 +22,7 @@ from chunkarr.errors import MaskedOperandError, NotYetError
 from chunkarr.expr.build import as_expr
 from chunkarr.expr.build import plain as without_subclass
 from chunkarr.expr.node import Expr
+from chunkarr.functions.indexing import NUMBERS
 from chunkarr.functions.manipulation import stack
 from chunkarr.settings import settings
 from chunkarr.views import Selection
@@ -137,8 +138,8 @@ def mapped(values: Iterable[Any]) -> list[Any] | None:
     return plain
 
 
-def give(result: Any, *, scalar: bool = False) -> Any:
-    """Turn results into arrays."""
+def give(result: Any, *, scalar: bool = False, plain: bool = False) -> Any:
+    """Turn results into arrays; NumPy's scalars stay as they are where operands were `plain`."""
     if isinstance(result, Expr):
         return wrap(result, scalar=scalar and result.ndim == 0)
     if isinstance(result, np.ndarray):
@@ -146,12 +147,12 @@ def give(result: Any, *, scalar: bool = False) -> Any:
             return result if hasattr(result, "mask") else Array.of(np.asarray(result))
         return Array.of(result)
     if isinstance(result, np.generic):
-        return Array.of(np.asarray(result), scalar=True)
+        return result if plain else Array.of(np.asarray(result), scalar=True)
     if isinstance(result, tuple):
-        parts = [give(part, scalar=scalar) for part in result]
+        parts = [give(part, scalar=scalar, plain=plain) for part in result]
         return type(result)(*parts) if hasattr(result, "_fields") else tuple(parts)
     if isinstance(result, list):
-        return [give(part, scalar=scalar) for part in result]
+        return [give(part, scalar=scalar, plain=plain) for part in result]
     return result
 
 
@@ -192,10 +193,11 @@ def lift(
         if isinstance(out, Array) and name in TYPED_BY_OUT and kwargs.get("dtype") is None:
             args, kwargs = _typed(name, args, kwargs, out)
         arrays = arrays_in((*args, *kwargs.values()))
-        if eager and numpy_function is not None and small(arrays):
+        numbers = scalar and not arrays and NUMBERS.issuperset(map(type, args))
+        if eager and numpy_function is not None and (numbers or small(arrays)):
             plain = [convert(a, ndarray_of) for a in args]
             named = {k: convert(v, ndarray_of) for k, v in kwargs.items()}
-            result = give(numpy_function(*plain, **named))
+            result = give(numpy_function(*plain, **named), plain=not arrays)
         else:
             masked = masked_call(name, args, kwargs) if arrays else None
             if masked is not None:

@@ -8,6 +8,7 @@ is proportional to the number of chunks and is offered by `Grid.sizes` for peopl
 from __future__ import annotations
 
 import bisect
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -75,7 +76,7 @@ class Grid:
     @classmethod
     def single(cls, shape: Sequence[int]) -> Grid:
         """Give the grid of one chunk."""
-        return cls(tuple(shape), tuple([max(1, n) for n in shape])) if shape else _POINT
+        return _single(tuple(shape))
 
     @classmethod
     def from_sizes(cls, sizes: Sequence[Sequence[int]]) -> Grid:
@@ -178,5 +179,7 @@ class Grid:
         return True
 
 
-_POINT = Grid((), ())
-"""The one chunk of an array without axes."""
+@functools.lru_cache(maxsize=1024)
+def _single(shape: tuple[int, ...]) -> Grid:
+    """Give the grid of one chunk; small arrays of few shapes are made by the million."""
+    return Grid(shape, tuple([max(1, n) for n in shape]))

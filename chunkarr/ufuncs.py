@@ -37,7 +37,7 @@ from chunkarr.expr.node import Expr
 from chunkarr.functions import products
 from chunkarr.functions.elementwise import UFUNCS, power
 from chunkarr.functions.gufuncs import parse, place_axes
-from chunkarr.functions.indexing import Fancy, read_key
+from chunkarr.functions.indexing import NUMBERS, Fancy, read_key
 from chunkarr.functions.manipulation import join
 from chunkarr.functions.ordered import in_order, in_slices
 from chunkarr.functions.reductions import accumulate, extremum, fold, reduced_axes
@@ -79,6 +79,8 @@ class UFunc:
         """Apply to arrays, elementwise."""
         ufunc = self._numpy
         if out is None and where is True and not kwargs and len(inputs) == ufunc.nin:
+            if NUMBERS.issuperset(map(type, inputs)):
+                return ufunc(*inputs)
             try:
                 plain = at_hand(inputs)
                 return self._lazy(inputs, kwargs) if plain is None else give(ufunc(*plain))

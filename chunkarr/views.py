@@ -17,10 +17,12 @@ from chunkarr.expr.affine import Affine, Term, places_of
 from chunkarr.expr.build import as_expr, caller, cast_lazily, spell, stretch, view
 from chunkarr.expr.node import Expr, Reshape, Source
 from chunkarr.functions.elementwise import as_complex, imag, real
+from chunkarr.functions.indexing import Fancy, Masked
 from chunkarr.functions.manipulation import assign
 from chunkarr.functions.retype import field, field_dtype, reinterpret, with_field
 from chunkarr.functions.views import NewShape
 from chunkarr.records import dataclass
+from chunkarr.settings import settings
 from chunkarr.storage.memory import MemoryStore
 
 NDArray = npt.NDArray[Any]
@@ -297,3 +299,28 @@ def field_key(
         return None
     field_dtype(dtype, named)
     return named
+
+
+def immediate(held: NDArray) -> bool:
+    """Whether NumPy works on an array in memory at once: small ones, and those of objects.
+
+    Objects stay in the process that made them, so there is nothing to cut or to spill.
+    """
+    return held.nbytes <= settings().eager_bytes or held.dtype.hasobject
+
+
+def assign_now(held: NDArray, item: Any, key: Any, value: Any, on_file: bool) -> bool:
+    """Assign to a buffer where the value is at hand, or has to be because a file is written."""
+    given = value
+    if hasattr(value, "to_expr"):
+        found = value.in_memory
+        if found is None and not on_file:
+            return False
+        given = value.compute() if found is None else found
+    if isinstance(item, Masked | Fancy):
+        held[ndarray_key(key)] = given
+    elif item.scalar:
+        held[tuple([term.offset for term in item.affine.terms])] = given
+    else:
+        item.affine.apply(held)[...] = given
+    return True

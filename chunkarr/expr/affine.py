@@ -88,8 +88,10 @@ class Affine:
 
     def apply(self, array: NDArray) -> NDArray:
         """Look at an ndarray: a NumPy view, read-only where an element is seen twice."""
-        if self.is_identity and array.shape == self.shape:
-            return array
+        key = self._key()
+        if key is not None:
+            shown: NDArray = array[key]
+            return shown
         strides = [0] * len(self.shape)
         for (axis, _, stride), step in zip(self.terms, array.strides, strict=True):
             if axis >= 0:
@@ -98,12 +100,28 @@ class Affine:
             start = array.reshape(-1)[:0] if array.size == 0 else array[(slice(0, 0),) * array.ndim]
         else:
             # The Ellipsis keeps an array without axes from becoming a scalar, which is a copy.
-            key: tuple[Any, ...] = (*(slice(term.offset, None) for term in self.terms), ...)
-            start = array[key]
+            corner: tuple[Any, ...] = (*(slice(term.offset, None) for term in self.terms), ...)
+            start = array[corner]
         seen = as_strided(start, self.shape, strides)
         if not self.injective and self.shape:
             seen.flags.writeable = False
         return seen
+
+    def _key(self) -> tuple[Any, ...] | None:
+        """Give the slices and integers that show the same, None where they cannot."""
+        key: list[Any] = []
+        shown = 0
+        for axis, offset, stride in self.terms:
+            if axis < 0:
+                key.append(offset)
+            elif axis == shown and stride:
+                stop = offset + stride * self.shape[axis]
+                key.append(slice(offset, stop if stop >= 0 else None, stride))
+                shown += 1
+            else:
+                return None
+        key.append(...)
+        return tuple(key) if shown == len(self.shape) else None
 
     def bounding(self, region: Region) -> Region:
         """Give the smallest box of the looked-at array that a box of the view needs."""

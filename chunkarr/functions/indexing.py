@@ -122,8 +122,9 @@ def _nothing(mask: Shape, shape: Shape) -> Basic:
 
 
 def _basic(items: tuple[Any, ...], shape: Shape) -> Basic:
-    used = sum(item is not None and item is not Ellipsis for item in items)
-    if sum(item is Ellipsis for item in items) > 1:
+    ellipses = items.count(Ellipsis)
+    used = len(items) - ellipses - items.count(None)
+    if ellipses > 1:
         message = "an index can only have a single ellipsis ('...')"
         raise IndexError(message)
     if used > len(shape):
@@ -132,29 +133,27 @@ def _basic(items: tuple[Any, ...], shape: Shape) -> Basic:
             f"but {used} were indexed"
         )
         raise IndexError(message)
-    whole = (slice(None),) * (len(shape) - used)
-    if not any(item is Ellipsis for item in items):
-        items = (*items, Ellipsis)
-        scalar = used == len(shape) and not any(isinstance(i, slice) or i is None for i in items)
-    else:
-        scalar = False
+    scalar = not ellipses and used == len(shape)
     terms: list[Term] = []
     lengths: list[int] = []
-    for item in items:
-        if item is None:
-            lengths.append(1)
-        elif item is Ellipsis:
-            for part in whole:
-                _take_slice(part, shape[len(terms)], terms, lengths)
-        elif isinstance(item, slice):
+    for item in items if ellipses else (*items, Ellipsis):
+        if isinstance(item, slice):
             _take_slice(item, shape[len(terms)], terms, lengths)
+            scalar = False
+        elif item is None:
+            lengths.append(1)
+            scalar = False
+        elif item is Ellipsis:
+            for n in shape[len(terms) : len(terms) + len(shape) - used]:
+                terms.append(Term(len(lengths), 0, 1))
+                lengths.append(n)
         else:
             axis, n = len(terms), shape[len(terms)]
             if not -n <= item < n:
                 message = f"index {item} is out of bounds for axis {axis} with size {n}"
                 raise IndexError(message)
             terms.append(Term(-1, int(item) % n, 0))
-    return Basic(Affine(tuple(lengths), tuple(terms)), scalar and bool(shape or items))
+    return Basic(Affine(tuple(lengths), tuple(terms)), scalar)
 
 
 def _take_slice(part: slice, n: int, terms: list[Term], lengths: list[int]) -> None:
@@ -164,15 +163,17 @@ def _take_slice(part: slice, n: int, terms: list[Term], lengths: list[int]) -> N
     lengths.append(count)
 
 
-def element_places(key: Any) -> tuple[int, ...] | None:
-    """Give an index of plain integers as a tuple, None for any other."""
-    if type(key) is int:
-        return (key,)
-    if type(key) is tuple and key and all(type(k) is int for k in key):
-        return key
-    return None
+INTEGERS = frozenset((int, *(np.dtype(code).type for code in np.typecodes["AllInteger"])))
+"""Types of plain positions."""
+
+NUMBERS = INTEGERS.union(
+    (bool, float, complex), (np.dtype(code).type for code in "?" + np.typecodes["AllFloat"])
+)
+"""Types of plain numbers."""
 
 
-def is_plain(dtype: np.dtype[Any]) -> bool:
-    """Whether elements are numbers in the machine's own byte order."""
-    return dtype.kind in "biufc" and dtype.isnative
+def names_element(key: Any, ndim: int) -> bool:
+    """Whether an index is one plain integer for each axis."""
+    if type(key) is tuple:
+        return len(key) == ndim and INTEGERS.issuperset(map(type, key))
+    return ndim == 1 and type(key) in INTEGERS
