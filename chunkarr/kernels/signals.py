@@ -115,12 +115,14 @@ class Watch:
         """Give the lines behind an operation that has given `value`."""
         op, lines = self._program.ops[number], []
         if number in self._kept:
-            name = f"unread_{type_of(op.dtype)}"
-            lines.append(f"{name} = {name} | bits({value})")
+            kind = str(type_of(op.dtype))
+            name = f"unread_{kind}"
+            # Numba makes int64 of all sums of integers, and vectors are cut for the widest number.
+            lines.append(f"{name} = {WIDTHS[kind]}({name} | bits({value}))")
         width = self._width(number)
         for flags, condition in conditions(op, self._sources[number], args, value):
             name = f"noticed_{width}"
-            lines.append(f"{name} = {name} | ({width}({flags}) if {condition} else {width}(0))")
+            lines.append(f"{name} = {width}({name} | ({flags} if {condition} else 0))")
         return "\n".join(lines)
 
     def close(self) -> str:

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from chunkarr.kernels.vecmath.exponential import SHIFT
 from chunkarr.kernels.vecmath.power import sign_bit
 from chunkarr.kernels.vecmath.values import (
+    DOUBLE,
     Value,
     any_two_sum,
     fabs,
@@ -58,8 +58,8 @@ Reduction = Callable[[Value], Angle]
 def quarters(x: Value) -> Angle:
     """Reduce |x| < LARGE; the low bits of the integer are n."""
     size = fabs(x)
-    shifted = fma(size, 2.0 * INVERSE_PI, SHIFT)
-    n = (shifted - SHIFT) * 0.5
+    shifted = fma(size, 2.0 * INVERSE_PI, DOUBLE.shift)
+    n = (shifted - DOUBLE.shift) * 0.5
     first = fma(-n, PI[0], size)
     product, error = two_product(n, PI[1])
     r, low = any_two_sum(first, -product)

@@ -3,20 +3,19 @@
 x = n ln 2 + r with |r| <= ln(2)/2, as in Cody and Waite (Software Manual for the Elementary
 Functions, 1980, ch. 6): n comes from adding a large number, whose low bits then hold it, and r from
 two fused multiplications by parts of ln 2, the first of which is exact. e^r = 1 + r + r^2 q(r). The
-coefficients of q are minimax (Remez' exchange in 90 digits), rounded to float64. 2^n is put
-together from bits; in float64 it is two factors, of which the second rounds into the subnormals.
-
-float32 is computed in float64 with shorter polynomials and rounded once.
+coefficients of q are minimax (Remez' exchange in 90 digits), rounded. 2^n is put together from
+bits; it is two factors, of which the second rounds into the subnormals.
 """
 
 from __future__ import annotations
 
 from chunkarr.kernels.vecmath.values import (
+    Coefficients,
     Value,
     clamp,
-    copysign,
     fabs,
     fma,
+    parts,
     polynomial,
     select,
     two_product,
@@ -24,100 +23,103 @@ from chunkarr.kernels.vecmath.values import (
 )
 
 LOG2_E = 1.4426950408889634
-LN2, LN2_LOW = 0.6931471805599453, 2.3190468138462996e-17
+LN2 = (0.6931471805599453, 2.3190468138462996e-17)
 """ln 2 to 106 bits."""
 
-SHIFT = 1.5 * 2.0**52
-"""Adding it to a number below 2**51 leaves the nearest integer in the low bits."""
-BIAS = 1023
-TWICE_BIASED = SHIFT + 2 * BIAS
-
-EXP = (
-    0.5000000000000013, 0.16666666666666713, 0.04166666666651489, 0.008333333333297301,
-    0.0013888888947206838, 0.00019841269941376, 2.4801489701308636e-05, 2.755719261763383e-06,
-    2.763137901258632e-07, 2.5126065438394363e-08,
+EXP = Coefficients(
+    double=(
+        0.5000000000000013, 0.16666666666666713, 0.04166666666651489, 0.008333333333297301,
+        0.0013888888947206838, 0.00019841269941376, 2.4801489701308636e-05, 2.755719261763383e-06,
+        2.763137901258632e-07, 2.5126065438394363e-08,
+    ),
+    single=(
+        0.5, 0.16666488349437714, 0.04166555777192116, 0.008372263982892036, 0.0014033981133252382,
+    ),
 )  # fmt: skip
-"""(e^r - 1 - r) / r^2; 2**-56.5 of e^r."""
+"""(e^r - 1 - r) / r^2; 2**-56.5 and 2**-27.8 of e^r."""
 
-EXP_SHORT = (
-    0.5000000110587404, 0.16666518322189317, 0.04166614406487135, 0.00836895181002566,
-    0.001395532621324105,
+EXP2 = Coefficients(
+    double=(
+        0.24022650695910133, 0.055504108664821736, 0.009618129107593442, 0.0013333558146370792,
+        0.0001540353045806026, 1.5252733881015517e-05, 1.3215434783602113e-06,
+        1.017803924805014e-07, 7.073871625595978e-09, 4.45866208475929e-10,
+    ),
+    single=(
+        0.24022647738456726, 0.055503614246845245, 0.009618482552468777, 0.0013390608364716172,
+        0.0001533829199615866,
+    ),
 )  # fmt: skip
-"""The same to 2**-28."""
+"""(2^r - 1 - r ln 2) / r^2; 2**-57.4 and 2**-28.2 of 2^r."""
 
-EXP2 = (
-    0.24022650695910133, 0.055504108664821736, 0.009618129107593442, 0.0013333558146370792,
-    0.0001540353045806026, 1.5252733881015517e-05, 1.3215434783602113e-06, 1.017803924805014e-07,
-    7.073871625595978e-09, 4.45866208475929e-10,
+EXPM1 = Coefficients(
+    double=(
+        0.16666666666666682, 0.041666666666619376, 0.008333333333313438, 0.0013888888920797096,
+        0.00019841269911642783, 2.4801515939341884e-05, 2.7557214848050004e-06,
+        2.7622405878627795e-07, 2.512031322098892e-08,
+    ),
+    single=(
+        0.1666666567325592, 0.04166646674275398, 0.008333642967045307, 0.001393504673615098,
+        0.00019664540013764054,
+    ),
 )  # fmt: skip
-"""(2^r - 1 - r ln 2) / r^2; 2**-57.4 of 2^r."""
-
-EXP2_SHORT = (
-    0.24022651227236375, 0.05550361463988534, 0.009618008472186503, 0.0013390548725870815,
-    0.00015477213133071438,
-)  # fmt: skip
-"""The same to 2**-28."""
-
-EXPM1 = (
-    0.16666666666666682, 0.041666666666619376, 0.008333333333313438, 0.0013888888920797096,
-    0.00019841269911642783, 2.4801515939341884e-05, 2.7557214848050004e-06,
-    2.7622405878627795e-07, 2.512031322098892e-08,
-)  # fmt: skip
-"""(e^r - 1 - r - r^2/2) / r^3; 2**-55 of (e^r - 1) / r."""
+"""(e^r - 1 - r - r^2/2) / r^3; 2**-55 and 2**-31 of (e^r - 1) / r."""
 
 
 def power_of_two(biased: Value) -> Value:
-    """Make 2**n of a float that holds n + BIAS in its low bits."""
-    return (biased.bits() << 52).floats()
+    """Make 2**n of a float that holds n + bias in its low bits."""
+    return (biased.bits() << biased.format.mantissa).floats()
 
 
 def scaled(x: Value, twice_biased: Value) -> Value:
-    """Give x * 2**n, rounded once, for a float that holds n + 2 * BIAS in its low bits."""
-    whole = twice_biased.bits()
+    """Give x * 2**n, rounded once, for a float that holds n + 2 * bias in its low bits."""
+    whole, place = twice_biased.bits(), x.format.mantissa
     half = whole >> 1
-    return x * (half << 52).floats() * ((whole - half) << 52).floats()
+    return x * (half << place).floats() * ((whole - half) << place).floats()
+
+
+def biased(x: Value, more: int = 0) -> float:
+    """Give the number that, added to a small one, leaves it and the bias in the low bits."""
+    return x.format.shift + x.format.bias + more
+
+
+def twice_biased(x: Value) -> float:
+    """Give the number that leaves twice the bias in the low bits."""
+    return x.format.shift + 2 * x.format.bias
 
 
 def reduce_exp(x: Value, shift: float) -> tuple[Value, Value, Value]:
     """Give n shifted, and r in two parts with x = n ln 2 + r."""
+    ln2, ln2_low = parts(x, *LN2)
     shifted = fma(x, LOG2_E, shift)
     n = shifted - shift
-    first = fma(-n, LN2, x)
-    r = fma(-n, LN2_LOW, first)
-    return shifted, r, fma(-n, LN2_LOW, first - r)
+    first = fma(-n, ln2, x)
+    r = fma(-n, ln2_low, first)
+    return shifted, r, fma(-n, ln2_low, first - r)
 
 
 def exp(x: Value) -> Value:
     """Give e**x."""
-    if x.single:
-        x = clamp(x.widen(), -200.0, 200.0)
-        shifted = fma(x, LOG2_E, SHIFT + BIAS)
-        r = fma(-(shifted - (SHIFT + BIAS)), LN2, x)
-        near = fma(r * r, polynomial(r, EXP_SHORT), r) + 1.0
-        return (near * power_of_two(shifted)).narrow()
-    shifted, r, low = reduce_exp(clamp(x, -746.0, 710.0), TWICE_BIASED)
+    bounds = (-105.0, 89.0) if x.single else (-746.0, 710.0)
+    shifted, r, low = reduce_exp(clamp(x, *bounds), twice_biased(x))
     near, error = two_sum(r.like(1.0), r)
     return scaled(near + fma(r * r, polynomial(r, EXP), error + low), shifted)
 
 
 def exp2(x: Value) -> Value:
     """Give 2**x, exactly where x is an integer."""
-    if x.single:
-        x = clamp(x.widen(), -300.0, 300.0)
-        shifted = x + (SHIFT + BIAS)
-        r = x - (shifted - (SHIFT + BIAS))
-        near = fma(r, LN2, r * r * polynomial(r, EXP2_SHORT)) + 1.0
-        return (near * power_of_two(shifted)).narrow()
-    x = clamp(x, -1077.0, 1025.0)
-    shifted = x + TWICE_BIASED
-    r = x - (shifted - TWICE_BIASED)
+    shift = twice_biased(x)
+    x = clamp(x, x.format.lowest, x.format.highest)
+    shifted = x + shift
+    r = x - (shifted - shift)
     return scaled(exp2_near(r), shifted)
 
 
 def exp2_near(r: Value) -> Value:
     """Give 2**r for |r| <= 1/2."""
-    linear, low = two_product(r, LN2)
+    ln2, ln2_low = parts(r, *LN2)
+    linear, low = two_product(r, ln2)
     near, error = two_sum(r.like(1.0), linear)
+    low = fma(r, ln2_low, low) if r.single else low
     return near + (fma(r * r, polynomial(r, EXP2), low) + error)
 
 
@@ -126,14 +128,13 @@ def expm1(x: Value) -> Value:
 
     With s = 2**n, e^x - 1 = s (e^r - 1) + (s - 1), which loses nothing where n = 0.
     """
-    if x.single:
-        return copysign(short_expm1(clamp(x.widen(), -60.0, 200.0)).narrow(), x)
-    shifted, r, low = reduce_exp(clamp(x, -60.0, 710.0), SHIFT + BIAS - 1)
+    bounds = (-30.0, 89.0) if x.single else (-60.0, 710.0)
+    shifted, r, low = reduce_exp(clamp(x, *bounds), biased(x, -1))
     near, low = _near(r, low)
     half = power_of_two(shifted)
     total, error = two_sum(half - 0.5, half * near)
     total = (total + fma(half, low, error)) * 2.0
-    return select(fabs(x) < 2.0**-54, x, total)
+    return select(fabs(x) < 2.0 ** (-x.format.mantissa - 2), x, total)
 
 
 def _near(r: Value, low: Value) -> tuple[Value, Value]:
@@ -142,18 +143,9 @@ def _near(r: Value, low: Value) -> tuple[Value, Value]:
     return near, fma(low, near, low) + error
 
 
-def short_expm1(x: Value) -> Value:
-    """Give e**x - 1 for -60 <= x <= 200, good enough for float32."""
-    shifted = fma(x, LOG2_E, SHIFT + BIAS)
-    r = fma(-(shifted - (SHIFT + BIAS)), LN2, x)
-    near = fma(r * r, polynomial(r, EXP_SHORT), r)
-    scale = power_of_two(shifted)
-    return fma(scale, near, scale - 1.0)
-
-
 def expm1_parts(x: Value) -> tuple[Value, Value]:
     """Give e**x - 1 as the sum of two numbers, for -60 <= x <= 100 and a sign of zero to ignore."""
-    shifted, r, low = reduce_exp(x, SHIFT + BIAS)
+    shifted, r, low = reduce_exp(x, biased(x))
     near, low = _near(r, low)
     scale = power_of_two(shifted)
     total, error = two_sum(scale - 1.0, scale * near)

@@ -2,100 +2,109 @@
 
 e^x = 2^n (cosh r + sinh r) and e^-x = 2^-n (cosh r - sinh r), so that sinh and cosh need one
 reduction, no division, and lose nothing near zero. tanh x = e / (e + 2) with e = e^(2x) - 1 in two
-parts. The inverses are log1p of sums in two parts that are exact near zero, as in fdlibm's
-s_asinh.c, e_acosh.c and e_atanh.c (Sun, 1993). The coefficients are minimax (Remez' exchange in 90
-digits).
+parts; in float32, a polynomial or 1 - 2 / (e^(2x) + 1).
+
+The inverses are logarithms of some t, hence k ln 2 + 2 artanh(s) with s = (m - 1) / (m + 1) and
+t = 2^k m. Where k = 0, s is tanh of half the result, and known without the cancellation of m - 1:
+x / (1 + sqrt(x^2 + 1)) for arcsinh, (x - 1) / sqrt(x^2 - 1) for arccosh, and x itself for arctanh
+(Abramowitz and Stegun, 4.6). So all of them need one division. The coefficients are minimax (Remez'
+exchange in 90 digits).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from chunkarr.kernels.vecmath.circular import quotient
 from chunkarr.kernels.vecmath.exponential import (
-    BIAS,
+    EXP,
     LN2,
-    LOG2_E,
-    SHIFT,
+    biased,
     expm1_parts,
     power_of_two,
     reduce_exp,
-    short_expm1,
 )
-from chunkarr.kernels.vecmath.inverse import quotient_parts
-from chunkarr.kernels.vecmath.logarithm import INF, log1p_of, short_log
+from chunkarr.kernels.vecmath.logarithm import INF, SHIFT_BITS, split
 from chunkarr.kernels.vecmath.values import (
+    Coefficients,
     Value,
     any_two_sum,
     clamp,
     copysign,
     fabs,
     fma,
+    parts,
     polynomial,
     select,
     sqrt,
     two_sum,
 )
 
-SINH = (
-    0.16666666666666677, 0.008333333333321579, 0.00019841269886265882, 2.755724406228596e-06,
-    2.5109090274143367e-08,
+SINH = Coefficients(
+    double=(
+        0.16666666666666677, 0.008333333333321579, 0.00019841269886265882, 2.755724406228596e-06,
+        2.5109090274143367e-08,
+    ),
+    single=(0.1666666716337204, 0.00833317544311285, 0.00019974067981820554),
 )  # fmt: skip
-"""(sinh(r) / r - 1) / r^2 for |r| <= ln(2) / 2; 2**-60 of sinh(r)."""
-COSH = (0.041666666666602736, 0.0013888888927297254, 2.4801508047981613e-05, 2.76254403593184e-07)
-"""(cosh(r) - 1 - r^2/2) / r^4 for the same; 2**-57 of cosh(r)."""
-
-SINH_SHORT = (0.16666666754753529, 0.008333288884942048, 0.00019905010991756763)
-"""The first of them to 2**-37."""
-COSH_SHORT = (0.5000000079320398, 0.041666266446372106, 0.0013946275464322335)
-"""(cosh(r) - 1) / r^2 to 2**-34."""
-
-OVERFLOW = 710.48
-"""From 710.4758 on, sinh and cosh are infinite."""
-LARGE = 2.0**28
-"""From here on x^2 + 1 is x^2."""
+"""(sinh(r) / r - 1) / r^2 for |r| <= ln(2) / 2; 2**-60 and 2**-34 of sinh(r)."""
+COSH = Coefficients(
+    double=(
+        0.041666666666602736, 0.0013888888927297254, 2.4801508047981613e-05, 2.76254403593184e-07,
+    ),
+    single=(0.041666485369205475, 0.001393308979459107),
+)  # fmt: skip
+"""(cosh(r) - 1 - r^2/2) / r^4 for the same; 2**-57 and 2**-32 of cosh(r)."""
+TANH_SHORT = (
+    -0.3333330750465393, 0.13332396745681763, -0.05386308208107948, 0.02133304625749588,
+    -0.007448792457580566, 0.0016041698399931192,
+)  # fmt: skip
+"""(tanh(x) / x - 1) / x^2 for |x| <= 0.8; 2**-27.8 of tanh(x)."""
+NEAR = 0.8
+ARTANH = Coefficients(
+    double=(
+        0.6666666666666669, 0.39999999999983843, 0.2857142857559299, 0.22222221723378474,
+        0.18181851116981668, 0.15383323112110386, 0.13364161213692463, 0.11328427169100683,
+        0.13838259286783888,
+    ),
+    single=(0.6666665077209473, 0.4000278413295746, 0.28427329659461975, 0.2507050633430481),
+)  # fmt: skip
+"""(log((1 + s) / (1 - s)) / s - 2) / s^2 for |s| <= tanh(1/4); 2**-63 and 2**-32 of log."""
+SINH_HALF = 0.5210953054937474
+"""The number whose arcsinh is 1/2."""
+COSH_HALF = 1.127625965206381
 
 
 def _halves(x: Value) -> tuple[Value, Value, Value, Value]:
     """Give sinh(r), cosh(r) - 1, 2**(n-2) and 2**(-n-2) with |x| = n ln 2 + r."""
-    shifted, r, low = reduce_exp(clamp(fabs(x), 0.0, OVERFLOW), SHIFT + BIAS - 2)
+    shift = biased(x, -2)
+    # From here on, both functions are infinite.
+    highest = 89.45 if x.single else 710.48
+    shifted, r, low = reduce_exp(clamp(fabs(x), 0.0, highest), shift)
     z = r * r
     cosine = fma(z * z, polynomial(z, COSH), z * 0.5)
     sine = r + fma(r * z, polynomial(z, SINH), fma(low, cosine, low))
-    other = (2.0 * (SHIFT + BIAS - 2)) - shifted
-    other = select(other < SHIFT + BIAS - 100, SHIFT + BIAS - 100, other)
+    other = 2.0 * shift - shifted
+    other = select(other < shift - 98.0, shift - 98.0, other)
     return sine, cosine, power_of_two(shifted), power_of_two(other)
-
-
-def _short_halves(x: Value) -> tuple[Value, Value, Value, Value]:
-    """Give sinh(r), cosh(r) - 1, 2**(n-1) and 2**(-n-1), good enough for float32."""
-    x = clamp(fabs(x), 0.0, 100.0)
-    shifted = fma(x, LOG2_E, SHIFT + BIAS - 1)
-    r = fma(-(shifted - (SHIFT + BIAS - 1)), LN2, x)
-    z = r * r
-    sine = fma(r * z, polynomial(z, SINH_SHORT), r)
-    other = (2.0 * (SHIFT + BIAS - 1)) - shifted
-    return sine, z * polynomial(z, COSH_SHORT), power_of_two(shifted), power_of_two(other)
 
 
 def sinh(x: Value) -> Value:
     """Give the hyperbolic sine."""
-    if x.single:
-        sine, cosine, grows, shrinks = _short_halves(x.widen())
-        first = grows - shrinks
-        result = first + fma(grows + shrinks, sine, first * cosine)
-        return copysign(result.narrow(), x)
     sine, cosine, grows, shrinks = _halves(x)
     first, error = two_sum(grows, -shrinks)
     second = grows + shrinks
     result = 2.0 * (first + fma(second, sine, fma(first, cosine, error)))
-    return select(fabs(x) < 2.0**-28, x, copysign(result, x))
+    return select(fabs(x) < _near_itself(x), x, copysign(result, x))
+
+
+def _near_itself(x: Value) -> float:
+    """Give up to where sinh and arcsinh of a number are that number."""
+    return 2.0 ** (-x.format.mantissa // 2 - 2)
 
 
 def cosh(x: Value) -> Value:
     """Give the hyperbolic cosine."""
-    if x.single:
-        sine, cosine, grows, shrinks = _short_halves(x.widen())
-        second = grows + shrinks
-        return (second + fma(grows - shrinks, sine, second * cosine)).narrow()
     sine, cosine, grows, shrinks = _halves(x)
     first = grows - shrinks
     second, error = two_sum(grows, shrinks)
@@ -105,65 +114,115 @@ def cosh(x: Value) -> Value:
 def tanh(x: Value) -> Value:
     """Give the hyperbolic tangent."""
     if x.single:
-        above = short_expm1(clamp(fabs(x.widen()) * 2.0, 0.0, 44.0))
-        return copysign((above / (above + 2.0)).narrow(), x)
+        return _short_tanh(x)
     above, above_low = expm1_parts(clamp(fabs(x) * 2.0, 0.0, 44.0))
     below, below_low = any_two_sum(above, above.like(2.0))
     return copysign(quotient(above, above_low, below, below_low + above_low), x)
 
 
+def _short_tanh(x: Value) -> Value:
+    shifted, r, _ = reduce_exp(clamp(fabs(x) * 2.0, 0.0, 20.0), biased(x))
+    near = fma(r * r, polynomial(r, EXP), r) + 1.0
+    far = 1.0 - 2.0 / fma(near, power_of_two(shifted), 1.0)
+    z = x * x
+    return select(fabs(x) < NEAR, fma(x * z, polynomial(z, TANH_SHORT), x), copysign(far, x))
+
+
+def _logarithm(k: Value, s: Value, near: Value, tail: Value) -> Value:
+    """Give k ln 2 + near + tail + s^3 p(s), with near + tail = 2 s and |s| <= tanh(1/4)."""
+    z = s * s
+    ln2, ln2_low = parts(k, *LN2)
+    rest = fma(s * z, polynomial(z, ARTANH), fma(k, ln2_low, tail))
+    total, error = two_sum(k * ln2, near)
+    return total + (error + rest)
+
+
+def _divided(above: Value, below: Value, below_low: Value, inverse: Value) -> tuple[Value, Value]:
+    """Give above / (below + below_low) in two parts, for inverse = 1 / below."""
+    s = above * inverse
+    return s, fma(-s, below_low, fma(-s, below, above)) * inverse
+
+
+def _inverse_power(raised: Value) -> Value:
+    """Give 2**-k for an integer that has k + bias + 1 where a float has its exponent."""
+    kind = raised.format
+    return (((2 * kind.bias + 1) << kind.mantissa) - raised).floats()
+
+
+def _limit(x: Value) -> float:
+    """Give from where on x^2 + 1 and x^2 - 1 are x^2."""
+    return 2.0 ** (x.format.mantissa // 2 + 2)
+
+
+Near = tuple[Value, Value, Value, Callable[[Value], Value]]
+"""Where a result is below 1/2, and tanh of half of it: a quotient of which the divisor's rounding
+error comes from its inverse."""
+
+
+def _log_of_sum(x: Value, terms: tuple[Value, Value], close: Near) -> Value:
+    """Give the logarithm of a sum of two terms, the larger one first; that of x + x for a large x.
+
+    Close to zero, it is known without the cancellation of that sum.
+    """
+    near, above, below, below_low = close
+    large = x > _limit(x)
+    total, low = two_sum(*terms)
+    k, m, raised = split(select(large, x, total))
+    k = select(near, 0.0, select(large, k + 1.0, k))
+    f, low = two_sum(m - 1.0, select(large, 0.0, low * _inverse_power(raised)))
+    below = select(near, below, f + 2.0)
+    inverse = 1.0 / below
+    s, s_low = _divided(select(near, above, f), below, below_low(inverse), inverse)
+    # 2 s is f - s f, of which the first part is exact.
+    tail = select(near, s_low + s_low, fma(-s, f, low))
+    return _logarithm(k, s, select(near, s + s, f), tail)
+
+
 def arcsinh(x: Value) -> Value:
     """Give the number whose hyperbolic sine is x."""
-    if x.single:
-        return _short_arcsinh(x)
     size = fabs(x)
-    large = size > LARGE
-    part = clamp(size, 0.0, LARGE)
-    square = part * part
-    total, low = two_sum(part, square / (1.0 + sqrt(square + 1.0)))
-    result = log1p_of(select(large, size - 1.0, total), select(large, 0.0, low))
-    result = result + select(large, x.like(LN2), 0.0)
-    return copysign(select(size < INF, result, size), x)
-
-
-def _short_arcsinh(x: Value) -> Value:
-    size = fabs(x.widen())
-    square = size * size
-    total = size + sqrt(square + 1.0)
-    near = fma(size * square, -1.0 / 6.0, size)
-    result = select(size < 2.0**-10, near, short_log(total, LN2, 1.0))
-    return copysign(select(size < INF, result, size).narrow(), x)
+    part = clamp(size, 0.0, _limit(x))
+    root = sqrt(fma(part, part, 1.0))
+    below, low = two_sum(root, root.like(1.0))
+    result = _log_of_sum(size, (root, part), (size < SINH_HALF, size, below, lambda _: low))
+    regular = (size > _near_itself(x)) & (size < INF)
+    return copysign(select(regular, result, size), x)
 
 
 def arccosh(x: Value) -> Value:
     """Give the number x >= 0 whose hyperbolic cosine is x; NaN below 1."""
-    if x.single:
-        wide = x.widen()
-        total = wide + sqrt(select(wide < 1.0, -1.0, fma(wide, wide, -1.0)))
-        return select(total < INF, short_log(total, LN2, 1.0), total).narrow()
-    large = x > LARGE
-    above = select(large, LARGE, x) - 1.0
-    root = sqrt(select(x < 1.0, -1.0, above * (above + 2.0)))
-    total, low = any_two_sum(above, root)
-    result = log1p_of(select(large, x - 1.0, total), select(large, 0.0, low))
-    result = result + select(large, x.like(LN2), 0.0)
+    part = clamp(x, -INF, _limit(x))
+    square = select(x < 1.0, -1.0, fma(part, part, -1.0))
+    root = sqrt(square)
+    below = select(x.equals(1.0), 1.0, root)
+
+    def low(inverse: Value) -> Value:
+        return fma(-root, root, square) * (0.5 * inverse)
+
+    result = _log_of_sum(x, (part, root), (x < COSH_HALF, x - 1.0, below, low))
     return select(x < INF, select(x < 1.0, root, result), x)
 
 
 def arctanh(x: Value) -> Value:
-    """Give the number whose hyperbolic tangent is x; NaN beyond -1 and 1."""
-    if x.single:
-        return _short_arctanh(x)
+    """Give the number whose hyperbolic tangent is x; NaN beyond -1 and 1.
+
+    k is about the difference of the bits of 1 + x and of 1 - x, as if these were logarithms. Where
+    there is no result, infinity times something says so.
+    """
     size = fabs(x)
-    below, below_low = two_sum(size.like(1.0), -size)
-    ratio, low = quotient_parts(size, size.like(0.0), below, below_low)
-    result = 0.5 * log1p_of(2.0 * ratio, 2.0 * low)
-    return copysign(select(fabs(ratio) < INF, result, ratio), x)
-
-
-def _short_arctanh(x: Value) -> Value:
-    size = fabs(x.widen())
-    ratio = (1.0 + size) / (1.0 - size)
-    near = fma(size * size * size, 1.0 / 3.0, size)
-    result = select(size < 2.0**-10, near, 0.5 * short_log(ratio, LN2, 1.0))
-    return copysign(select(ratio < INF, result, ratio).narrow(), x)
+    up, up_low = two_sum(size.like(1.0), size)
+    down, down_low = two_sum(size.like(1.0), -size)
+    place, offset = x.format.mantissa, x.format.bias + 1
+    raised = up.bits() - down.bits() + ((offset << place) + (1 << (place - 1)))
+    k = ((raised >> place) | SHIFT_BITS[place]).floats() - (x.format.shift + offset)
+    scale = _inverse_power(raised & ~x.format.fraction)
+    near = k.equals(0.0)
+    up, up_low = up * scale, up_low * scale
+    total, error = any_two_sum(up, down)
+    above = select(near, size + size, (up - down) + (up_low - down_low))
+    below = select(near, 2.0, total)
+    below_low = select(near, 0.0, error + (up_low + down_low))
+    above = select(size < 1.0, above, select(size > 1.0, 0.0, size))
+    below = select(size >= 1.0, 0.0, below)
+    s, low = _divided(above, below, below_low, 1.0 / below)
+    return copysign(select(size < 1.0, 0.5 * _logarithm(k, s, s + s, low + low), s), x)

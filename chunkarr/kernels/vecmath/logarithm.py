@@ -4,68 +4,66 @@ x = 2^k m with m in [sqrt(1/2), sqrt(2)), cut from the bits. With f = m - 1 and 
 log(1 + f) = f - f^2/2 + s (f^2/2 + R(s^2)): the identity and the order of additions are those that
 fdlibm's e_log.c (Sun, 1993) describes; log2 and log10 multiply f - f^2/2, in two parts, by the
 logarithm of e in two parts, as its later relatives do. R's coefficients are minimax (Remez'
-exchange in 90 digits), rounded to float64.
-
-float32 is computed in float64 with a shorter polynomial and rounded once.
+exchange in 90 digits), rounded.
 """
 
 from __future__ import annotations
 
 import math
 
-from chunkarr.kernels.vecmath.exponential import LN2, LN2_LOW, LOG2_E, SHIFT, exp
+from chunkarr.kernels.vecmath.exponential import LN2, LOG2_E, exp
 from chunkarr.kernels.vecmath.values import (
+    Coefficients,
     Value,
     any_two_sum,
     copysign,
     fabs,
     fma,
+    parts,
     polynomial,
     select,
     two_product,
     two_sum,
 )
 
-LOG = (
-    0.6666666666666735, 0.39999999999409286, 0.28571428743712995, 0.2222219842529869,
-    0.18183572589888605, 0.1531382514277741, 0.14798338205110606,
+LOG = Coefficients(
+    double=(
+        0.6666666666666735, 0.39999999999409286, 0.28571428743712995, 0.2222219842529869,
+        0.18183572589888605, 0.1531382514277741, 0.14798338205110606,
+    ),
+    single=(0.6666678190231323, 0.3997679054737091, 0.29893526434898376),
 )  # fmt: skip
-"""R(z) / z with log((1 + s) / (1 - s)) = 2 s + s R(s^2); 2**-58.5 of 2 s."""
+"""R(z) / z with log((1 + s) / (1 - s)) = 2 s + s R(s^2); 2**-58.5 and 2**-30 of 2 s."""
 
-LOG_SHORT = (0.6666666564136853, 0.4000033627396899, 0.2853723383365982, 0.23583653684208458)
-"""The same to 2**-36."""
+INF, NAN = math.inf, math.nan
 
-TINY, INF, NAN = 2.0**-1022, math.inf, math.nan
-SCALE = 2.0**54
-"""Brings subnormals among the normal numbers."""
+ROOT_HALF = {52: 0x3FE6A09E667F3BCD, 23: 0x3F3504F3}
+"""The bits of sqrt(1/2), by those of the mantissa."""
+SHIFT_BITS = {52: 0x4338000000000000, 23: 0x4B400000}
+"""The bits of the number that leaves integers in the low bits."""
 
-ROOT_HALF = 0x3FE6A09E667F3BCD - (1024 << 52)
-"""The bits of sqrt(1/2), less what keeps exponents positive."""
-EXPONENT = 0xFFF << 52
-SHIFT_BITS = 0x4338000000000000
-"""The bits of SHIFT."""
-
-LOG2_E_LOW = 2.0355273740931033e-17
-LOG10_E, LOG10_E_LOW = 0.4342944819032518, 1.098319650216765e-17
-LOG10_2, LOG10_2_LOW = 0.3010299956639812, -2.8037281277851704e-18
+LOG2_E_PARTS = (LOG2_E, 2.0355273740931033e-17)
+LOG10_E = (0.4342944819032518, 1.098319650216765e-17)
+LOG10_2 = (0.3010299956639812, -2.8037281277851704e-18)
 
 
 def split(x: Value) -> tuple[Value, Value, Value]:
     """Give k and m with x = 2**k * m and m in [sqrt(1/2), sqrt(2)), for normal x > 0.
 
-    The third value has k + 1024 where a float has its exponent and sign.
+    The third value has k + bias + 1, which is positive, where a float has its exponent and sign.
     """
-    bits = x.bits()
-    above = bits - ROOT_HALF
-    k = ((above >> 52) | SHIFT_BITS).floats() - (SHIFT + 1024.0)
-    raised = above & EXPONENT
-    return k, (bits - raised + (1024 << 52)).floats(), raised
+    kind = x.format
+    place, offset = kind.mantissa, kind.bias + 1
+    start = ROOT_HALF[place]
+    above = x.bits() - (start - (offset << place))
+    k = ((above >> place) | SHIFT_BITS[place]).floats() - (kind.shift + offset)
+    return k, ((above & kind.fraction) + start).floats(), above & ~kind.fraction
 
 
 def normal(x: Value) -> tuple[Value, Value]:
     """Give x, scaled where it is subnormal, and what its exponent counts too much."""
-    tiny = x < TINY
-    return select(tiny, x * SCALE, x), select(tiny, x.like(54.0), 0.0)
+    tiny, places = x < x.format.tiny, float(x.format.mantissa + 2)
+    return select(tiny, x * 2.0**places, x), select(tiny, x.like(places), 0.0)
 
 
 def finished(total: Value, low: Value, rest: Value, x: Value) -> Value:
@@ -100,53 +98,42 @@ def rest_of(f: Value) -> tuple[Value, Value]:
 
 def log(x: Value) -> Value:
     """Give the natural logarithm."""
-    if x.single:
-        return select(x < INF, short_log(x.widen(), LN2, 1.0).narrow(), x)
     k, f, half, rest = reduced(x)
-    return select(x < INF, fma(k, LN2, f - (half - fma(k, LN2_LOW, rest))), x)
-
-
-def short_log(x: Value, scale: float, unit: float) -> Value:
-    """Give log(x) * unit, which is `scale` for x = 2, for what was float32."""
-    k, m, _ = split(x)
-    f = near_one(m, x)
-    s = f / (f + 2.0)
-    z = s * s
-    return fma(k, scale, s * fma(z, polynomial(z, LOG_SHORT), 2.0) * unit)
+    ln2, ln2_low = parts(x, *LN2)
+    return select(x < INF, fma(k, ln2, f - (half - fma(k, ln2_low, rest))), x)
 
 
 def log2(x: Value) -> Value:
     """Give the logarithm to the base of 2, exactly where x is a power of it."""
-    if x.single:
-        return select(x < INF, short_log(x.widen(), 1.0, LOG2_E).narrow(), x)
     k, f, half, rest = reduced(x)
-    high, low = two_sum(f, -half)
-    low = low + rest
-    product, error = two_product(high, LOG2_E)
-    low = fma(high, LOG2_E_LOW, fma(low, LOG2_E, error))
+    product, low = _times(f, half, rest, LOG2_E_PARTS)
     total, error = two_sum(k, product)
     return finished(total, error + low, rest, x)
 
 
 def log10(x: Value) -> Value:
     """Give the logarithm to the base of 10."""
-    if x.single:
-        return select(x < INF, short_log(x.widen(), LOG10_2, LOG10_E).narrow(), x)
     k, f, half, rest = reduced(x)
-    high, low = two_sum(f, -half)
-    low = low + rest
-    product, error = two_product(high, LOG10_E)
-    low = fma(high, LOG10_E_LOW, fma(low, LOG10_E, error))
-    whole, part = two_product(k, LOG10_2)
-    low = low + fma(k, LOG10_2_LOW, part)
+    product, low = _times(f, half, rest, LOG10_E)
+    unit, unit_low = parts(x, *LOG10_2)
+    whole, part = two_product(k, unit)
+    low = low + fma(k, unit_low, part)
     total, error = two_sum(whole, product)
     return finished(total, error + low, rest, x)
 
 
+def _times(f: Value, half: Value, rest: Value, unit: tuple[float, float]) -> tuple[Value, Value]:
+    """Give (f - half + rest) * unit in two parts."""
+    high, low = two_sum(f, -half)
+    low = low + rest
+    first, second = parts(f, *unit)
+    product, error = two_product(high, first)
+    return product, fma(high, second, fma(low, first, error))
+
+
 def log1p(x: Value) -> Value:
     """Give log(1 + x), with the sign of x where it is zero."""
-    result = _short_log1p(x.widen()).narrow() if x.single else log1p_of(x, x.like(0.0))
-    return select(x < INF, copysign(result, x), x)
+    return select(x < INF, copysign(log1p_of(x, x.like(0.0)), x), x)
 
 
 def log1p_of(x: Value, low: Value) -> Value:
@@ -156,22 +143,14 @@ def log1p_of(x: Value, low: Value) -> Value:
     """
     total, error = any_two_sum(x, x.like(1.0))
     k, m, raised = split(total)
-    scale = ((2047 << 52) - raised).floats()
-    error = select(x < 2.0**60, (error + low) * scale, 0.0)
+    scale = (((2 * x.format.bias + 1) << x.format.mantissa) - raised).floats()
+    error = select(x < 2.0 ** (x.format.mantissa + 7), (error + low) * scale, 0.0)
     near = k.equals(0.0)
     f, error = two_sum(select(near, x, near_one(m, total)), select(near, low, error))
     half, rest = rest_of(f)
-    rest = fma(k, LN2_LOW, rest) + error
-    return fma(k, LN2, f - (half - rest))
-
-
-def _short_log1p(x: Value) -> Value:
-    total = x + 1.0
-    k, m, _ = split(total)
-    f = select(k.equals(0.0), x, near_one(m, total))
-    s = f / (f + 2.0)
-    z = s * s
-    return fma(k, LN2, s * fma(z, polynomial(z, LOG_SHORT), 2.0))
+    ln2, ln2_low = parts(x, *LN2)
+    rest = fma(k, ln2_low, rest) + error
+    return fma(k, ln2, f - (half - rest))
 
 
 def logaddexp(x: Value, y: Value) -> Value:
@@ -184,6 +163,6 @@ def logaddexp(x: Value, y: Value) -> Value:
     larger = select(wide > other, wide, other)
     apart = exp(-fabs(wide - other))
     result = larger + log1p_of(apart, apart.like(0.0))
-    result = select(wide.equals(other), wide + LN2, result)
+    result = select(wide.equals(other), wide + LN2[0], result)
     result = select(wide.unordered(other), wide + other, result)
     return result.narrow() if x.single else result

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from chunkarr.kernels.vecmath.exponential import BIAS, TWICE_BIASED, scaled
+from chunkarr.kernels.vecmath.exponential import scaled, twice_biased
 from chunkarr.kernels.vecmath.logarithm import INF, normal
-from chunkarr.kernels.vecmath.values import Value, clamp, copysign, fabs, select
+from chunkarr.kernels.vecmath.values import DOUBLE, Value, clamp, copysign, fabs, select
 
-MANTISSA = (1 << 52) - 1
 SHIFT_BITS = 0x4330000000000000
 """The bits of 2**52."""
 
@@ -27,8 +26,8 @@ def _parts(x: Value) -> tuple[Value, Value, Value]:
     size = fabs(x)
     scaled_size, extra = normal(size)
     bits = scaled_size.bits()
-    m = ((bits & MANTISSA) | ((BIAS - 1) << 52)).floats()
-    k = ((bits >> 52) | SHIFT_BITS).floats() - (2.0**52 + (BIAS - 1)) - extra
+    m = ((bits & DOUBLE.fraction) | ((DOUBLE.bias - 1) << 52)).floats()
+    k = ((bits >> 52) | SHIFT_BITS).floats() - (2.0**52 + (DOUBLE.bias - 1)) - extra
     return copysign(m, x), k, (size > 0.0) & (size < INF)
 
 
@@ -52,6 +51,6 @@ def ldexp(x: Value, n: Value) -> Value:
     """Give x * 2**n, rounded once, for a whole number n."""
     wide, n = (x.widen(), n.widen()) if x.single else (x, n)
     m, k, regular = _parts(wide)
-    power = clamp(k + n, -1077.0, 1025.0) + TWICE_BIASED
+    power = clamp(k + n, DOUBLE.lowest, DOUBLE.highest) + twice_biased(m)
     result = select(regular, scaled(m, power), wide)
     return result.narrow() if x.single else result

@@ -1,14 +1,15 @@
 """cbrt and hypot.
 
 cbrt: x = 2^(3q) v with v in [0.35, 2.83). v^(-1/3) starts as a polynomial good to 2**-20, one step
-of a cubic iteration makes it good to 2**-58, and v^(2/3) times it is corrected once by its residual
+of a cubic iteration makes it good to 2**-58 where that is wanted, and v times its square is
+corrected once by the residual
 (Muller et al., Handbook of Floating-Point Arithmetic, 2018, ch. 5). hypot: squares, sum and root in
 two parts, after scaling by a power of two (Borges, ACM TOMS 47, 2020, compares such schemes).
 """
 
 from __future__ import annotations
 
-from chunkarr.kernels.vecmath.exponential import BIAS, SHIFT, power_of_two
+from chunkarr.kernels.vecmath.exponential import biased, power_of_two
 from chunkarr.kernels.vecmath.logarithm import INF, normal, split
 from chunkarr.kernels.vecmath.values import (
     Value,
@@ -32,18 +33,10 @@ ROOT_HALF, ROOT_TWO = 0.7937005259840998, 1.2599210498948732
 """Cube roots of 1/2 and 2."""
 
 
-INVERSE_ROOT_SHORT = (
-    1.874362068530748, -1.861179920468394, 1.560310678403585, -0.701722550950139,
-    0.1282061002432884,
-)  # fmt: skip
-"""The same to 2**-14."""
-
-
 def cbrt(x: Value) -> Value:
     """Give the cube root, with the sign of x."""
-    size = fabs(x.widen() if x.single else x)
-    # No float32 is subnormal in float64.
-    scaled, extra = (size, size.like(0.0)) if x.single else normal(size)
+    size = fabs(x)
+    scaled, extra = normal(size)
     k, m, _ = split(scaled)
     k = k - extra
     q = rint(k * (1.0 / 3.0))
@@ -51,18 +44,17 @@ def cbrt(x: Value) -> Value:
     low, high = rest < 0.0, rest > 0.0
     v = m * select(low, m.like(0.5), select(high, m.like(2.0), 1.0))
     factor = select(low, m.like(ROOT_TWO), select(high, m.like(ROOT_HALF), 1.0))
-    w = polynomial(m, INVERSE_ROOT_SHORT if x.single else INVERSE_ROOT) * factor
-    e = fma(v * w, -(w * w), 1.0)
-    w = fma(w * e, fma(e, 2.0 / 9.0, 1.0 / 3.0), w)
+    w = polynomial(m, INVERSE_ROOT) * factor
+    if not x.single:
+        e = fma(v * w, -(w * w), 1.0)
+        w = fma(w * e, fma(e, 2.0 / 9.0, 1.0 / 3.0), w)
     square = w * w
     y = v * square
-    if not x.single:
-        product, product_low = two_product(y, y)
-        residual = fma(-product, y, v) - product_low * y
-        y = fma(residual * square, 1.0 / 3.0, y)
-    y = y * power_of_two(q + (SHIFT + BIAS))
-    y = select((size > 0.0) & (size < INF), y, size)
-    return copysign(y.narrow() if x.single else y, x)
+    product, product_low = two_product(y, y)
+    residual = fma(-product, y, v) - product_low * y
+    y = fma(residual * square, 1.0 / 3.0, y)
+    y = y * power_of_two(q + biased(x))
+    return copysign(select((size > 0.0) & (size < INF), y, size), x)
 
 
 def hypot(x: Value, y: Value) -> Value:

@@ -7,11 +7,15 @@ alternative; it takes a hundred times as long and makes branches of conditional 
 
 No instruction carries fast-math flags, so nothing is contracted or reordered: a function gives the
 same bits on every processor, with or without vectors and fused multiplication.
+
+Most functions are one text for float64 and float32. What differs is said where it stands: numbers
+of the `Format`, shorter polynomials (`Coefficients`), and constants whose parts are cut elsewhere
+(`parts`). float32 is then done in vectors of twice as many numbers.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -21,6 +25,45 @@ _INTEGERS = {F8: ir.IntType(64), F4: ir.IntType(32)}
 _FLOATS = {64: F8, 32: F4}
 
 Number = float | int
+
+
+class Format(NamedTuple):
+    """What the functions know of a kind of float."""
+
+    mantissa: int
+    """Stored bits of the mantissa."""
+    bias: int
+    """What the stored exponent of 1 is."""
+    lowest: float
+    """2 to the power of this rounds to zero."""
+    highest: float
+    """2 to the power of this is infinite."""
+
+    @property
+    def shift(self) -> float:
+        """Adding it to a small number leaves the nearest integer in the low bits."""
+        return 1.5 * 2.0**self.mantissa
+
+    @property
+    def tiny(self) -> float:
+        """The smallest normal number."""
+        return 2.0 ** (1 - self.bias)
+
+    @property
+    def fraction(self) -> int:
+        """The bits of the mantissa."""
+        return (1 << self.mantissa) - 1
+
+
+DOUBLE = Format(52, 1023, -1077.0, 1025.0)
+SINGLE = Format(23, 127, -152.0, 130.0)
+
+
+class Coefficients(NamedTuple):
+    """A polynomial for float64 and one for float32; the constant comes first."""
+
+    double: tuple[float, ...]
+    single: tuple[float, ...]
 
 
 class Value:
@@ -38,14 +81,19 @@ class Value:
         """Whether this is a float32 or an integer of its width."""
         return bool(self.ir.type in {F4, _INTEGERS[F4]})
 
+    @property
+    def format(self) -> Format:
+        """What is known of the kind of float that this is, or whose bits."""
+        return SINGLE if self.single else DOUBLE
+
     def like(self, other: Value | Number) -> Value:
         """Give an operand of this value's type; numbers become constants."""
         if isinstance(other, Value):
             return other
         if self.ir.type == F4:
             other = float(np.float32(other))
-        elif isinstance(other, int) and other >= 1 << 63:
-            other -= 1 << 64
+        elif isinstance(other, int) and other >= 1 << (self.ir.type.width - 1):
+            other -= 1 << self.ir.type.width
         return self._new(ir.Constant(self.ir.type, other))
 
     def _new(self, value: Any) -> Value:
@@ -207,11 +255,21 @@ def clamp(x: Value, low: Number, high: Number) -> Value:
     return select(x > high, high, x)
 
 
-def polynomial(x: Value, coefficients: tuple[float, ...]) -> Value:
+def parts(x: Value, high: float, low: float) -> tuple[float, float]:
+    """Cut a constant, given in two parts for float64, for the kind of float that x is."""
+    if not x.single:
+        return high, low
+    first = float(np.float32(high))
+    return first, (high - first) + low
+
+
+def polynomial(x: Value, coefficients: Coefficients | tuple[float, ...]) -> Value:
     """Evaluate a polynomial by Estrin's scheme; the first coefficient is the constant.
 
     The loops wait for results more than for units: pairs of terms are added up beside each other.
     """
+    if isinstance(coefficients, Coefficients):
+        coefficients = coefficients.single if x.single else coefficients.double
     terms = [x.like(coefficient) for coefficient in coefficients]
     while len(terms) > 1:
         pairs = zip(terms[::2], terms[1::2], strict=False)
