@@ -161,6 +161,9 @@ def _resume(plan: Plan, targets: Sequence[Target]) -> None:
     for number, target in enumerate(targets):
         if target.store is not None:
             target.store.resume_as(f"{mark}-{number}")
+            target.store.create()
+    if any(target.store is not None and target.store.resumed for target in targets):
+        plan.steps = importlib.import_module("chunkarr.plan.missing").leave_out(plan.steps)
 
 
 def explain_rows(*exprs: Expr) -> tuple[Row, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Sequence
 from typing import Protocol, runtime_checkable
 
 from chunkarr.records import dataclass
-from chunkarr.storage.store import Store
+from chunkarr.storage.store import Box, Store
 
 
 class Cancelled(BaseException):
@@ -35,6 +35,25 @@ class Work(Protocol):
 
     def run(self, task: int, context: Context) -> None:
         """Run one task."""
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """The boxes that one task reads and writes; of its reads it may tell more than there are."""
+
+    reads: Sequence[Box]
+    writes: Sequence[Box]
+
+
+@runtime_checkable
+class TelltaleWork(Protocol):
+    """Work that tells what its tasks read and write, so that some of them can be left out."""
+
+    def run(self, task: int, context: Context) -> None:
+        """Run one task."""
+
+    def touched(self, task: int) -> Touched:
+        """Tell what a task reads and writes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,11 @@ class Journal:
                 one()
         self._held = frozenset(held)
 
+    @property
+    def resumed(self) -> bool:
+        """Whether an earlier run has left anything."""
+        return bool(self._held)
+
     def holds(self, key: str) -> bool:
         """Whether a box was written by an earlier run."""
         return key in self._held
@@ -160,7 +165,8 @@ class Journal:
             os.close(self._file)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_claim": None, "_file": -1, "_pid": 0}
+        # What is held was left out of the work that others get.
+        return {**self.__dict__, "_claim": None, "_held": frozenset(), "_file": -1, "_pid": 0}
 
     def __del__(self) -> None:
         with contextlib.suppress(OSError):

@@ -181,7 +181,9 @@ class NpyTarget(Store):
         return max(PIECE_BYTES, self.dtype.itemsize)
 
     def create(self) -> None:
-        """Make the hidden file and reserve its disk."""
+        """Make the hidden file and reserve its disk; nothing where a resumed run has done so."""
+        if self._claim is not None:
+            return
         directory, base = os.path.split(self.path)
         stem = partial_stem(base)
         try:
@@ -209,6 +211,11 @@ class NpyTarget(Store):
         """Keep the boxes that are written under a mark."""
         self._journal = Journal(mark, self.shape, self.dtype, self.order)
         self.resumable = True
+
+    @property
+    def resumed(self) -> bool:
+        """Whether boxes were kept from an earlier run."""
+        return self._journal is not None and self._journal.resumed
 
     def holds(self, region: Region) -> bool:
         """Whether a box was kept from an earlier run, which wrote it as one."""

@@ -100,6 +100,11 @@ class Store(ABC):
         """Keep what is written under a mark, and go on from what an earlier run has kept there."""
         raise ValueError(f"{self.name}: this output cannot be resumed")
 
+    @property
+    def resumed(self) -> bool:
+        """Whether anything was kept from an earlier run; known once it is created."""
+        return False
+
     def holds(self, region: Region) -> bool:
         """Whether a box that would be written was kept from an earlier run."""
         return False
@@ -115,3 +120,7 @@ class Store(ABC):
 
     def _read_only(self) -> Exception:
         return ValueError(f"{self.name}: assignment destination is read-only")
+
+
+Box = tuple[Store, Region]
+"""A part of a store."""

@@ -127,7 +127,12 @@ class ZarrTarget(Store):
         return 2 * chunk + outer + outer // 64 + 4096
 
     def create(self) -> None:
-        """Make the hidden directory; OutputError where anything but an array is in the way."""
+        """Make the hidden directory; OutputError where anything but an array is in the way.
+
+        Does nothing where a resumed run has done so.
+        """
+        if self._claim is not None:
+            return
         parent = os.path.dirname(self.path)
         stem = partial_stem(self.name)
         try:
@@ -159,6 +164,11 @@ class ZarrTarget(Store):
         facts = (self.shape, self.dtype, self.chunks, self.shards, options["fill_value"], codecs)
         self._journal = Journal(mark, *facts)
         self.resumable = True
+
+    @property
+    def resumed(self) -> bool:
+        """Whether files were kept from an earlier run."""
+        return self._journal is not None and self._journal.resumed
 
     def holds(self, region: Region) -> bool:
         """Whether the files of a box were kept from an earlier run."""

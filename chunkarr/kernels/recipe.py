@@ -24,7 +24,7 @@ from chunkarr.grid import Region, region_shape
 from chunkarr.kernels.evaluate import map_into
 from chunkarr.kernels.program import Program
 from chunkarr.records import dataclass
-from chunkarr.storage.store import Store
+from chunkarr.storage.store import Box, Store
 
 NDArray = npt.NDArray[Any]
 Dtype = np.dtype[Any]
@@ -48,6 +48,9 @@ class Leaf(Protocol):
 
     def stores(self) -> Iterator[Store]:
         """Give the stores that are read."""
+
+    def boxes(self, region: Region) -> Iterator[Box]:
+        """Give what is read of stores for a box."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,10 @@ class StoreLeaf:
     def stores(self) -> Iterator[Store]:  # noqa: D102
         yield self.store
 
+    def boxes(self, region: Region) -> Iterator[Box]:  # noqa: D102
+        if 0 not in region_shape(region):
+            yield self.store, region if self.plain else self.affine.bounding(region)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ConstantLeaf:
@@ -120,6 +127,9 @@ class ConstantLeaf:
         return self.bytes_box(shape)
 
     def stores(self) -> Iterator[Store]:  # noqa: D102
+        return iter(())
+
+    def boxes(self, region: Region) -> Iterator[Box]:  # noqa: D102
         return iter(())
 
 
@@ -176,6 +186,9 @@ class GenerateLeaf:
     def stores(self) -> Iterator[Store]:  # noqa: D102
         return iter(())
 
+    def boxes(self, region: Region) -> Iterator[Box]:  # noqa: D102
+        return iter(())
+
 
 @dataclass(frozen=True, slots=True)
 class EarlierLeaf:
@@ -194,6 +207,9 @@ class EarlierLeaf:
         return self.bytes_box(shape)
 
     def stores(self) -> Iterator[Store]:  # noqa: D102
+        return iter(())
+
+    def boxes(self, region: Region) -> Iterator[Box]:  # noqa: D102
         return iter(())
 
 
@@ -266,6 +282,11 @@ class Recipe:
         """Give the stores that are read."""
         for leaf in self.leaves:
             yield from leaf.stores()
+
+    def boxes(self, region: Region) -> Iterator[Box]:
+        """Give what is read of stores for a box."""
+        for leaf in self.leaves:
+            yield from leaf.boxes(region)
 
 
 def values_alive(program: Program) -> int:
@@ -368,6 +389,15 @@ class OverlayLeaf:
             yield from self.base.stores()
         for patch in self.patches:
             yield from patch.recipe.stores()
+
+    def boxes(self, region: Region) -> Iterator[Box]:  # noqa: D102
+        local = self._local(region)
+        if self.base:
+            yield from self.base.boxes(local)
+        for patch in self.patches:
+            met = patch.meet(local)
+            if met is not None:
+                yield from patch.recipe.boxes(met[0])
 
 
 def bytes_loaded(recipes: Sequence[Recipe], shape: Sequence[int]) -> int:

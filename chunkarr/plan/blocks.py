@@ -30,7 +30,7 @@ from chunkarr.plan.emit import (
 from chunkarr.plan.grids import bytes_wanted, choose_cut, preferred_cut
 from chunkarr.plan.halo import Reach, plan_visit, stored_leaves, visited
 from chunkarr.records import dataclass
-from chunkarr.scheduler.steps import Context, Step
+from chunkarr.scheduler.steps import Context, Step, Touched
 from chunkarr.storage.chunkcache import chunk_cache
 from chunkarr.storage.store import Store
 
@@ -64,19 +64,30 @@ class BlocksWork:
     cache_bytes: int = 0
     """Decoded chunks to hold for neighbours that read them as well."""
 
+    def _boxes(self, cell: Region) -> tuple[tuple[Region, ...], tuple[Region, ...]]:
+        """Give the boxes of operands and of results for some tasks of the call."""
+        reads = tuple(
+            laid.region(cell, recipe.shape)
+            for laid, recipe in zip(self.call.reads, self.operands, strict=True)
+        )
+        return reads, tuple(m.laid.region(cell, m.laid.grid.shape) for m in self.call.makes)
+
+    def touched(self, task: int) -> Touched:
+        """Tell what a task reads and writes."""
+        reads, makes = self._boxes(self.grid.region(visited(self.grid, self.order, task)))
+        taken = zip(self.operands, reads, strict=True)
+        return Touched(
+            [box for recipe, region in taken for box in recipe.boxes(region)],
+            [(store, makes[position]) for position, store in self.results],
+        )
+
     def run(self, task: int, context: Context) -> None:
         """Make one call."""
         context.check()
         chunk_cache.hold(self.cache_bytes)
         call = self.call
         cell = self.grid.region(visited(self.grid, self.order, task))
-        reads = tuple(
-            laid.region(cell, recipe.shape)
-            for laid, recipe in zip(call.reads, self.operands, strict=True)
-        )
-        makes = tuple(made.laid.region(cell, made.laid.grid.shape) for made in call.makes)
-        if all(store.holds(makes[position]) for position, store in self.results):
-            return  # an earlier run has left them
+        reads, makes = self._boxes(cell)
         given: list[Any] = [self._box(r, box) for r, box in zip(self.operands, reads, strict=True)]
         if call.placed:
             given.insert(0, Place(tuple(s.start for s in cell), reads, makes))

@@ -30,7 +30,7 @@ from chunkarr.plan.grids import bytes_wanted, choose_cut, write_unit
 from chunkarr.plan.jobs import Group, Job
 from chunkarr.plan.works import Combine
 from chunkarr.records import dataclass
-from chunkarr.scheduler.steps import Context, Step
+from chunkarr.scheduler.steps import Context, Step, Touched
 from chunkarr.storage.store import Store
 
 if TYPE_CHECKING:
@@ -52,6 +52,14 @@ class CountsWork:
     cells: int
     """How many cells a task takes."""
     store: Store
+
+    def touched(self, task: int) -> Touched:
+        """Tell what a task reads and writes."""
+        cells = range(task * self.cells, min(self.grid.size, (task + 1) * self.cells))
+        recipes = [recipe for recipe in (self.places, self.weights) if recipe is not None]
+        reads = [box for cell in cells for r in recipes for box in r.boxes(self.grid.region(cell))]
+        row = (slice(task, task + 1), slice(0, self.store.shape[1]))
+        return Touched(reads, [(self.store, row)])
 
     def run(self, task: int, context: Context) -> None:
         """Count one task's cells."""

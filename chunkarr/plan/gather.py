@@ -25,7 +25,7 @@ from chunkarr.plan.emit import (
 )
 from chunkarr.plan.grids import bytes_wanted, choose_cut, write_unit
 from chunkarr.records import dataclass
-from chunkarr.scheduler.steps import Context, Step
+from chunkarr.scheduler.steps import Context, Step, Touched
 from chunkarr.storage.store import Store
 
 if TYPE_CHECKING:
@@ -51,6 +51,15 @@ class GatherWork:
     grid: Grid
     store: Store
 
+    def touched(self, task: int) -> Touched:
+        """Tell what a task reads and writes: any place, as only values tell which."""
+        region = self.grid.region(task)
+        anywhere = along(region, self.axis, self.source)
+        source = self.source
+        taken = source.boxes(anywhere) if isinstance(source, Recipe) else [(source, anywhere)]
+        places = self.places.boxes((region[self.axis],))
+        return Touched([*taken, *places], [(self.store, region)])
+
     def run(self, task: int, context: Context) -> None:
         """Make one box of the result."""
         context.check()
@@ -59,6 +68,11 @@ class GatherWork:
         before, after = region[: self.axis], region[self.axis + 1 :]
         taken = make if isinstance(self.source, Recipe) else pick
         self.store.write(region, taken(self.source, index, before, after))  # type: ignore[arg-type]
+
+
+def along(region: Region, axis: int, source: Store | Recipe) -> Region:
+    """Give a box that is as wide as what is read along one axis."""
+    return (*region[:axis], slice(0, source.shape[axis]), *region[axis + 1 :])
 
 
 def make(source: Recipe, index: NDArray, before: Region, after: Region) -> NDArray:
@@ -113,6 +127,13 @@ class ScatterWork:
     axis: int
     grid: Grid
     store: Store
+
+    def touched(self, task: int) -> Touched:
+        """Tell what a task reads and writes: any value, as only places tell which."""
+        region = self.grid.region(task)
+        places = (self.places, region_of(self.places.shape))
+        values = (self.values, along(region, self.axis, self.values))
+        return Touched([*self.base.boxes(region), places, values], [(self.store, region)])
 
     def run(self, task: int, context: Context) -> None:
         """Make one box of the result."""

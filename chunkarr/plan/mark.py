@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from chunkarr.expr.node import Blocks, Expr, Source, walk
+from chunkarr.expr.node import Blocks, Expr, Generate, Source, walk
 from chunkarr.grid import Grid
 from chunkarr.plan.plan import Plan
 from chunkarr.storage.copies import checksums
@@ -54,6 +54,8 @@ def _own(node: Expr) -> object:
     """Tell what a node is beside its operands, shape and dtype."""
     if isinstance(node, Source):
         return _store(node.store)
+    if isinstance(node, Generate):
+        return _token((node.kind, node.values))
     if isinstance(node, Blocks):
         fields = (getattr(node.call, name) for name in type(node.call).__slots__)
         return node.output, [_token(value) for value in fields]
@@ -64,6 +66,9 @@ def _store(store: Store) -> object:
     """Tell the content of a store."""
     if store.in_memory:
         return checksums(store.read(tuple(slice(0, n) for n in store.shape)))
+    if store.passing:
+        # Scratch of this process has another name in the next one.
+        return [checksums(np.ascontiguousarray(store.read(r))) for r in store.grid.regions()]
     if store.location is None:
         return _token(store.recipe) if store.recipe is not None else _pickled(store, 0)
     return store.location, [*_files(store.location)]

@@ -8,6 +8,7 @@ All are plain data: recipes, grids and stores.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,9 +21,9 @@ from chunkarr.kernels.recipe import Recipe
 from chunkarr.kernels.reducers import tell_variance
 from chunkarr.plan.halo import visited
 from chunkarr.records import dataclass
-from chunkarr.scheduler.steps import Context
+from chunkarr.scheduler.steps import Context, Touched
 from chunkarr.storage.chunkcache import chunk_cache
-from chunkarr.storage.store import Store
+from chunkarr.storage.store import Box, Store
 
 NDArray = npt.NDArray[Any]
 
@@ -33,6 +34,10 @@ class MapOutput:
 
     recipe: Recipe
     store: Store
+
+    def writes(self, region: Region, _: int) -> Iterator[Box]:
+        """Give what is written for a box."""
+        yield self.store, region
 
     def run(self, region: Region, earlier: list[NDArray], loaded: dict[int, NDArray]) -> NDArray:
         """Make one box, write it, and give it back for later outputs of the step."""
@@ -54,6 +59,13 @@ class ReduceOutput:
     axes: tuple[int, ...]
     reducers: tuple[str, ...]
     stores: tuple[tuple[Store, ...], ...]
+
+    def writes(self, region: Region, row: int) -> Iterator[Box]:
+        """Give what is written for a box."""
+        kept = tuple(s for axis, s in enumerate(region) if axis not in self.axes)
+        for stores in self.stores:
+            for store in stores:
+                yield store, (slice(row, row + 1), *kept)
 
     def run(
         self, region: Region, earlier: list[NDArray], loaded: dict[int, NDArray], row: int
@@ -125,7 +137,7 @@ class Sweep:
     def run_range(self, start: int, stop: int, context: Context) -> None:
         """Visit cells in turn, runs of small ones together."""
         task = start
-        # What was kept is skipped by cell, and it takes a file for each as it is.
+        # What is kept for a later run is kept cell by cell.
         single = self.batch == 1 or any(
             isinstance(output, MapOutput) and output.store.resumable for output in self.outputs
         )
@@ -167,10 +179,20 @@ class Sweep:
             else:
                 output.run(region, earlier, loaded, self._row(output, cell))
 
-    def _row(self, output: ReduceOutput, cell: Cell) -> int:
+    def touched(self, task: int) -> Touched:
+        """Tell what a task reads and writes."""
+        cell = self.cell(task)
+        region = self.grid.region(cell)
+        reads = {id(leaf): leaf for output in self.outputs for leaf in output.recipe.leaves}
+        return Touched(
+            [box for leaf in reads.values() for box in leaf.boxes(region)],
+            [box for o in self.outputs for box in o.writes(region, self._row(o, cell))],
+        )
+
+    def _row(self, output: MapOutput | ReduceOutput, cell: Cell) -> int:
         """Give the row of a cell's partial state: its C-order place along the reduced axes."""
         row = 0
-        for axis in output.axes:
+        for axis in output.axes if isinstance(output, ReduceOutput) else ():
             row = row * self.grid.counts[axis] + cell[axis]
         return row
 
@@ -184,8 +206,6 @@ class Sweep:
         chunk_cache.hold(self.cache_bytes)
         cell = self.cell(task)
         region = self.grid.region(cell)
-        if self._kept(region):
-            return
         earlier: list[NDArray] = []
         loaded: dict[int, NDArray] = {}
         for output in self.outputs:
@@ -193,13 +213,6 @@ class Sweep:
                 earlier.append(output.run(region, earlier, loaded))
             else:
                 output.run(region, earlier, loaded, self._row(output, cell))
-
-    def _kept(self, region: Region) -> bool:
-        """Whether an earlier run has left all that visiting a cell would write."""
-        return all(
-            isinstance(output, MapOutput) and output.store.resumable and output.store.holds(region)
-            for output in self.outputs
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +224,12 @@ class Combine:
     store: Store
     grid: Grid
     ddof: float = 0
+
+    def touched(self, task: int) -> Touched:
+        """Tell what a task reads and writes."""
+        region = self.grid.region(task)
+        rows = slice(0, self.states[0].shape[0])
+        return Touched([(s, (rows, *region)) for s in self.states], [(self.store, region)])
 
     def run(self, task: int, context: Context) -> None:
         """Merge one cell of the kept axes."""
@@ -259,6 +278,12 @@ class ScanWork:
         )
         return Grid(self.grid.shape, axes)
 
+    def touched(self, task: int) -> Touched:
+        """Tell what a task reads and writes."""
+        lane = self.lanes.region(task)
+        cells = [region for _, region in self.grid.overlapping(lane)]
+        return Touched([*self.recipe.boxes(lane)], [(self.store, region) for region in cells])
+
     def run(self, task: int, context: Context) -> None:
         """Scan one lane from its first cell to its last."""
         lane = self.lanes.cell(task)
@@ -303,6 +328,14 @@ class CompressWork:
     offsets: tuple[int, ...]
     store: Store
 
+    def touched(self, task: int) -> Touched:
+        """Tell what a task reads and writes."""
+        band = self.bands.region(task)
+        rest = region_of(self.values.shape[len(band) :])
+        taken = slice(self.offsets[task], self.offsets[task + 1])
+        reads = [*self.values.boxes((*band, *rest)), *self.mask.boxes(band)]
+        return Touched(reads, [(self.store, (taken, *rest))])
+
     def run(self, task: int, context: Context) -> None:
         """Select from one band."""
         context.check()
@@ -333,11 +366,17 @@ class MatmulWork:
     inner: int
     store: Store
 
+    def touched(self, task: int) -> Touched:
+        """Tell what a task reads and writes."""
+        *batch, rows, columns = region = self.grid.region(task)
+        inner = slice(0, self.left.shape[-1])
+        left = self.left.boxes((*batch, rows, inner))
+        right = self.right.boxes((*batch, inner, columns))
+        return Touched([*left, *right], [(self.store, region)])
+
     def run(self, task: int, context: Context) -> None:
         """Make one tile of the product."""
         region = self.grid.region(task)
-        if self.store.holds(region):
-            return
         *batch, rows, columns = region
         depth = self.left.shape[-1]
         total: NDArray | None = None

@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from chunkarr.expr.node import Algorithm, Expr
-from chunkarr.grid import Grid, region_shape
+from chunkarr.grid import Grid, region_of, region_shape
 from chunkarr.kernels.recipe import Recipe
-from chunkarr.scheduler.steps import Context, Step
+from chunkarr.scheduler.steps import Context, Step, Touched
 from chunkarr.storage.store import Store
 from chunkarr.tiled.builder import Builder
 
@@ -43,6 +43,11 @@ class SortCells:
     grid: Grid
     axis: int
     store: Store
+
+    def touched(self, task: int) -> Touched:
+        """Tell what a task reads and writes."""
+        region = self.grid.region(task)
+        return Touched([*self.recipe.boxes(region)], [(self.store, region)])
 
     def run(self, task: int, context: Context) -> None:
         """Sort one cell."""
@@ -65,13 +70,20 @@ class Splitters:
     store: Store
     """One row per boundary, the outer two included; one column per run."""
 
+    def _batch(self, task: int) -> slice:
+        return slice(task * BOUNDARIES, min(self.store.shape[0], (task + 1) * BOUNDARIES))
+
+    def touched(self, task: int) -> Touched:
+        """Tell what a task reads and writes."""
+        row = (self._batch(task), slice(0, self.cut.counts[0]))
+        return Touched([(self.runs, region_of(self.runs.shape))], [(self.store, row)])
+
     def run(self, task: int, context: Context) -> None:
         """Find the places of a batch of boundaries."""
         context.check()
         ends = [self.cut.bounds(0, i) for i in range(self.cut.counts[0])]
         runs = [self.runs.read((slice(start, stop),)) for start, stop in ends]
-        rows = self.store.shape[0]
-        batch = slice(task * BOUNDARIES, min(rows, (task + 1) * BOUNDARIES))
+        batch = self._batch(task)
         count = self.chunks.counts[0]
         ranks = [
             self.chunks.bounds(0, row)[0] if row < count else self.chunks.shape[0]
@@ -173,6 +185,12 @@ class MergeRuns:
     places: Store
     chunks: Grid
     store: Store
+
+    def touched(self, task: int) -> Touched:
+        """Tell what a task reads and writes: any place of the runs, as only values tell which."""
+        rows = (self.places, (slice(task, task + 2), slice(0, self.cut.counts[0])))
+        runs = (self.runs, region_of(self.runs.shape))
+        return Touched([rows, runs], [(self.store, self.chunks.region(task))])
 
     def run(self, task: int, context: Context) -> None:
         """Merge one chunk."""

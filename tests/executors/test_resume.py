@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 import chunkarr
+from chunkarr import engine
 from chunkarr.errors import OutputError
 from chunkarr.faults import armed
 from chunkarr.storage.journal import Journal
@@ -143,6 +145,84 @@ def records(folder: Path) -> list[str]:
     noted = next(folder.glob(".y*.records"))
     files = [path for path in noted.iterdir() if path.name != ".lock"]
     return [line for path in files for line in path.read_text().splitlines()]
+
+
+def halved(block: Any) -> Any:
+    return block / 2
+
+
+ALL = 1.0
+MERGED = 0.4
+"""The merging of partial reductions takes more rows together."""
+CHAINS = {
+    "x * 2 + 1": 1 / 8,
+    "x - x.mean(1, keepdims=True)": MERGED,
+    "x - x.mean(0)": ALL,
+    "xp.cumsum(x, 1)": 1 / 8,
+    "xp.cumsum(x, 1) * 2 - x.max(1)[:, None]": MERGED,
+    "xp.cumsum(xp.sort(x, 1), 1)": 1 / 8,
+    "xp.sort(x, 1)[::-1] + x": 1 / 8,
+    "xp.concatenate([xp.cumsum(x[:200], 1), x[200:] * 2])": 1 / 8,
+    "xp.roll(xp.cumsum(x, 1), 50, 0)": 1 / 8,
+    "xp.map_blocks(halved, x - x.min(1, keepdims=True), dtype='f8') + 1": MERGED,
+    "(x[:, :60] @ x[:300, :60].T) @ x[:300]": ALL,
+    "xp.cumsum(x, 1).reshape(720, 200).T[:, :360].T.reshape(360, 200)": ALL,
+    "x[xp.asarray(np.arange(400)[::-1])] - 1": ALL,
+    "xp.histogram(x, 400, (-3, 3))[0][:, None] + x": ALL,
+    "xp.sort(x.reshape(-1)).reshape(400, 360)": ALL,
+    "xp.linalg.cholesky(x[:360] @ x[:360].T + 900 * xp.eye(360))[::-1] + 0": ALL,
+    "x[x[:, 0] > -9][:400] * 2": ALL,
+}
+"""The part of each step's tasks that the last eighth of the rows needs, at most."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "executor"), [("zarr", "threads"), ("npy", "processes")])
+@pytest.mark.parametrize("chain", CHAINS)
+def test_steps_before_the_last_make_what_missing_chunks_need(
+    chain: str, kind: str, executor: str, values: Any, tmp_path: Path
+) -> None:
+    def write() -> dict[tuple[int, str], int]:
+        names = {"x": xp.open(tmp_path / "x.npy"), "xp": xp, "np": np, "halved": halved}
+        made = eval(chain, names)
+        if kind == "zarr":
+            made.to_zarr(tmp_path / "y.zarr", chunks=(50, 60), resume=True)
+        else:
+            xp.save(tmp_path / "y.npy", made, resume=True)
+        trace = engine.last.trace
+        assert trace is not None
+        return {(n, step.name): step.tasks for n, step in enumerate(trace.steps)}
+
+    with xp.config(memory="1GiB", workers=2, spill_dir=str(tmp_path), executor=executor):
+        xp.config(chunk_bytes=1_500, eager_bytes=0)
+        full = write()
+        first = result(tmp_path, kind)
+        for path in tmp_path.glob("y.*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        with pytest.raises(OSError), armed("commit.meta:2+:EIO"):
+            write()
+        forget_last_rows(tmp_path, kind, len(first) - len(first) // 8)
+        again = write()
+    assert result(tmp_path, kind).tobytes() == first.tobytes()
+    assert again.keys() == full.keys()
+    share = {step: again[step] / count for step, count in full.items() if count >= 8}
+    assert all(part <= CHAINS[chain] + 0.08 for part in share.values()), share
+    assert 0 < list(again.values())[-1] <= list(full.values())[-1] / 2
+
+
+def forget_last_rows(folder: Path, kind: str, rows: int) -> None:
+    """Remove what a run that was broken off has left of the last rows."""
+    noted = next(folder.glob(".y*.records"))
+    for path in noted.iterdir():
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if not below(line, kind, rows)))
+
+
+def below(line: str, kind: str, rows: int) -> bool:
+    """Whether a record is of a box that reaches behind so many rows."""
+    if kind == "zarr":
+        return int(line.split("/")[1]) * 50 + 50 > rows
+    return int(line.partition(",")[0].partition(":")[2]) > rows
 
 
 @pytest.mark.parametrize("kind", ["zarr", "npy"])
