@@ -434,6 +434,10 @@ def _lazily(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, 
         made = made or _elementwise(ufunc, operands, dtypes, ufunc.__name__)
         return _given(made, several=ufunc.nout > 1)
     parsed = parse(ufunc.signature)
+    if not any((*parsed.ins, *parsed.outs, kwargs)):
+        made = _inlined(ufunc, operands, loop)
+        if made:
+            return _given(made, several=False)
     keepdims = kwargs.get("keepdims", False)
     placed = place_axes(parsed, kwargs.get("axes"), kwargs.get("axis"), keepdims=keepdims)
     made = gufunc_calls(
@@ -447,7 +451,7 @@ def _inlined(
 ) -> tuple[Expr, ...]:
     """Apply a ufunc whose code kernels take in; gives nothing where they cannot."""
     # Only Numba makes such ufuncs, and then it is loaded.
-    if not type(ufunc).__module__.startswith("numba."):
+    if not type(ufunc).__module__.startswith("numba.") or ufunc.nout > 1:
         return ()
     function = _jit().user_function(ufunc, tuple(loop))
     if function is None:

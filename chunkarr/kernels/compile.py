@@ -26,9 +26,8 @@ from numba.core.descriptors import TargetDescriptor
 from numba.core.dispatcher import Dispatcher
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
-from numba.np.numpy_support import from_dtype
 
-from chunkarr.kernels import machine, panels, users
+from chunkarr.kernels import callees, machine, panels, users
 from chunkarr.kernels.composites import FUNCTIONS
 from chunkarr.kernels.folds import OPERATIONS
 from chunkarr.kernels.spec import FLAGS
@@ -156,30 +155,6 @@ def _vector_function(function: Callable[..., Any], operands: int) -> Any:
         return x(x, y), generate
 
     return intrinsic(typed_two)
-
-
-def _own_symbol(code: users.Code, name: str) -> str:
-    return code.text.replace(f"@{users.ENTRY}(", f"@{name}(")
-
-
-def _user_function(code: users.Code, name: str) -> Any:
-    """Make an intrinsic that calls a user's function, and returns from the kernel if it raises."""
-    *types, result = map(from_dtype, code.loop)
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        convention, kinds = context.call_conv, (signature.return_type, signature.args)
-        callee = cgutils.get_or_insert_function(
-            builder.module, convention.get_function_type(*kinds), name
-        )
-        status, value = convention.call_function(builder, callee, *kinds, args)
-        with cgutils.if_unlikely(builder, status.is_error):
-            convention.return_status_propagate(builder, status)
-        return value
-
-    # Numba counts the parameters of what it calls to type an intrinsic.
-    given = ", ".join(f"x{place}" for place in range(len(types)))
-    typed = eval(f"lambda context, {given}: typed", {"typed": (result(*types), generate)})  # noqa: S307
-    return intrinsic(typed)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -422,14 +397,14 @@ def compile_kernel(source: str, key: str) -> bytes:
     if "complex_" in source:
         exec(FUNCTIONS, names)  # noqa: S102 - our own source
     codes = users.codes_in(source)
-    names |= {name: _user_function(code, name) for name, code in codes.items()}
+    names |= {name: callees.caller_of(code, name) for name, code in codes.items()}
     exec(compile(source, filename, "exec"), names)  # noqa: S102 - our own generated source
     names["kernel"] = _Function(names["kernel"])
     try:
         compiled = names["kernel"].get_compile_result(SIGNATURE)
         with global_compiler_lock:
             for name, taken in codes.items():
-                compiled.library.add_llvm_module(llvm.parse_assembly(_own_symbol(taken, name)))
+                compiled.library.add_llvm_module(callees.module_of(taken, name))
             compiled.library.finalize()
         more = machine.MATH if codes else frozenset()
         text, entry = compiled.library.get_llvm_str(), compiled.fndesc.llvm_func_name

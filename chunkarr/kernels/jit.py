@@ -13,9 +13,11 @@ from typing import Any
 import llvmlite.binding as llvm
 import numba
 import numpy as np
+from numba.core import types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.np.numpy_support import as_dtype
 from numba.np.ufunc.dufunc import DUFunc
+from numba.np.ufunc.gufunc import GUFunc
 
 from chunkarr.kernels import machine
 from chunkarr.kernels.forms import type_of
@@ -69,17 +71,16 @@ def generalized(function: Function, signatures: Any, layout: str, options: dict[
 def user_function(ufunc: Any, loop: Loop) -> UserFunction | None:
     """Give a ufunc as an operation of kernels, for one of its loops: operands, then the result.
 
-    None where kernels cannot take in its code: what Numba has not made of a function of scalars,
-    what is in object mode or calls the interpreter, holds addresses of this process, or may be
-    reordered under `fastmath`. Nor where Numba puts Intel's functions in, whose bits differ with
-    the loop that they stand in.
+    A generalised one has to be without core axes, and of one result. None where kernels cannot take
+    in the code: what Numba has not made of a function of scalars, what is in object mode or calls
+    the interpreter, holds addresses of this process, or may be reordered under `fastmath`. Nor
+    where Numba puts Intel's functions in, whose bits differ with the loop that they stand in.
     """
-    if not isinstance(ufunc, DUFunc) or numba.config.USING_SVML:
+    if not isinstance(ufunc, DUFunc | GUFunc) or numba.config.USING_SVML:
         return None
     codes = _codes.setdefault(ufunc, {})
     if loop not in codes:
-        text = _code(ufunc, loop)
-        codes[loop] = None if text is None else Code(text, loop)
+        codes[loop] = _code(ufunc, loop)
     code = codes[loop]
     if code is None:
         return None
@@ -91,17 +92,22 @@ def user_function(ufunc: Any, loop: Loop) -> UserFunction | None:
     return found
 
 
-def _code(ufunc: Any, loop: Loop) -> str | None:
+def _code(ufunc: Any, loop: Loop) -> Code | None:
+    """Give the code of the loop that a ufunc chooses."""
     if any(type_of(kind) is None or kind.kind in "mM" or kind.char == "e" for kind in loop):
         return None
-    for result in ufunc._dispatcher.overloads.values():  # noqa: SLF001 - no other way to ask
-        own = (*result.signature.args, result.signature.return_type)
-        if tuple(map(as_dtype, own)) == loop:
+    core = isinstance(ufunc, GUFunc)
+    made = ufunc.gufunc_builder.nb_func if core else ufunc._dispatcher  # noqa: SLF001
+    for result in made.overloads.values():
+        own = (*result.signature.args, *(() if core else (result.signature.return_type,)))
+        boxed = tuple(isinstance(kind, types.Array) for kind in own)
+        if tuple(as_dtype(getattr(kind, "dtype", kind)) for kind in own) == loop:
             if result.objectmode:
                 return None
             with global_compiler_lock:
                 linked = str(result.library._get_module_for_linking())  # noqa: SLF001
-            return _portable(linked, result.fndesc.llvm_func_name)
+            text = _portable(linked, result.fndesc.llvm_func_name)
+            return None if text is None else Code(text, loop, boxed if core else ())
     return None
 
 

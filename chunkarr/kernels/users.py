@@ -43,6 +43,8 @@ class Code(NamedTuple):
     """A module of LLVM that has `ENTRY`, called as Numba calls functions."""
     loop: tuple[Dtype, ...]
     """The dtypes of the operands, then that of the result."""
+    boxed: tuple[bool, ...] = ()
+    """For each of these, whether it is passed as an array of one element; () where none is."""
 
     @property
     def key(self) -> str:

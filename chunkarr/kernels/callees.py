@@ -1,0 +1,63 @@
+"""How a kernel calls a user's function whose code it takes in: by Numba's own convention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import llvmlite.binding as llvm
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
+from numba.np.numpy_support import from_dtype
+
+from chunkarr.kernels.users import ENTRY, Code
+
+
+def module_of(code: Code, name: str) -> Any:
+    """Give the module of a function under the name that a kernel calls it by."""
+    return llvm.parse_assembly(code.text.replace(f"@{ENTRY}(", f"@{name}("))
+
+
+def caller_of(code: Code, name: str) -> Any:
+    """Make an intrinsic that calls a function, and returns from the kernel if that raises."""
+    *given, result = map(from_dtype, code.loop)
+
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        if not code.boxed:
+            return _call(context, builder, name, result, given, args)
+        nothing = context.get_constant_null(result)
+        kinds, values, slot = [], [], None
+        for kind, value, boxed in zip((*given, result), (*args, nothing), code.boxed, strict=True):
+            slot = cgutils.alloca_once_value(
+                builder, context.get_value_as_data(builder, kind, value)
+            )
+            kinds.append(types.Array(kind, 1, "A") if boxed else kind)
+            values.append(_boxed(context, builder, kinds[-1], slot) if boxed else value)
+        _call(context, builder, name, types.none, kinds, values)
+        return context.unpack_value(builder, result, slot)
+
+    # Numba counts the parameters of what it calls to type an intrinsic.
+    names = ", ".join(f"x{place}" for place in range(len(given)))
+    typed = eval(f"lambda context, {names}: typed", {"typed": (result(*given), generate)})  # noqa: S307
+    return intrinsic(typed)
+
+
+def _call(context: Any, builder: Any, name: str, result: Any, kinds: Any, values: Any) -> Any:
+    convention = context.call_conv
+    callee = cgutils.get_or_insert_function(
+        builder.module, convention.get_function_type(result, kinds), name
+    )
+    status, value = convention.call_function(builder, callee, result, kinds, values)
+    with cgutils.if_unlikely(builder, status.is_error):
+        convention.return_status_propagate(builder, status)
+    return value
+
+
+def _boxed(context: Any, builder: Any, kind: Any, slot: Any) -> Any:
+    """Make an array of the one element at an address."""
+    array = context.make_array(kind)(context, builder)
+    size = context.get_constant(types.intp, context.get_abi_sizeof(slot.type.pointee))
+    one = context.get_constant(types.intp, 1)
+    populate_array(array, slot, [one], [size], size, meminfo=None)
+    return array._getvalue()  # noqa: SLF001 - how Numba's own code takes it
