@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chunkarr.expr.affine import Affine, Term
-from chunkarr.expr.node import Compress, Contract, Expr, Reduce, Reshape, Scan
+from chunkarr.expr.node import Compress, Expr, Reduce, Reshape, Scan
 from chunkarr.grid import Grid, region_of, region_shape
 from chunkarr.kernels import tier
 from chunkarr.kernels.program import Program
@@ -36,7 +36,6 @@ from chunkarr.plan.works import (
     CompressWork,
     CountWork,
     MapOutput,
-    MatmulWork,
     ReduceOutput,
     ScanWork,
     Sweep,
@@ -50,9 +49,6 @@ if TYPE_CHECKING:
 
 READS_MAX = 3.0
 """A source whose chunks would be decoded more often is cut anew: read, written and read."""
-
-TILE_SIDE_MIN = 256
-"""Below this side a product's tiles no longer reach the rate of BLAS."""
 
 BATCHED_BYTES_MIN = 4096
 """Cells smaller than this are made for tests of many chunks, and visited one by one."""
@@ -145,29 +141,37 @@ def emit_sweep(planner: Planner, group: Group) -> None:
     maps = [job for job in group.jobs if not isinstance(job.node, Reduce)]
     folds = [job for job in group.jobs if isinstance(job.node, Reduce)]
     axes = [job.node.axes for job in folds if isinstance(job.node, Reduce)]
-    recipes = _recipes(planner, shape, maps, folds)
+    recipes = recipes_of(planner, shape, maps, folds)
     targets = [store for job in maps if (store := planner.target_of(job.node)) is not None]
     grid, bytes_of = sweep_grid(planner, shape, recipes, targets, axes)
     scratch = settle_rereads(planner, group, grid, recipes)
     if scratch:
-        recipes = _recipes(planner, shape, maps, folds)
-    outputs: list[MapOutput | ReduceOutput] = []
-    creates: list[Store] = []
-    for job, recipe in zip(maps, recipes, strict=False):
-        store = planner.place(job.node, grid)
-        outputs.append(MapOutput(recipe, store))
-        creates.append(store)
-    parts = []
-    for job, recipe in zip(folds, recipes[len(maps) :], strict=True):
-        parts.append(parts_of(planner, job, recipe, grid))
-        creates.extend(parts[-1])
-    outputs.extend(reduce_outputs(folds, recipes[len(maps) :], parts))
+        recipes = recipes_of(planner, shape, maps, folds)
+    outputs, creates, parts = outputs_of(planner, maps, folds, recipes, grid)
     batch = batch_of(grid, recipes, folds)
-    work = Sweep(grid, tuple(outputs), batch=batch)
+    work = Sweep(grid, outputs, batch=batch)
     _add_sweep(planner, group, work, creates, bytes_of(_batched(grid, batch)))
     planner.release(tuple(scratch))
     for job, stores in zip(folds, parts, strict=True):
         combine(planner, job, stores)
+
+
+def outputs_of(
+    planner: Planner,
+    maps: Sequence[Job],
+    folds: Sequence[Job],
+    recipes: Sequence[Recipe],
+    grid: Grid,
+) -> tuple[tuple[MapOutput | ReduceOutput, ...], list[Store], list[tuple[Store, ...]]]:
+    """Place what a visit makes; gives its outputs, their stores, and the parts of reductions."""
+    stores = [planner.place(job.node, grid) for job in maps]
+    made = [MapOutput(recipe, store) for recipe, store in zip(recipes, stores, strict=False)]
+    values = recipes[len(maps) :]
+    parts = [
+        parts_of(planner, job, recipe, grid) for job, recipe in zip(folds, values, strict=True)
+    ]
+    creates = [*stores, *(store for part in parts for store in part)]
+    return (*made, *reduce_outputs(folds, values, parts)), creates, parts
 
 
 def batch_of(grid: Grid, recipes: Sequence[Recipe], folds: Sequence[Job]) -> int:
@@ -192,10 +196,15 @@ def _batched(grid: Grid, batch: int) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def _recipes(
-    planner: Planner, shape: tuple[int, ...], maps: Sequence[Job], folds: Sequence[Job]
+def recipes_of(
+    planner: Planner,
+    shape: tuple[int, ...],
+    maps: Sequence[Job],
+    folds: Sequence[Job],
+    made: Expr | None = None,
 ) -> list[Recipe]:
-    earlier: dict[int, int] = {}
+    """Give the recipes of a visit's outputs, which find what was made before them, first `made`."""
+    earlier: dict[int, int] = {} if made is None else {id(made): 0}
     shared: dict[StoreLeaf, StoreLeaf] = {}
     out = []
     for job in maps:
@@ -467,74 +476,6 @@ def emit_count(planner: Planner, node: Expr, bands: Grid) -> Store:
     planner.add(step, node, seconds / planner.limits.workers)
     planner.release(tuple(scratch))
     return counts
-
-
-def emit_contract(planner: Planner, group: Group) -> None:
-    """Emit a matrix product: square output tiles, the contracted axis streamed."""
-    (job,) = group.jobs
-    node = job.node
-    assert isinstance(node, Contract)
-    left, right = node.operands
-    depth = left.shape[-1]
-    batch = node.shape[:-2]
-    a = planner.lowering((*batch, node.shape[-2], depth)).recipe(left)
-    b = planner.lowering((*batch, depth, node.shape[-1])).recipe(right)
-    target = planner.target_of(node)
-    unit = write_unit(node.shape, [target] if target else [])
-    size = node.dtype.itemsize
-    most = max(1, min(planner.limits.bytes_share, 16 * planner.limits.chunk_bytes) // (5 * size))
-    # A few tiles at least, so that more cores than one have work.
-    side = max(
-        1, min(math.isqrt(most), max(TILE_SIDE_MIN, -(-max(node.shape[-2:], default=1) // 4)))
-    )
-    inner = min(max(1, depth), max(1, most // max(side, TILE_SIDE_MIN)))
-    wishes = [preferred_cut([recipe]) or (0,) * (len(batch) + 2) for recipe in (a, b)]
-    inner = _multiple(inner, max(wishes[0][-1], wishes[1][-2]))
-    sides = {-2: _multiple(side, wishes[0][-2]), -1: _multiple(side, wishes[1][-1])}
-
-    def bytes_of(cell: tuple[int, ...]) -> int:
-        *lead, m, n = cell
-        one = math.prod(lead)
-        return (
-            a.bytes_box((*lead, m, inner))
-            + b.bytes_box((*lead, inner, n))
-            + one * (m * inner + inner * n + 2 * m * n) * size
-        )
-
-    def bytes_deciding(cell: tuple[int, ...]) -> int:
-        *lead, m, n = cell
-        return math.prod(lead) * (2 * m * inner + 2 * inner * n + 2 * m * n) * size
-
-    if isinstance(unit, Grid):
-        grid = unit
-    else:
-        cell = [max(1, u) for u in unit]
-        for axis in (-2, -1):
-            reach = max(cell[axis], sides[axis] // cell[axis] * cell[axis])
-            cell[axis] = max(1, min(node.shape[axis], reach))
-        grid = Grid(node.shape, fit_cut(planner, tuple(cell), unit, bytes_deciding))
-    store = planner.place(job.node, grid)
-    passes = max(1, grid.counts[-1])
-    stored = bytes_wanted([a])[1] * grid.counts[-1] + bytes_wanted([b])[1] * grid.counts[-2]
-    seconds = 2.0 * node.size * depth / 3e10 + stored * SECONDS_PER_BYTE_STORED
-    step = Step(
-        name=node.label,
-        work=MatmulWork(a, b, grid, inner, store),
-        tasks=grid.size,
-        bytes_task=bytes_of(grid.chunk_shape) + bytes_extra([a, b]),
-        where=node.where,
-        creates=(store,),
-        bytes_read=left.nbytes * grid.counts[-1] + right.nbytes * grid.counts[-2],
-        bytes_written=store.bytes_size,
-        weight=seconds / max(1, grid.size),
-        blas=True,
-    )
-    planner.add(step, node, seconds / planner.limits.workers, passes)
-
-
-def _multiple(n: int, cut: int) -> int:
-    """Round a length down to whole chunks where it holds any."""
-    return n // cut * cut if 0 < cut <= n else n
 
 
 def emit_reshape(planner: Planner, group: Group) -> None:

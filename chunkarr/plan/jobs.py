@@ -185,7 +185,8 @@ def group_jobs(jobs: Sequence[Job]) -> list[Group]:
         late = {
             need
             for need in job.needs - job.skewed
-            if isinstance(made[need].node, Map | Regrid) and made[need].shape == job.shape
+            if isinstance(made[need].node, Map | Regrid | Contract)
+            and made[need].shape == job.shape
         }
         first = max((place[need] + (need not in late) for need in job.needs), default=0)
         spot = len(groups)
@@ -206,7 +207,12 @@ def group_jobs(jobs: Sequence[Job]) -> list[Group]:
 
 def _fits(job: Job, group: Group) -> bool:
     first = group.jobs[0]
-    if not first.sweeps or first.shape != job.shape:
+    if first.shape != job.shape:
+        return False
+    if isinstance(first.node, Contract):
+        # A tile of a product is finished by what reads it there, and by nothing else.
+        return any(id(other.node) in job.needs for other in group.jobs)
+    if not first.sweeps:
         return False
     return any(
         bool(job.sources & other.sources)

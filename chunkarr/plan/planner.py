@@ -37,7 +37,6 @@ from chunkarr.plan.blocks import emit_blocks
 from chunkarr.plan.emit import (
     copy_sweep,
     emit_compress,
-    emit_contract,
     emit_count,
     emit_reshape,
     emit_scan,
@@ -47,6 +46,7 @@ from chunkarr.plan.gather import emit_gather, emit_scatter
 from chunkarr.plan.jobs import Group, find_jobs, group_jobs, read_whole
 from chunkarr.plan.lower import Lowering
 from chunkarr.plan.plan import Limits, Plan, Row, Target
+from chunkarr.plan.products import emit_contract
 from chunkarr.plan.rewrite import rewrite
 from chunkarr.scheduler.steps import Step
 from chunkarr.storage.memory import PICKLE_BYTES_MAX, MemoryStore
@@ -197,6 +197,11 @@ class Planner:
             return False
         takers = sum(wanted is node for wanted in self.wanted)
         return takers > 1 or self.last.get(id(node), -1) > self.number
+
+    def read_by_others(self, node: Expr) -> bool:
+        """Whether anything but the group that is being emitted wants a node's value."""
+        wanted = any(root is node for root in self.wanted)
+        return wanted or id(node) in self.keep or self.last.get(id(node), -1) > self.number
 
     def adopt(self, node: Expr, store: Store, scratch: Store) -> None:
         """Let readers of a node find its value in `store`, whose bytes `scratch` holds."""

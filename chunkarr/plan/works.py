@@ -204,9 +204,12 @@ class Sweep:
         """Make all outputs for one cell."""
         context.check()
         chunk_cache.hold(self.cache_bytes)
+        self.make(task, [])
+
+    def make(self, task: int, earlier: list[NDArray]) -> None:
+        """Make all outputs for one cell; `earlier` has the values of it that are made already."""
         cell = self.cell(task)
         region = self.grid.region(cell)
-        earlier: list[NDArray] = []
         loaded: dict[int, NDArray] = {}
         for output in self.outputs:
             if isinstance(output, MapOutput):
@@ -349,46 +352,3 @@ class CompressWork:
         mask = self.mask.evaluate(band, None, (), loaded)
         chosen = self.values.evaluate((*band, *rest), None, (), loaded)[mask]
         self.store.write((slice(start, stop), *rest), chosen)
-
-
-@dataclass(frozen=True, slots=True)
-class MatmulWork:
-    """One tile of the product stays, the operands stream by along the contracted axis.
-
-    Both recipes are over the full index space (batch axes, rows, inner) and (batch, inner,
-    columns); the inner axis is added up from its start to its end, so bits do not depend on who
-    runs the tile.
-    """
-
-    left: Recipe
-    right: Recipe
-    grid: Grid
-    inner: int
-    store: Store
-
-    def touched(self, task: int) -> Touched:
-        """Tell what a task reads and writes."""
-        *batch, rows, columns = region = self.grid.region(task)
-        inner = slice(0, self.left.shape[-1])
-        left = self.left.boxes((*batch, rows, inner))
-        right = self.right.boxes((*batch, inner, columns))
-        return Touched([*left, *right], [(self.store, region)])
-
-    def run(self, task: int, context: Context) -> None:
-        """Make one tile of the product."""
-        region = self.grid.region(task)
-        *batch, rows, columns = region
-        depth = self.left.shape[-1]
-        total: NDArray | None = None
-        for start in range(0, max(depth, 1), self.inner):
-            context.check()
-            k = slice(start, min(depth, start + self.inner))
-            part = np.matmul(
-                self.left.evaluate((*batch, rows, k)),
-                self.right.evaluate((*batch, k, columns)),
-                dtype=self.store.dtype,
-            )
-            with naming("matmul"):
-                total = part if total is None else np.add(total, part, out=total)
-        assert total is not None
-        self.store.write(region, total)

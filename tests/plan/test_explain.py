@@ -109,6 +109,17 @@ CASES: dict[str, Case] = {
     "x[x > 0].sum()": lambda: (x := squares())[x > 0].sum(),
     "x @ x.T": lambda: ((x := squares()) @ x.T, written((N, N), (1000, 1000))),
     "x @ v": lambda: squares() @ line()[:N],
+    "relu of a product": lambda: (
+        xp.maximum(squares() @ rows() + squares(name="c.zarr"), 0),
+        written((N, N), (1000, 1000)),
+    ),
+    "relu of a product to rows": lambda: (
+        xp.maximum(squares() @ rows() + 1, 0),
+        written((N, N), (4, N)),
+    ),
+    "sum of a product": lambda: ((squares() + 1) @ (rows() * 2)).sum(0),
+    "dear operand": lambda: xp.exp(squares()[:, :50]) @ squares()[:50],
+    "dear operand, no room": lambda: xp.exp(squares()) @ squares(),
     "batched product": lambda: (
         FakeStore((8, 900, 700), (1, 900, 700)).as_array()
         @ FakeStore((700, 500), (700, 500), name="w.zarr").as_array()

@@ -72,6 +72,31 @@ CASES: list[tuple[str, Callable[[Any], list[Any]], list[str]]] = [
         lambda x: [(x.T - 1) @ (x * 2)],
         ["matmul"],
     ),
+    (
+        "what is made of a product at its own index is made of its tiles",
+        lambda x: [xp.maximum(x.T @ x + 1, 0), (x @ x.T).sum(0), (x @ x.T).max(1)],
+        ["matmul, maximum", "matmul, sum, max"],
+    ),
+    (
+        "a product that a later step reads is stored by the way",
+        lambda x: [(p := x.T @ x) / p.sum(0)],
+        ["matmul, sum", "divide"],
+    ),
+    (
+        "of two products the second is finished",
+        lambda x: [x.T @ x + (x.T * 2) @ x],
+        ["matmul", "matmul, add"],
+    ),
+    (
+        "a product that is read elsewhere than at its own index stands alone",
+        lambda x: [xp.cumsum(x.T @ x, 0) + 1],
+        ["matmul", "add.accumulate", "add"],
+    ),
+    (
+        "reductions of an operand do not join the product",
+        lambda x: [(y := x[:, :40]) @ y, y.sum()],
+        ["matmul", "sum"],
+    ),
     ("a reduction of a sum over an axis goes on", lambda x: [x.sum(0).max()], ["sum", "max"]),
 ]
 

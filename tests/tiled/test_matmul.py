@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import chunkarr
 
@@ -94,6 +97,78 @@ def test_operands_and_result_are_fused() -> None:
     with xp.config(chunk_bytes=1000):
         got = (((x - x.mean(0)).T @ (x - x.mean(0))) / 49).compute()
     np.testing.assert_allclose(got, np.cov(a, rowvar=False), rtol=1e-10, atol=1e-12)
+
+
+FINISHES: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "bias and bound": lambda np, p, c: np.maximum(p + c, 0),
+    "a row beside": lambda np, p, c: p * c[:1] - c[:, :1],
+    "another dtype": lambda np, p, c: (p > c).astype("i2"),
+    "sum of rows": lambda np, p, c: p.sum(axis=0),
+    "sum of columns": lambda np, p, c: (p * 2 + c).sum(axis=1),
+    "sum of all": lambda np, p, c: (p - c).sum(),
+    "least and where": lambda np, p, c: p.min(axis=0) + p.argmin(axis=0),
+    "itself and its sum": lambda np, p, c: p - p.sum(axis=0),
+    "variance": lambda np, p, c: p.var(axis=1),
+    "rows of it": lambda np, p, c: (p + 1)[::2, 1:],
+    "turned": lambda np, p, c: p.T + c.T,
+    "running sum": lambda np, p, c: np.cumsum(p + c, axis=1),
+    "another product": lambda np, p, c: (p + c) @ c.T,
+}
+
+
+@pytest.mark.parametrize("name", FINISHES)
+@given(
+    shape=st.tuples(*[st.integers(1, 40)] * 3),
+    chunks=st.tuples(*[st.integers(1, 12)] * 2),
+    chunk_bytes=st.sampled_from([64, 500, 4000, 1 << 20]),
+)
+def test_what_is_made_of_a_product_is_numpy_s(
+    name: str, shape: tuple[int, int, int], chunks: tuple[int, int], chunk_bytes: int
+) -> None:
+    m, k, n = shape
+    a, b, c = made((m, k), "f8"), made((k, n), "f8", 1), made((m, n), "f8", 2)
+    x, y, z = (xp.from_array(array, chunks=chunks) for array in (a, b, c))
+    with xp.config(chunk_bytes=chunk_bytes):
+        got = FINISHES[name](xp, (x + 1) @ (y * 2), z).compute()
+    expected = FINISHES[name](np, (a + 1) @ (b * 2), c)
+    assert got.dtype == expected.dtype
+    np.testing.assert_allclose(got, expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_bits_do_not_depend_on_fusing(workers: int) -> None:
+    rng = np.random.default_rng(0)
+    a, b, c = rng.normal(size=(90, 70)), rng.normal(size=(70, 80)), rng.normal(size=(90, 80))
+    with xp.config(chunk_bytes=3000, workers=workers):
+        x, y, z = map(xp.from_array, (a, b, c))
+        product = (xp.exp(x) @ (y * 2)).compute()
+        apart = (xp.asarray(np.exp(a)) @ xp.asarray(b * 2)).compute()
+        np.testing.assert_array_equal(product, apart)
+        held = xp.exp(x) @ (y * 2)
+        sums = [(xp.exp(x) @ (y * 2)).sum(0), held.sum(0)]
+        np.testing.assert_array_equal(*xp.compute(*sums))
+        np.testing.assert_array_equal(sums[0].compute(), xp.compute(held, sums[1])[1])
+        got = xp.maximum(xp.exp(x) @ (y * 2) + z, 0).compute()
+        np.testing.assert_array_equal(got, np.maximum(product + c, 0))
+
+
+def test_stacks_of_products_are_finished_tile_by_tile() -> None:
+    a, b = made((3, 20, 10), "f8"), made((3, 10, 15), "f8", 1)
+    with xp.config(chunk_bytes=500):
+        product = xp.from_array(a) @ xp.from_array(b)
+        np.testing.assert_array_equal((product + 1).compute(), a @ b + 1)
+        np.testing.assert_array_equal(product.sum((0, 2)).compute(), (a @ b).sum((0, 2)))
+
+
+@pytest.mark.parametrize("chunks", [(7, 9), (3, 50), (60, 1)])
+def test_what_is_made_of_a_product_goes_to_any_chunks(
+    chunks: tuple[int, int], tmp_path: Path
+) -> None:
+    a, b = made((60, 80), "f8"), made((80, 50), "f8", 1)
+    with xp.config(chunk_bytes=1000):
+        made_of = xp.maximum(xp.from_array(a) @ xp.from_array(b) - 100, 0)
+        out = made_of.to_zarr(tmp_path / "c.zarr", chunks=chunks)
+    np.testing.assert_array_equal(out.compute(), np.maximum(a @ b - 100, 0))
 
 
 def test_views_of_one_matrix() -> None:

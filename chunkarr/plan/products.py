@@ -1,0 +1,328 @@
+"""Matrix products: tiles that stay while their operands stream by, and what is done with a tile.
+
+Operands are expressions like any other and are computed box by box when a tile wants them, so
+`(a + 1) @ (b * 2)` stores neither sum nor product. Each box is computed once for every tile that
+needs it: where that is more often than `REMADE_MAX` and the expression has a dear operation, which
+is any but arithmetic, comparisons and choices, the operand is computed once and held instead, if
+memory has room for it. It is never written to disk, which takes longer than computing it again.
+
+What reads a product at its own index, elementwise or in a reduction, is made of each tile while it
+is there, as `maximum(a @ b + c, 0)` and `(a @ b).sum(0)` are; the product itself is stored only if
+something else wants it. The contracted axis is added up within a task, so a tile is whole by then.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from chunkarr.expr.node import Contract, Reduce, View
+from chunkarr.floats import naming
+from chunkarr.grid import Grid, Region, region_shape
+from chunkarr.kernels import tier
+from chunkarr.kernels.recipe import Recipe, bytes_extra, bytes_loaded
+from chunkarr.kernels.stages import EXACT
+from chunkarr.plan.emit import (
+    SECONDS_PER_BYTE,
+    SECONDS_PER_BYTE_STORED,
+    SECONDS_PER_OPERATION,
+    copy_sweep,
+    emit_sweep,
+    fit_cut,
+    outputs_of,
+    recipes_of,
+    settle_rereads,
+)
+from chunkarr.plan.folds import combine
+from chunkarr.plan.grids import bytes_wanted, preferred_cut, write_unit
+from chunkarr.plan.jobs import Group, Job
+from chunkarr.plan.works import Sweep
+from chunkarr.records import dataclass
+from chunkarr.scheduler.steps import Context, Step, Touched
+from chunkarr.storage.store import Store
+
+if TYPE_CHECKING:
+    from chunkarr.plan.planner import Planner
+
+NDArray = npt.NDArray[Any]
+
+TILE_SIDE_MIN = 256
+"""Below this side a product's tiles no longer reach the rate of BLAS."""
+
+REMADE_MAX = 2
+"""An operand with dear operations is computed so many times, rather than held."""
+
+STRETCH_MAX = 2
+"""What reads a product may ask for tiles that are longer by this factor, or has its own visit."""
+
+PARTS = 4
+"""Neither a held operand nor a task takes more than one of so many equal parts of free memory."""
+
+SECONDS_PER_PRODUCT = 1 / 3e10
+"""Rough cost of one operation of BLAS."""
+
+
+@dataclass(frozen=True, slots=True)
+class MatmulWork:
+    """One tile of the product stays, the operands stream by along the contracted axis.
+
+    Both recipes are over the full index space (batch axes, rows, inner) and (batch, inner,
+    columns); the inner axis is added up from its start to its end, so bits do not depend on who
+    runs the tile.
+    """
+
+    left: Recipe
+    right: Recipe
+    dtype: np.dtype[Any]
+    grid: Grid
+    inner: int
+    store: Store | None
+    """Where the product goes, if anything but `then` wants it."""
+    then: Sweep | None = None
+    """What is made of each tile; the first value that it finds made is the tile."""
+
+    def touched(self, task: int) -> Touched:
+        """Tell what a task reads and writes."""
+        *batch, rows, columns = region = self.grid.region(task)
+        inner = slice(0, self.left.shape[-1])
+        reads = [
+            *self.left.boxes((*batch, rows, inner)),
+            *self.right.boxes((*batch, inner, columns)),
+        ]
+        writes = [] if self.store is None else [(self.store, region)]
+        if self.then is None:
+            return Touched(reads, writes)
+        more = self.then.touched(task)
+        return Touched([*reads, *more.reads], [*writes, *more.writes])
+
+    def run(self, task: int, context: Context) -> None:
+        """Make one tile of the product, and what is made of it."""
+        context.check()
+        region = self.grid.region(task)
+        tile = self._tile(region, context)
+        if self.store is not None:
+            self.store.write(region, tile)
+        if self.then is not None:
+            self.then.make(task, [tile])
+
+    def _tile(self, region: Region, context: Context) -> NDArray:
+        *batch, rows, columns = region
+        depth = self.left.shape[-1]
+        shape = region_shape(region)
+        total = np.empty(shape, self.dtype)
+        part = total
+        boxes = [_Box(self.left), _Box(self.right)]
+        for start in range(0, max(depth, 1), self.inner):
+            context.check()
+            k = slice(start, min(depth, start + self.inner))
+            left = boxes[0].made((*batch, rows, k))
+            right = boxes[1].made((*batch, k, columns))
+            if start and part is total:
+                part = np.empty(shape, self.dtype)
+            np.matmul(left, right, out=part, dtype=self.dtype)
+            if start:
+                with naming("matmul"):
+                    np.add(total, part, out=total)
+        return total
+
+
+class _Box:
+    """Computes boxes of an operand into the same memory, one after the other."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._room: NDArray | None = None
+
+    def made(self, region: Region) -> NDArray:
+        """Give the values of a box, until the next one."""
+        if self._recipe.trivial:
+            return self._recipe.evaluate(region)
+        shape = region_shape(region)
+        size = math.prod(shape)
+        if self._room is None or self._room.size < size:
+            self._room = np.empty(size, self._recipe.dtype)
+        return self._recipe.evaluate(region, self._room[:size].reshape(shape))
+
+
+class _Tiles(NamedTuple):
+    """How a product is cut."""
+
+    grid: Grid
+    inner: int
+    """The length of the contracted axis that is multiplied at a time."""
+
+
+def emit_contract(planner: Planner, group: Group) -> None:
+    """Emit a matrix product, and what is made of its tiles, where that suits both."""
+    product, *rest = group.jobs
+    node = product.node
+    assert isinstance(node, Contract)
+    own, *others = (planner.target_of(job.node) for job in group.jobs)
+    tiles = _cut(planner, node, [own])
+    if not rest:
+        _emit(planner, group, tiles)
+        return
+    asked = _cut(planner, node, [own, *others])
+    longest, wanted = (max(cut.grid.chunk_shape[-2:]) for cut in (tiles, asked))
+    room = planner.bytes_free // PARTS
+    if wanted <= STRETCH_MAX * longest and _bytes_of(planner, group, asked) <= room:
+        _emit(planner, group, asked)
+        return
+    _emit(planner, Group([product]), tiles)
+    emit_sweep(planner, Group(rest))
+
+
+def _operands(planner: Planner, node: Contract) -> tuple[Recipe, Recipe]:
+    """Lower both operands, as seen over all batch axes."""
+    left, right = node.operands
+    *batch, rows, columns = node.shape
+    depth = left.shape[-1]
+    return (
+        planner.lowering((*batch, rows, depth)).recipe(left),
+        planner.lowering((*batch, depth, columns)).recipe(right),
+    )
+
+
+def _cut(planner: Planner, node: Contract, targets: Sequence[Store | None]) -> _Tiles:
+    """Choose square tiles, whatever is to be made of them: bits depend on the cut."""
+    a, b = _operands(planner, node)
+    depth = a.shape[-1]
+    unit = write_unit(node.shape, [target for target in targets if target is not None])
+    size = node.dtype.itemsize
+    most = max(1, min(planner.limits.bytes_share, 16 * planner.limits.chunk_bytes) // (5 * size))
+    # A few tiles at least, so that more cores than one have work.
+    side = max(
+        1, min(math.isqrt(most), max(TILE_SIDE_MIN, -(-max(node.shape[-2:], default=1) // 4)))
+    )
+    inner = min(max(1, depth), max(1, most // max(side, TILE_SIDE_MIN)))
+    wishes = [preferred_cut([recipe]) or (0,) * node.ndim for recipe in (a, b)]
+    inner = _multiple(inner, max(wishes[0][-1], wishes[1][-2]))
+    sides = {-2: _multiple(side, wishes[0][-2]), -1: _multiple(side, wishes[1][-1])}
+
+    def bytes_deciding(cell: tuple[int, ...]) -> int:
+        *lead, m, n = cell
+        return math.prod(lead) * (2 * m * inner + 2 * inner * n + 2 * m * n) * size
+
+    if isinstance(unit, Grid):
+        return _Tiles(unit, inner)
+    cell = [max(1, u) for u in unit]
+    for axis in (-2, -1):
+        reach = max(cell[axis], sides[axis] // cell[axis] * cell[axis])
+        cell[axis] = max(1, min(node.shape[axis], reach))
+    return _Tiles(Grid(node.shape, fit_cut(planner, tuple(cell), unit, bytes_deciding)), inner)
+
+
+def _multiple(n: int, cut: int) -> int:
+    """Round a length down to whole chunks where it holds any."""
+    return n // cut * cut if 0 < cut <= n else n
+
+
+def _bytes_of(planner: Planner, group: Group, tiles: _Tiles) -> int:
+    """Give the bytes of a task: first those of the product, then those of what is made of it."""
+    node = group.jobs[0].node
+    assert isinstance(node, Contract)
+    a, b = _operands(planner, node)
+    inner, cell, size = tiles.inner, tiles.grid.chunk_shape, node.dtype.itemsize
+    *lead, m, n = cell
+    product = (
+        a.bytes_box((*lead, m, inner))
+        + b.bytes_box((*lead, inner, n))
+        + math.prod(lead) * (m * inner + inner * n + 2 * m * n) * size
+    )
+    maps, folds = _rest(group)
+    recipes = recipes_of(planner, node.shape, maps, folds, node)
+    sizes = [recipe.dtype.itemsize for recipe in recipes]
+    results = sum(sizes[: len(maps)]) + max(sizes[len(maps) :], default=0)
+    made = bytes_loaded(recipes, cell) + math.prod(cell) * (results + size)
+    return max(product, made) + bytes_extra([a, b, *recipes])
+
+
+def _rest(group: Group) -> tuple[list[Job], list[Job]]:
+    """Give the jobs beside the product: those that are stored, and reductions."""
+    rest = group.jobs[1:]
+    return (
+        [job for job in rest if not isinstance(job.node, Reduce)],
+        [job for job in rest if isinstance(job.node, Reduce)],
+    )
+
+
+def _emit(planner: Planner, group: Group, tiles: _Tiles) -> None:
+    """Emit the step of a product with all that a group makes of it."""
+    product = group.jobs[0]
+    node, grid = product.node, tiles.grid
+    assert isinstance(node, Contract)
+    held = _hold_dear(planner, node, grid)
+    a, b = _operands(planner, node)
+    maps, folds = _rest(group)
+    recipes = recipes_of(planner, node.shape, maps, folds, node)
+    scratch = settle_rereads(planner, group, grid, recipes)
+    if scratch:
+        recipes = recipes_of(planner, node.shape, maps, folds, node)
+    bytes_task = _bytes_of(planner, group, tiles)
+    alone = len(group.jobs) == 1
+    store = planner.place(node, grid) if alone or planner.read_by_others(node) else None
+    outputs, creates, parts = outputs_of(planner, maps, folds, recipes, grid)
+    creates = creates if store is None else [store, *creates]
+    then = Sweep(grid, outputs) if outputs else None
+    work = MatmulWork(a, b, node.dtype, grid, tiles.inner, store, then)
+    for recipe in recipes:
+        tier.request(recipe.program, node.size)
+    _add(planner, group, work, creates, bytes_task)
+    for key in held:
+        del planner.placed[key]
+    planner.release((*held.values(), *scratch))
+    for job, stores in zip(folds, parts, strict=True):
+        combine(planner, job, stores)
+
+
+def _hold_dear(planner: Planner, node: Contract, grid: Grid) -> dict[int, Store]:
+    """Compute operands that tiles would compute again and again; gives the stores by node."""
+    held: dict[int, Store] = {}
+    if node.ndim != 2 or not planner.limits.shares_memory:
+        return held
+    for place, times in enumerate((grid.counts[-1], grid.counts[-2])):
+        operand, recipe = node.operands[place], _operands(planner, node)[place]
+        if isinstance(operand, View) and operand.size == operand.operands[0].size:
+            (operand,) = operand.operands
+        dear = any(op.name not in EXACT for op in recipe.program.ops)
+        if dear and times > REMADE_MAX and operand.nbytes <= planner.bytes_free // PARTS:
+            whole = Grid(operand.shape, tuple(max(1, n) for n in operand.shape))
+            store = planner.scratch(operand.shape, operand.dtype, whole, operand.label, PARTS)
+            copy_sweep(planner, operand, store)
+            planner.placed[id(operand)] = held[id(operand)] = store
+    return held
+
+
+def _add(
+    planner: Planner, group: Group, work: MatmulWork, creates: Sequence[Store], bytes_task: int
+) -> None:
+    node, grid = group.jobs[0].node, work.grid
+    made = [output.recipe for output in work.then.outputs] if work.then else []
+    across, down = grid.counts[-1], grid.counts[-2]
+    mapped, stored = bytes_wanted(made)
+    decoded = stored + bytes_wanted([work.left])[1] * across + bytes_wanted([work.right])[1] * down
+    operations = sum(len(recipe.program.ops) + 1 for recipe in made)
+    seconds = (
+        node.size * work.left.shape[-1] * 2 * SECONDS_PER_PRODUCT
+        + node.size * operations * SECONDS_PER_OPERATION
+        + decoded * SECONDS_PER_BYTE_STORED
+        + mapped * SECONDS_PER_BYTE
+    )
+    left, right = node.operands
+    step = Step(
+        name=", ".join(dict.fromkeys(job.node.label for job in group.jobs)),
+        work=work,
+        tasks=grid.size,
+        bytes_task=bytes_task,
+        where=node.where,
+        creates=tuple(creates),
+        bytes_read=left.nbytes * across + right.nbytes * down + mapped + stored,
+        bytes_written=sum(store.bytes_size for store in creates),
+        weight=seconds / max(1, grid.size),
+        blas=True,
+    )
+    planner.add(step, node, seconds / planner.limits.workers, max(1, across))
