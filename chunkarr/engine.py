@@ -6,6 +6,7 @@ live name holds is not computed twice while it fits. `live` knows which nodes na
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import os
 import threading
@@ -81,12 +82,27 @@ def current_limits() -> tuple[Limits, Executor]:
 
 def plan_for(targets: Sequence[Target], limits: Limits) -> Plan:
     """Plan targets, keeping the values of nodes that other live names hold."""
-    keep = _named([target.expr for target in targets])
+    wanted = [target.expr for target in targets]
+    limits, keep = without_crumbs(limits, wanted), _named(wanted)
     beside = _made_beside(targets, limits.bytes_available // 4)
     plan = make_plan([*targets, *map(Target, beside)], keep, limits)
     plan.kept.extend(zip(beside, plan.results[len(targets) :], strict=True))
     del plan.results[len(targets) :]
     return plan
+
+
+CELLS_MANY = 1 << 10
+"""Chunks that are more than these are made larger,"""
+
+CRUMB_BYTES = 1 << 16
+"""but not beyond this size."""
+
+
+def without_crumbs(limits: Limits, exprs: Sequence[Expr]) -> Limits:
+    """Let chunks be larger where very many very small ones would cost more than what is in them."""
+    fair = max((node.nbytes for node in walk(tuple(exprs))), default=0) // CELLS_MANY
+    chunk_bytes = max(limits.chunk_bytes, min(fair, CRUMB_BYTES))
+    return dataclasses.replace(limits, chunk_bytes=chunk_bytes)
 
 
 def _named(exprs: Sequence[Expr]) -> list[Expr]:
@@ -267,6 +283,7 @@ def reads_path(expr: Expr, path: str) -> bool:
 def select(operand: Expr, mask: Expr, line: Any = None) -> Compress:
     """Count a mask's true values and make the selection, whose length is then known."""
     limits, executor = current_limits()
+    limits = without_crumbs(limits, (operand, mask))
     rest = operand.shape[mask.ndim :]
     width = int(np.prod(rest, dtype=object)) * operand.dtype.itemsize
     most = min(limits.chunk_bytes, limits.bytes_share // 4) // max(1, width)

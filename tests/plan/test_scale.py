@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import chunkarr
+from chunkarr import engine
 from tests.plan.support import CountingStore, FakeStore, FakeTarget, limits, plan_of
 
 xp: Any = chunkarr  # operators are attached when it runs, unseen by type checkers
@@ -132,3 +133,11 @@ def test_many_pieces_are_joined_in_linear_time() -> None:
     plan = plan_of(joined * 2)
     assert time.perf_counter() - began < SECONDS_MAX
     assert plan.steps
+
+
+@pytest.mark.parametrize(("count", "tasks"), [(800, 100), (8_000, 1000), (1_000_000, 1025)])
+def test_very_small_chunks_are_made_larger_where_they_are_very_many(count: int, tasks: int) -> None:
+    with chunkarr.config(eager_bytes=0, chunk_bytes=64):
+        x = xp.from_array(np.zeros(count)) + 1
+        rows = engine.explain_rows(x.to_expr())
+    assert max(row.tasks for row in rows) == tasks
