@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 
@@ -23,6 +24,16 @@ def values() -> tuple[Any, Any]:
     a[5, 7] = b[5, 7] = b[6, 7] = 0
     a[3, 3], a[10, 10] = np.nan, np.inf
     return a, b
+
+
+@numba.vectorize(["f8(f8, f8)"])  # type: ignore[untyped-decorator]
+def quotient(p: Any, q: Any) -> Any:
+    return p / q
+
+
+@numba.vectorize(["f8(f8, f8)"])  # type: ignore[untyped-decorator]
+def farther(p: Any, q: Any) -> Any:
+    return p * p if p > q else q - p
 
 
 CASES: dict[str, Callable[[Any, Any, Any], Any]] = {
@@ -56,6 +67,9 @@ CASES: dict[str, Callable[[Any, Any, Any], Any]] = {
     "median of NaN alone": lambda np, a, b: np.nanmedian(a * np.nan, axis=1),
     "quantile of NaN alone": lambda np, a, b: np.nanquantile(a * np.nan, 0.3),
     "mean of no rows": lambda np, a, b: np.mean(a[:0], axis=0),
+    "a user's function": lambda np, a, b: quotient(a, b).sum(),
+    "a user's function that compares": lambda np, a, b: np.maximum(farther(a, b), 1).max(axis=0),
+    "a user's function where it is chosen": lambda np, a, b: np.where(b > 0, quotient(a, b), 1.0),
     "close infinities": lambda np, a, b: np.isclose(a * np.inf, a * np.inf),
 }
 
@@ -99,7 +113,10 @@ def raised(module: Any, case: Callable[[Any, Any, Any], Any], arrays: Any, kind:
 
 
 @pytest.mark.parametrize("kind", floats.KINDS)
-@pytest.mark.parametrize("name", ["divide", "a chain", "compared with NaN", "logarithm", "masked"])
+@pytest.mark.parametrize(
+    "name",
+    ["divide", "a chain", "compared with NaN", "logarithm", "masked", "a user's function"],
+)
 def test_errors_are_those_of_numpy(name: str, kind: str) -> None:
     arrays = values()
     lazy = [xp.from_array(array) for array in arrays]
@@ -140,7 +157,7 @@ def test_other_processes_note_what_they_meet() -> None:
     arrays = values()
     with xp.config(executor="processes"):
         lazy = [xp.from_array(array) for array in arrays]
-        for name in ("divide", "sum of both infinities"):
+        for name in ("divide", "sum of both infinities", "a user's function"):
             assert told(xp, CASES[name], lazy) == told(np, CASES[name], arrays)
             assert raised(xp, CASES[name], lazy, "invalid") == (
                 raised(np, CASES[name], arrays, "invalid")

@@ -21,6 +21,7 @@ from typing import Any
 
 from chunkarr.kernels.program import Program
 from chunkarr.kernels.spec import Spec
+from chunkarr.kernels.users import is_users
 from chunkarr.kernels.vecmath import is_ours, thorough
 from chunkarr.records import dataclass
 
@@ -30,6 +31,8 @@ SECONDS_PER_ELEMENT = 0.6e-9
 """Time of one operation on one 8-byte element in the NumPy tier."""
 SECONDS_PER_SEARCH = 10e-9
 """Time that finding or counting one element takes in the NumPy tier."""
+CALL_OPERATIONS = 5
+"""The least that calling a user's function takes, in operations."""
 COMPILE_SECONDS = 0.15
 """Estimated NumPy time from which compiling pays."""
 LOAD_SECONDS = 0.005
@@ -139,7 +142,9 @@ def kernels_ready() -> int:
 def _cost(spec: Spec) -> float:
     if spec.mode not in {"map", "row", "column"}:
         return SECONDS_PER_SEARCH
-    widths = [op.dtype.itemsize for op in spec.program.ops] or [8]
+    widths = [
+        8 * CALL_OPERATIONS if is_users(op.name) else op.dtype.itemsize for op in spec.program.ops
+    ] or [8]
     for reducer in spec.reducers:
         widths.extend([spec.dtype.itemsize] * (3 if reducer.kind == "var" else 1))
     return SECONDS_PER_ELEMENT * sum(widths) / 8
