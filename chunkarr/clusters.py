@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -27,6 +28,7 @@ SECONDS_START = 30.0
 SECONDS_STOP = 3.0
 CERTIFICATE, KEY, STATE, SCHEDULER = "cert.pem", "key.pem", "cluster.json", "scheduler.json"
 DAYS_VALID = 365
+_ADDRESS = re.compile(r"tls://.+:\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,8 @@ def worker_command(
     address: str | None = None,
 ) -> list[str]:
     """Give the command of workers; without an address they find it in the folder."""
+    if address is not None and not _ADDRESS.fullmatch(address):
+        raise ConfigError(f"{address!r} is no address with TLS, as tls://10.0.0.5:8786 is")
     place = ["--scheduler-file", os.path.join(folder, SCHEDULER)] if address is None else [address]
     counts = ["--nworkers", str(workers), "--nthreads", str(threads), "--memory-limit", memory]
     return _command("worker", [*place, *_common(host), *counts, "--local-directory", folder])
@@ -200,6 +204,7 @@ def stop(folder: str | None = None) -> bool:
     place = os.path.abspath(folder or default_folder())
     cluster = running(place)
     if cluster is None:
+        _clear(place)  # of one that was killed
         return False
     mains = _living(cluster)
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -213,11 +218,18 @@ def stop(folder: str | None = None) -> bool:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(alive, timeout=SECONDS_STOP)
+    _clear(place)
+    return True
+
+
+def _clear(folder: str) -> None:
+    """Remove what a cluster that has ended leaves in its folder, but credentials and logs."""
+    if not os.path.exists(os.path.join(folder, STATE)):
+        return  # it was not started here: a scheduler of several hosts may live
     for name in (STATE, SCHEDULER):
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(place, name))
-    shutil.rmtree(os.path.join(place, "dask-scratch-space"), ignore_errors=True)
-    return True
+            os.unlink(os.path.join(folder, name))
+    shutil.rmtree(os.path.join(folder, "dask-scratch-space"), ignore_errors=True)
 
 
 def _living(cluster: Cluster) -> list[Any]:

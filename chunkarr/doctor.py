@@ -49,30 +49,30 @@ class Finding:
 
 def examine(cluster: str | None = None, store: str = ".") -> list[Finding]:
     """Look at everything; a check that fails in an unexpected way is a problem of its own."""
-    checks: list[Callable[[], Iterator[Finding]]] = [
-        _versions,
-        _requirements,
-        _limits,
-        _spill,
-        _shared_memory,
-        _libraries,
-        _files,
-        _clock,
-        lambda: _latency("spill_dir", settings().spill_dir),
-        lambda: _latency("store", store),
-        lambda: _leftovers([settings().spill_dir, store]),
-    ]
+    checks: dict[str, Callable[[], Iterator[Finding]]] = {
+        "versions": _versions,
+        "requirements": _requirements,
+        "settings": _limits,
+        "spill_dir": _spill,
+        "shared memory": _shared_memory,
+        "libraries": _libraries,
+        "open files": _files,
+        "clock": _clock,
+        "spill_dir latency": lambda: _latency("spill_dir", settings().spill_dir),
+        "store latency": lambda: _latency("store", store),
+        "leftovers": lambda: _leftovers([settings().spill_dir, store]),
+    }
     if cluster is not None:
-        checks.append(lambda: _cluster(cluster))
+        checks["cluster"] = lambda: _cluster(cluster)
     found: list[Finding] = []
-    for check in checks:
+    for name, check in checks.items():
         try:
             found += check()
         except ChunkarrError as error:
             text, *remedies = str(error).splitlines()
-            found.append(Finding("settings", BAD, text, " ".join(r.strip() for r in remedies)))
+            found.append(Finding(name, BAD, text, " ".join(r.strip() for r in remedies)))
         except OSError as error:
-            found.append(Finding(getattr(check, "__name__", "check").strip("_"), BAD, str(error)))
+            found.append(Finding(name, BAD, str(error)))
     return found
 
 

@@ -14,10 +14,13 @@ from typing import Any
 import click
 
 from chunkarr.display import format_table
-from chunkarr.errors import format_bytes
+from chunkarr.errors import ConfigError, format_bytes
 from chunkarr.kernels import cache as kernels
 from chunkarr.settings import parse_bytes, settings
 from chunkarr.storage.leftovers import remove_leftovers
+
+BYTES_WORKER_MIN = 192 << 20
+"""A worker of Dask's takes up to 150 MB before it has anything to do."""
 
 
 @click.command()
@@ -43,7 +46,9 @@ def doctor(cluster: str | None, store: str, as_json: bool) -> int:
 
 
 @click.command()
-@click.argument("directories", metavar="[DIR]...", nargs=-1)
+@click.argument(
+    "directories", metavar="[DIR]...", nargs=-1, type=click.Path(exists=True, file_okay=False)
+)
 @click.option("--resumable", is_flag=True, help="Also what resume=True could go on from.")
 def clean(directories: tuple[str, ...], resumable: bool) -> None:
     """Remove what dead sessions have left in the spill directory and in the given ones.
@@ -98,18 +103,27 @@ def cluster() -> None:
     """Run a Dask cluster on this machine, with credentials."""
 
 
+_COUNT = click.IntRange(min=1)
 _FOLDER = click.option(
     "--folder", metavar="DIR", help="Where credentials and logs lie; a folder of the user's own."
 )
+_WORKERS = click.option(
+    "--workers", metavar="N", type=_COUNT, help="Worker processes; by default all cores."
+)
+_THREADS = click.option("--threads", metavar="N", type=_COUNT, default=1, show_default=True)
+_MEMORY = click.option(
+    "--memory", metavar="SIZE", help="Memory of all workers; by default the limit."
+)
+_PORT = click.IntRange(0, 65535)
 
 
 @cluster.command()
 @_FOLDER
-@click.option("--workers", metavar="N", type=int, help="Worker processes; by default all cores.")
-@click.option("--threads", metavar="N", type=int, default=1, show_default=True)
-@click.option("--memory", metavar="SIZE", help="Memory of all workers; by default the limit.")
+@_WORKERS
+@_THREADS
+@_MEMORY
 @click.option("--host", metavar="HOST", default="127.0.0.1", show_default=True)
-@click.option("--port", metavar="PORT", type=int, default=0, help="Of the scheduler.")
+@click.option("--port", metavar="PORT", type=_PORT, default=0, help="Of the scheduler.")
 def up(
     folder: str | None,
     workers: int | None,
@@ -124,16 +138,14 @@ def up(
     eval "$(chunkarr cluster up)"
     chunkarr cluster down
     """  # noqa: D301 - click takes a backspace as "keep these lines"
-    now = settings()
-    count = workers or now.workers
-    total = now.memory if memory is None else parse_bytes("memory", memory)
+    count, each = _shares(workers, memory)
     started = importlib.import_module("chunkarr.clusters").start(
         count,
         folder=folder,
         host=host,
         port=port,
         threads=threads,
-        memory=str(total // count),
+        memory=str(each),
     )
     _print_environment(started.environment)
     text = f"{count} workers at {started.address}; credentials and logs in {started.folder}"
@@ -143,7 +155,7 @@ def up(
 @cluster.command()
 @_FOLDER
 @click.option("--host", metavar="HOST", default="127.0.0.1", show_default=True)
-@click.option("--port", metavar="PORT", type=int, default=8786, show_default=True)
+@click.option("--port", metavar="PORT", type=_PORT, default=8786, show_default=True)
 def scheduler(folder: str | None, host: str, port: int) -> None:
     """Be the scheduler of a cluster over several hosts, until ended."""
     clusters: Any = importlib.import_module("chunkarr.clusters")
@@ -155,9 +167,9 @@ def scheduler(folder: str | None, host: str, port: int) -> None:
 @click.argument("address", required=False)
 @_FOLDER
 @click.option("--host", metavar="HOST", default="127.0.0.1", show_default=True)
-@click.option("--workers", metavar="N", type=int, help="Worker processes; by default all cores.")
-@click.option("--threads", metavar="N", type=int, default=1, show_default=True)
-@click.option("--memory", metavar="SIZE", help="Memory of all workers; by default the limit.")
+@_WORKERS
+@_THREADS
+@_MEMORY
 def worker(
     address: str | None,
     folder: str | None,
@@ -169,15 +181,15 @@ def worker(
     """Be workers of the scheduler at ADDRESS, or of the one that has left its own in the folder."""
     clusters: Any = importlib.import_module("chunkarr.clusters")
     place = os.path.abspath(folder or clusters.default_folder())
-    now = settings()
-    count = workers or now.workers
-    total = now.memory if memory is None else parse_bytes("memory", memory)
+    count, each = _shares(workers, memory)
+    if address is None and not os.path.exists(os.path.join(place, clusters.SCHEDULER)):
+        click.echo(f"waiting for a scheduler to leave its address in {place}", err=True)
     command = clusters.worker_command(
         place,
         host,
         workers=count,
         threads=threads,
-        memory=str(total // count),
+        memory=str(each),
         address=address,
     )
     clusters.become(command, place)
@@ -193,6 +205,19 @@ def credentials(folder: str | None, address: str | None) -> None:
     clusters.make_credentials(place)
     chosen = {} if address is None else {"CHUNKARR_EXECUTOR": address}
     _print_environment({**chosen, **clusters.client_environment(place)})
+
+
+def _shares(workers: int | None, memory: str | None) -> tuple[int, int]:
+    """Give the number of workers and the memory of each."""
+    now = settings()
+    count = workers or now.workers
+    total = now.memory if memory is None else parse_bytes("memory", memory)
+    if total // count < BYTES_WORKER_MIN:
+        raise ConfigError(
+            f"memory: {format_bytes(total)} for {count} workers; each needs at least "
+            f"{format_bytes(BYTES_WORKER_MIN)}"
+        )
+    return count, total // count
 
 
 def _print_environment(pairs: Mapping[str, str]) -> None:

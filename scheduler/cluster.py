@@ -207,13 +207,13 @@ class ClusterExecutor:
 
     def finish(self) -> None:
         """Let go of the run and so of its stores and futures, here and on the workers."""
+        self._steps, self._packed, self._under_way, self._surroundings = (), {}, {}, None
+        self._done, self._later = SimpleQueue(), []
         if self._submitted and self._alive():
             # A worker may still be at it: one of two that had a range, or one that is stopped.
             leave = cancel_and_forget if self._doubled or self._is_lost else forget
             self.client.loop.add_callback(_tell_workers, self.client, leave, self._token)
         self._submitted = 0
-        self._steps, self._packed, self._under_way, self._surroundings = (), {}, {}, None
-        self._done, self._later = SimpleQueue(), []
 
     def close(self) -> None:
         """Do nothing: cluster and client belong to the user."""

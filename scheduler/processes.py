@@ -186,13 +186,13 @@ class ProcessExecutor:
 
     def finish(self) -> None:
         """Let go of the run and so of its stores, here and in the workers."""
+        self._steps, self._packed, self._events, self._surroundings = (), {}, [], None
         for process in self._pool.values():
             if process.run == self._run and not (process.busy or process.talking):
                 process.talking = True
                 with suppress(OSError):  # the next run will find it dead
                     process.send(("end",))
                 process.talking = False
-        self._steps, self._packed, self._events, self._surroundings = (), {}, [], None
 
     def close(self) -> None:
         """End the workers."""

@@ -107,7 +107,11 @@ def run(
             _give_up(steps, executor, error)
             raise
         finally:
-            executor.finish()
+            try:
+                executor.finish()
+            except KeyboardInterrupt:
+                executor.finish()  # it was cut short; it is harmless when called twice
+                raise
 
 
 @dataclass(slots=True)

@@ -177,6 +177,63 @@ def test_cache_shows_and_clears_the_kernels_on_disk(
     assert cache.kept() == []
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("up --workers 0", "0 is not in the range"),
+        ("up --workers 2 --threads 0", "0 is not in the range"),
+        ("up --port 99999", "99999 is not in the range"),
+        ("up --workers 2 --memory 1", "each needs at least"),
+        ("up --workers 2 --memory lots", "cannot read 'lots' as a number of bytes"),
+        ("worker scheduler:8786 --memory 1GiB --workers 1", "no address with TLS"),
+        ("worker tcp://10.0.0.1:8786 --memory 1GiB --workers 1", "no address with TLS"),
+    ],
+)
+def test_a_cluster_is_not_started_with_what_makes_no_sense(
+    command: str, said: str, places: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = places / "cluster"
+    assert cli.main(["cluster", *command.split(), "--folder", str(folder)]) == 2
+    assert said in capsys.readouterr().err
+    assert not folder.exists()
+
+
+def test_clean_refuses_a_directory_that_is_not_there(
+    places: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["clean", str(places / "nowhere")]) == 2
+    assert "does not exist" in capsys.readouterr().err
+
+
+def test_doctor_names_the_check_that_fails(
+    places: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["doctor", "--store", str(places / "nowhere"), "--cluster", "nonsense"]) == 1
+    problems = [line for line in capsys.readouterr().out.splitlines() if "problem" in line]
+    assert [line.split("  ")[1].strip() for line in problems] == ["store latency", "cluster"]
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_a_cluster_that_was_killed_is_cleared_away_and_another_one_comes_up(places: Path) -> None:
+    folder = str(places / "cluster")
+    up = ["cluster", "up", "--folder", folder, "--workers", "1", "--memory", "1GiB"]
+    try:
+        for _ in range(2):
+            assert cli.main(up) == 0
+            cluster = clusters.running(folder)
+            assert cluster is not None
+            mains = [psutil.Process(pid) for pid, _ in cluster.processes]
+            family = [*mains, *(child for main in mains for child in main.children(recursive=True))]
+            for process in mains:
+                process.kill()
+            assert not psutil.wait_procs(family, timeout=20)[1], "workers end with what starts them"
+        assert cli.main(["cluster", "down", "--folder", folder]) == 0
+        assert sorted(os.listdir(folder)) == ["cert.pem", "key.pem", "scheduler.log", "worker.log"]
+    finally:
+        assert cli.main(["cluster", "down", "--folder", folder]) == 0
+
+
 @pytest.mark.slow
 @pytest.mark.cluster
 def test_a_cluster_comes_up_with_credentials_on_loopback_and_goes(

@@ -71,7 +71,11 @@ class Storm:
             lay_old(operation, self.place)
             meet = getattr(self, f"_{kind}")
             error = meet(operation, executor, lambda: run(operation, self.place))
-            check(operation, self.place, error)
+            try:
+                check(operation, self.place, error)
+            except BaseException as failed:
+                failed.add_note(f"{kind} met {operation.name} on {executor}: {error!r}")
+                raise
         self.met[f"{kind}, {'raised' if error is not None else 'right'}"] += 1
 
     def _number(self) -> int:

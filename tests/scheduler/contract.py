@@ -5,7 +5,9 @@ The module of the subclass has a fixture `executor` that gives the executor, wit
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +113,27 @@ class ExecutorContract:
             run(steps, executor, PLENTY, Interrupt(tmp_path / "mark"))
         assert store.log() == ["create", "discard"]
         self.test_runs_each_task_once(executor, FileStore(tmp_path / "again", (50,)))
+
+    def test_an_interrupt_at_the_end_of_a_run_lets_go_of_its_stores(
+        self, executor: Executor, store: FileStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        finish, calls = executor.finish, list[int]()
+
+        def cut_short() -> None:
+            calls.append(1)
+            if len(calls) == 1:
+                raise KeyboardInterrupt
+            finish()
+
+        monkeypatch.setattr(executor, "finish", cut_short)
+        made = FileStore(store.path, store.shape)
+        kept = weakref.ref(made)
+        with pytest.raises(KeyboardInterrupt):
+            run([Step("put", Put(made), 50, 8, creates=(made,))], executor, PLENTY)
+        del made
+        gc.collect()
+        assert kept() is None
+        assert store.open().tolist() == list(range(1, 51))
 
     def test_the_bytes_available_limit_how_many_tasks_run(
         self, executor: Executor, store: FileStore
