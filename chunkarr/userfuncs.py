@@ -102,11 +102,11 @@ def vectorize(
     Given signatures instead, such as `["float64(float64, float64)"]`, or Numba's keywords
     (`nopython`, `cache`, `identity`), it is a decorator that compiles the function with Numba.
     """
-    if pyfunc is not None and not callable(pyfunc):
-        return lambda function: UserUFunc(_jit().elementwise(function, pyfunc, options))
-    if options:
-        compiled = functools.partial(_compiled, options | ({"cache": True} if cache else {}))
-        return compiled if pyfunc is None else compiled(pyfunc)
+    signatures = None if pyfunc is None or callable(pyfunc) else pyfunc
+    if options or signatures is not None:
+        options |= {"cache": True} if cache else {}
+        compiled = functools.partial(_compiled, signatures, options)
+        return compiled(pyfunc) if callable(pyfunc) else compiled
     if pyfunc is None:
         return functools.partial(
             vectorize, otypes=otypes, doc=doc, excluded=excluded, cache=cache, signature=signature
@@ -116,8 +116,8 @@ def vectorize(
     )
 
 
-def _compiled(options: dict[str, Any], function: Function) -> UserUFunc:
-    return UserUFunc(_jit().elementwise(function, None, options))
+def _compiled(signatures: Any, options: dict[str, Any], function: Function) -> UserUFunc:
+    return UserUFunc(_jit().elementwise(function, signatures, options))
 
 
 def guvectorize(signatures: Any, layout: str, **options: Any) -> Function:

@@ -330,3 +330,33 @@ def test_a_second_process_takes_the_kernel_from_disk_if_nothing_differs(tmp_path
         for offset, seed in (("1", "1"), ("1", "2"), ("2", "2"))
     ]
     assert outputs == [["1", "True"], ["1", "False"], ["1", "True"]]
+
+
+KEPT = """
+import chunkarr as xp
+
+@xp.vectorize(["f8(f8, f8)"], cache=True)
+def function(p, q):
+    return p / q + 1
+
+xp.config(eager_bytes=0)
+print(function(xp.ones((10, 10)), 2.0).to_expr().name)
+"""
+
+
+def test_a_function_that_numba_has_kept_has_the_same_name(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(KEPT)
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}
+    names = [
+        subprocess.run(
+            [sys.executable, str(program)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for _ in range(2)
+    ]
+    assert names[0] == names[1]
+    assert len([*tmp_path.rglob("*.nbc")]) == 1
