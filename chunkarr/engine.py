@@ -107,7 +107,8 @@ def without_crumbs(limits: Limits, exprs: Sequence[Expr]) -> Limits:
 
 def _named(exprs: Sequence[Expr]) -> list[Expr]:
     """List the nodes that live names hold, and whose values nobody holds yet."""
-    return [node for node in walk(tuple(exprs)) if id(node) in live and node.memo.store is None]
+    order = walk(exprs, held=False)
+    return [node for node in order if id(node) in live and node.memo.store is None]
 
 
 def _made_beside(targets: Sequence[Target], room: int) -> list[Expr]:

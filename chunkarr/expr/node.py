@@ -12,6 +12,7 @@ Rejected: a node per NumPy function, because every pass would then have a case f
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import field
 from typing import Any
 
@@ -397,8 +398,11 @@ class Regrid(Expr):
         return ("grid",)
 
 
-def walk(roots: tuple[Expr, ...] | list[Expr]) -> list[Expr]:
-    """List all nodes below the roots, operands before their users, each once, without recursion."""
+def walk(roots: Sequence[Expr], *, held: bool = True) -> list[Expr]:
+    """List all nodes below the roots, operands before their users, each once, without recursion.
+
+    Without `held`, what is below a value that was computed before is left out.
+    """
     order: list[Expr] = []
     seen: set[int] = set()
     stack: list[tuple[Expr, bool]] = [(root, False) for root in reversed(roots)]
@@ -410,6 +414,9 @@ def walk(roots: tuple[Expr, ...] | list[Expr]) -> list[Expr]:
         if id(node) in seen:
             continue
         seen.add(id(node))
+        if not held and node.memo.store is not None:
+            order.append(node)
+            continue
         stack.append((node, True))
         stack.extend((operand, False) for operand in reversed(node.operands))
     return order

@@ -8,7 +8,7 @@ space that read a common source and do not need each other become one group: one
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from typing import NamedTuple
 
@@ -70,8 +70,13 @@ class Group:
     jobs: list[Job] = field(default_factory=list)
 
 
-def find_jobs(order: Sequence[Expr], wanted: Iterable[Expr], kept: set[int]) -> list[Job]:
-    """List the jobs among nodes that stand in topological order."""
+def find_jobs(
+    order: Sequence[Expr], wanted: Iterable[Expr], kept: set[int], room: int
+) -> list[Job]:
+    """List the jobs among nodes that stand in topological order.
+
+    What takes at most `room` bytes is stored where that saves some work, more only for much.
+    """
     chosen = {id(node) for node in wanted if not (isinstance(node, Source) and node.stands)}
     layered: set[int] = set()
     for node in order:
@@ -86,7 +91,7 @@ def find_jobs(order: Sequence[Expr], wanted: Iterable[Expr], kept: set[int]) -> 
             below = node.operands[0]
             if id(below) in layered:
                 chosen.add(id(below))
-    chosen |= _often_read(order, chosen)
+    chosen |= _often_read(order, chosen, room)
     reach: dict[int, Reach] = {}
     jobs = []
     for node in order:
@@ -107,7 +112,7 @@ def _stands(node: Expr) -> bool:
     return node.stands if isinstance(node, Source) else isinstance(node, Generate | View)
 
 
-def _often_read(order: Sequence[Expr], chosen: set[int]) -> set[int]:
+def _often_read(order: Sequence[Expr], chosen: set[int], room: int) -> set[int]:
     """Find values that would be computed again and again, because shifted boxes of them are read.
 
     A box of `x[1:] + x[:-1]` needs two boxes of x, a step of a stencil on that four, and so on. A
@@ -116,26 +121,66 @@ def _often_read(order: Sequence[Expr], chosen: set[int]) -> set[int]:
     """
     moving = [node for node in order if isinstance(node, View | Overlay)]
     shifted = {id(operand) for node in moving for operand in node.operands}
-    if not shifted:
-        return set()
     readers = Counter(id(operand) for node in order for operand in node.operands)
-    often: set[int] = set()
+    again = {key for key in shifted if readers[key] > 1}
+    often = _heavy(order, chosen, dict.fromkeys(again, WORK_MAX))
+    # What these are made of may be wanted elsewhere too.
+    return often | _computed_apart(order, chosen | often, room)
+
+
+def _computed_apart(order: Sequence[Expr], chosen: set[int], room: int) -> set[int]:
+    """Find values that several jobs would compute, each for itself, where storing them costs less.
+
+    That is so where they are likely to stay in memory, else only if they are much work.
+    """
+    jobs: dict[int, set[int]] = {id(node): set() for node in order}
+    most: dict[int, int] = {}
+    for node in reversed(order):
+        users = jobs[id(node)]
+        if id(node) in chosen:
+            # Reductions of one value share its visit.
+            users = {id(node.operands[0]) if isinstance(node, Reduce) else id(node)}
+        elif len(users) > 1:
+            most[id(node)] = WORK_MAX if node.nbytes <= room else WORK_MUCH
+        for operand in node.operands:
+            if len(jobs[id(operand)]) < 2:  # more than two are no more than two
+                jobs[id(operand)] |= users
+    return _heavy(order, chosen, most, drawing=WORK_DRAWN)
+
+
+def _heavy(
+    order: Sequence[Expr], chosen: set[int], most: Mapping[int, int], drawing: int = 0
+) -> set[int]:
+    """Find the nodes that take more operations on an element than `most` allows for them.
+
+    Drawing a random number counts as `drawing` operations.
+    """
+    found: set[int] = set()
+    if not most:
+        return found
     work: dict[int, int] = {}
     for node in order:
-        if isinstance(node, Source | Generate) or id(node) in chosen:
-            work[id(node)] = 0
+        key = id(node)
+        if key in chosen or isinstance(node, Generate):
+            work[key] = 0
             continue
-        own = not isinstance(node, View | Regrid)
-        work[id(node)] = own + sum(work[id(operand)] for operand in node.operands)
-        again = readers[id(node)] > 1 and id(node) in shifted
-        if own and again and work[id(node)] > WORK_MAX:
-            often.add(id(node))
-            work[id(node)] = 0
-    return often
+        if isinstance(node, Source):
+            own = 0 if node.stands else drawing
+        else:
+            own = int(not isinstance(node, View | Regrid))
+        work[key] = own + sum(work[id(operand)] for operand in node.operands)
+        if own and key in most and work[key] > most[key]:
+            found.add(key)
+            work[key] = 0
+    return found
 
 
 WORK_MAX = 8
 """Operations on an element that are rather done twice than stored."""
+WORK_MUCH = 64
+"""The same where storing is likely to mean writing to disk."""
+WORK_DRAWN = 32
+"""Operations that take as long as drawing a random number."""
 
 
 def read_whole(order: Sequence[Expr], roots: Iterable[Expr]) -> set[int]:

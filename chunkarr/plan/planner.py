@@ -235,7 +235,7 @@ class Planner:
         order = walk(self.wanted)
         kept = read_whole(order, self.wanted) & self.keep.keys()
         shared = [] if self.limits.shares_memory else self._share_memory(order)
-        jobs = find_jobs(order, stored, kept)
+        jobs = find_jobs(order, stored, kept, self.limits.bytes_available // 8)
         groups = group_jobs(jobs)
         spot = {id(job.node): n for n, group in enumerate(groups) for job in group.jobs}
         for job in jobs:

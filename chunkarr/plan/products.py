@@ -53,6 +53,9 @@ NDArray = npt.NDArray[Any]
 TILE_SIDE_MIN = 256
 """Below this side a product's tiles no longer reach the rate of BLAS."""
 
+CELLS_MIN = 8
+"""So many tiles at least are left for the workers, where more would fit in one."""
+
 REMADE_MAX = 2
 """An operand with dear operations is computed so many times, rather than held."""
 
@@ -213,6 +216,16 @@ def _cut(planner: Planner, node: Contract, targets: Sequence[Store | None]) -> _
     for axis in (-2, -1):
         reach = max(cell[axis], sides[axis] // cell[axis] * cell[axis])
         cell[axis] = max(1, min(node.shape[axis], reach))
+    # What is narrow or small fills its share with more rows, or more matrices of a stack.
+    most_cells = math.prod(node.shape) // math.prod(cell) // CELLS_MIN
+    for axis in (-2, *reversed(range(node.ndim - 2))):
+        times = min(most_cells, 5 * most * size // max(1, bytes_deciding(tuple(cell))))
+        if times < 2 or (axis != -2 and cell[-2] < node.shape[-2]):
+            break
+        longer = min(node.shape[axis], cell[axis] * times)
+        longer = max(cell[axis], longer // cell[axis] * cell[axis])
+        most_cells //= max(1, -(-longer // cell[axis]))
+        cell[axis] = longer
     return _Tiles(Grid(node.shape, fit_cut(planner, tuple(cell), unit, bytes_deciding)), inner)
 
 

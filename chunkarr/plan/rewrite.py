@@ -1,8 +1,8 @@
 """The rewriting passes: smaller expressions of the same value.
 
-One bottom-up walk applies the rules in `RULES` to each node until none fires, and makes nodes of
-the same content one node (hash-consing). After each rule the driver checks that shape and dtype
-stayed, and names the rule that broke them.
+One bottom-up walk, from what was computed before upward, applies the rules in `RULES` to each node
+until none fires, and makes nodes of the same content one node (hash-consing). After each rule the
+driver checks that shape and dtype stayed, and names the rule that broke them.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from chunkarr.storage.reshaped import ReshapedStore, reshapable
 Rule = Callable[[Expr], Expr | None]
 
 
-def use_computed(node: Expr) -> Expr | None:
-    """Read a value that was computed before instead of computing it again."""
+def _computed(node: Expr) -> Expr | None:
+    """Give what reads a value that was computed before, if it was."""
     if node.memo.store is not None:
         return Source(shape=node.shape, dtype=node.dtype, line=node.line, store=node.memo.store)
     return None
@@ -194,7 +194,6 @@ def _view(operand: Expr, affine: Affine, node: Expr) -> Expr:
 
 
 RULES: tuple[Rule, ...] = (
-    use_computed,
     compose_views,
     move_reshape,
     reduce_through_reshape,
@@ -221,7 +220,7 @@ def _settled(node: Expr) -> Expr:
 
 def rewrite(roots: Sequence[Expr]) -> dict[int, Expr]:
     """Rewrite all nodes below the roots; gives the new node for the id of each old one."""
-    old = walk(list(roots))
+    old = walk(roots, held=False)
     users: dict[int, int] = dict.fromkeys(map(id, roots), 1)
     for node in old:
         for operand in node.operands:
@@ -229,9 +228,11 @@ def rewrite(roots: Sequence[Expr]) -> dict[int, Expr]:
     new: dict[int, Expr] = {}
     interned: dict[tuple[object, ...], Expr] = {}
     for node in old:
-        operands = tuple(new[id(operand)] for operand in node.operands)
-        changed = any(a is not b for a, b in zip(operands, node.operands, strict=True))
-        made = _settled(node.with_operands(operands) if changed else node)
+        made = _computed(node)
+        if made is None:
+            operands = tuple(new[id(operand)] for operand in node.operands)
+            changed = any(a is not b for a, b in zip(operands, node.operands, strict=True))
+            made = _settled(node.with_operands(operands) if changed else node)
         if isinstance(made, View) and users.get(id(node.operands[0]) if node.operands else 0) == 1:
             for rule in SHARED_RULES:
                 made = _settled(rule(made) or made)

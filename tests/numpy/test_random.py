@@ -263,6 +263,22 @@ def test_what_a_name_holds_is_drawn_once(lazy: None) -> None:
     assert store.stream.windows_drawn == drawn
 
 
+def test_what_several_steps_read_is_drawn_once(lazy: None) -> None:
+    def loop(x: Any, w: Any) -> Any:
+        for _ in range(5):
+            w = w - (x.T @ (x @ w)) / len(x)
+        return w
+
+    x = ours_random.default_rng(3).normal(size=(300, 40))
+    stream = x.to_expr().store.stream
+    start = np.ones(40)
+    late = loop(x, chunkarr.asarray(start))
+    del x
+    found = late.compute()
+    np.testing.assert_allclose(found, loop(np.random.default_rng(3).normal(size=(300, 40)), start))
+    assert stream.windows_drawn == stream.count
+
+
 def test_persisting_draws_once(lazy: None) -> None:
     x = ours_random.default_rng(3).poisson(4, 1000)
     store = x.to_expr().store

@@ -178,6 +178,34 @@ def test_counting_a_mask_keeps_what_names_hold(stored: CountingStore) -> None:
     assert (stored.reads == 1).all()
 
 
+def test_what_is_computed_above_something_computed_is_not_made_again(
+    stored: CountingStore,
+) -> None:
+    y = xp.exp(stored.as_array())
+    running = y.cumsum(0)
+    running.max().compute()
+    assert visits(running * 2) == ["multiply"]
+
+
+def life(cells: Any) -> Any:
+    """Give the next generation of Conway's game."""
+    near = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if i or j]
+    count = sum(xp.roll(xp.roll(cells.astype("i1"), i, 0), j, 1) for i, j in near)
+    return (count == 3) | (cells & (count == 2))
+
+
+def test_the_work_of_a_loop_grows_with_its_length(stored: CountingStore) -> None:
+    def work(generations: int) -> int:
+        cells = stored.as_array() > 0
+        for _ in range(generations):
+            cells = life(cells)
+        steps = [step.work for step in plan_of(cells).steps]
+        sweeps = [work for work in steps if isinstance(work, Sweep)]
+        return sum(len(o.recipe.program.ops) for work in sweeps for o in work.outputs)
+
+    assert work(12) < 2.5 * work(6)
+
+
 def test_what_no_name_holds_is_let_go(stored: CountingStore) -> None:
     x = stored.as_array()
     xp.exp(x).sum().compute()
