@@ -24,6 +24,7 @@ from chunkarr.dispatch import (
     lift,
     ndarray_of,
     no_out,
+    numpy_into,
     signature_of,
     small,
     store_out,
@@ -281,6 +282,9 @@ def public(name: str, row: Row) -> Function:
     def made(*args: Any, out: Any = None, **kwargs: Any) -> Any:
         if out is not None and shown and "out" not in shown.parameters:
             raise no_out(name)
+        if isinstance(out, tuple):
+            message = "return arrays must be of ArrayType"
+            raise TypeError(message)
         if len(args) > out_at:
             out, kwargs = args[out_at], kwargs | _rest(names, args, out_at + 1)
         given = list(args[:out_at])
@@ -293,13 +297,14 @@ def public(name: str, row: Row) -> Function:
         objects = any(array.dtype.hasobject for array in arrays)
         if here and (objects or not (row.grows and _large(lazy, given, named))):
             plain = [convert(a, ndarray_of) for a in given]
-            result = give(
-                _own(
-                    numpy_function(*plain, **{k: convert(v, ndarray_of) for k, v in named.items()})
-                )
-            )
+            options = {k: convert(v, ndarray_of) for k, v in named.items()}
+            if out is not None:
+                return numpy_into(numpy_function, plain, options, out)
+            result = give(_own(numpy_function(*plain, **options)))
         else:
             try:
+                if out is not None:
+                    return lazy(*given, out=out, **named)
                 result = lazy(*given, **named)
             except NotYetError:
                 if not row.copies and not near(arrays):

@@ -181,6 +181,7 @@ def lift(
     shared, order = _positions(function, numpy_function)
     shown = None if numpy_function is None else signature_of(numpy_function)
     takes_out = shown is None or "out" in shown.parameters
+    takes_into = "into" in inspect.signature(function).parameters
 
     @functools.wraps(function)
     def public(*args: Any, out: Any = None, **kwargs: Any) -> Any:
@@ -190,13 +191,16 @@ def lift(
             args, kwargs, out = _by_name(name, args, kwargs, out, shared, order)
         if kwargs:
             kwargs = {k: v for k, v in kwargs.items() if v is not NO_VALUE}
-        if isinstance(out, Array) and name in TYPED_BY_OUT and kwargs.get("dtype") is None:
-            args, kwargs = _typed(name, args, kwargs, out)
+        if isinstance(out, tuple):
+            message = "return arrays must be of ArrayType"
+            raise TypeError(message)
         arrays = arrays_in((*args, *kwargs.values()))
         numbers = scalar and not arrays and NUMBERS.issuperset(map(type, args))
         if eager and numpy_function is not None and (numbers or small(arrays)):
             plain = [convert(a, ndarray_of) for a in args]
             named = {k: convert(v, ndarray_of) for k, v in kwargs.items()}
+            if out is not None:
+                return numpy_into(numpy_function, plain, named, out)
             result = give(numpy_function(*plain, **named), plain=not arrays)
         else:
             masked = masked_call(name, args, kwargs) if arrays else None
@@ -213,6 +217,8 @@ def lift(
                         raise
                     return on_masked(numpy_function, args, kwargs)
                 named = {k: convert(v, Array.to_expr) for k, v in kwargs.items()}
+                if isinstance(out, Array | np.ndarray) and takes_into:
+                    named["into"] = out.dtype
                 result = give(function(*exprs, **named), scalar=scalar)
         return result if out is None else store_out(result, out)
 
@@ -241,21 +247,25 @@ def on_masked(numpy_function: Function, args: Any, kwargs: dict[str, Any]) -> An
     return give(numpy_function(*plain, **{k: convert(v, Array.compute) for k, v in kwargs.items()}))
 
 
-TYPED_BY_OUT = frozenset(("sum", "prod", "cumsum", "cumprod", "mean"))
-"""Functions that compute in the dtype of `out=` where no other is asked for."""
+def sole(out: Any) -> Any:
+    """Give the array of `out=`, which may be a tuple of one."""
+    return out[0] if isinstance(out, tuple) and len(out) == 1 else out
 
 
-def _typed(
-    name: str, args: tuple[Any, ...], kwargs: dict[str, Any], out: Array
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    if len(args) > 2:
-        if args[2] is not None:
-            return args, kwargs
-        args = args[:2]
-    given = getattr(args[0], "dtype", None) if args else None
-    if name == "mean" and (given is None or given.kind not in "fc" or given.itemsize == 2):
-        return args, kwargs
-    return args, kwargs | {"dtype": out.dtype}
+def numpy_into(function: Function, plain: list[Any], named: dict[str, Any], out: Any) -> Any:
+    """Let NumPy's function write into an array: into its buffer, where nobody else reads that."""
+    if any(isinstance(a, np.ndarray) and a.dtype.hasobject for a in plain):
+        # NumPy 2.4 counts references wrongly where objects are reduced into another dtype.
+        return store_out(give(function(*plain, **named)), out)
+    if not isinstance(out, Array):
+        return function(*plain, out=out, **named)
+    out.check_writable()
+    held = out.writable_ndarray()
+    target = np.empty(out.shape, out.dtype) if held is None else held
+    function(*plain, out=target, **named)
+    if held is None:
+        out[...] = target
+    return out
 
 
 def _positions(function: Function, numpy_function: Function | None) -> tuple[int, list[str]]:

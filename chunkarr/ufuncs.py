@@ -15,10 +15,12 @@ from chunkarr.dispatch import (
     give,
     mapped,
     ndarray_of,
+    numpy_into,
     on_masked,
     refuse,
     shared_selection,
     small,
+    sole,
 )
 from chunkarr.errors import MaskedOperandError
 from chunkarr.expr.affine import Affine
@@ -40,7 +42,13 @@ from chunkarr.functions.gufuncs import parse, place_axes
 from chunkarr.functions.indexing import NUMBERS, Fancy, read_key
 from chunkarr.functions.manipulation import join
 from chunkarr.functions.ordered import in_order, in_slices
-from chunkarr.functions.reductions import accumulate, extremum, fold, reduced_axes
+from chunkarr.functions.reductions import (
+    accumulate,
+    extremum,
+    fold,
+    loop_dtype,
+    reduced_axes,
+)
 from chunkarr.functions.views import moveaxis, squeeze
 from chunkarr.kernels.reducers import ASSOCIATIVE
 from chunkarr.maps import settle
@@ -96,7 +104,9 @@ class UFunc:
             if out is not None:
                 message = "cannot specify 'out' as both a positional and keyword argument"
                 raise TypeError(message)
-            inputs, out = inputs[: ufunc.nin], inputs[ufunc.nin :]
+            # Those that are not given are made.
+            out = (*inputs[ufunc.nin :], *(None,) * (ufunc.nargs - len(inputs)))
+            inputs = inputs[: ufunc.nin]
         outs = out if isinstance(out, tuple) else (out,) * (out is not None)
         if all(o is None for o in outs):
             return self._apply(inputs, kwargs)
@@ -217,36 +227,34 @@ class UFunc:
     ) -> Any:
         """Reduce over axes, by default the first."""
         name = self._numpy.__name__
-        dtype = _dtype_for(dtype, out)
+        out = sole(out)
         whole = array if isinstance(array, Array) else Array.of(np.asarray(array))
         start = None if initial is NO_VALUE else initial
         if small([whole, *arrays_in([where])]):
             options: dict[str, Any] = {} if start is None else {"initial": start}
-            mask = ndarray_of(where) if isinstance(where, Array) else where
-            result = give(
-                self._numpy.reduce(
-                    ndarray_of(whole), axis, dtype, keepdims=keepdims, where=mask, **options
-                )
-            )
+            options |= {"keepdims": keepdims}
+            options["where"] = ndarray_of(where) if isinstance(where, Array) else where
+            plain = [ndarray_of(whole), axis, dtype]
+            if out is not None:
+                return numpy_into(self._numpy.reduce, plain, options, out)
+            result = give(self._numpy.reduce(*plain, **options))
         else:
             mask = where.to_expr() if isinstance(where, Array) else where
-            kind = self._reduce_dtype(whole, axis, dtype, start, mask)
+            kind = self._reduce_dtype(whole, axis, dtype, start, mask, out)
             expr = whole.to_expr()
             axes = reduced_axes(axis, expr.ndim)
             reducer = REDUCE_NAMES.get(name, name)
             if name not in ASSOCIATIVE:
-                if mask is not True:
-                    return self._reduce_whole(whole, axis, dtype, out, keepdims, initial, where)
-                made = in_order(name, expr, axes, kind, keepdims, start)
+                made = in_order(name, expr, axes, kind, keepdims, start, mask)
             elif self._numpy.identity is None:
                 made = extremum(reducer, name, cast_lazily(expr, kind), axes, keepdims, start, mask)
             else:
                 made = fold(reducer, expr, axes, kind, keepdims, start, mask, name)
             result = wrap(made, scalar=made.ndim == 0)
-        return result if out is None else _write(self._numpy, result, _one(out), True, "same_kind")
+        return result if out is None else _write(self._numpy, result, out, True, "unsafe")
 
     def _reduce_dtype(
-        self, array: Array, axis: Any, dtype: Any, initial: Any, where: Any
+        self, array: Array, axis: Any, dtype: Any, initial: Any, where: Any, out: Any
     ) -> np.dtype[Any]:
         """Give the dtype of a reduction; NumPy's refusals come from a tiny one."""
         probe = np.ones(tuple([min(n, 1) for n in array.shape]), array.dtype)
@@ -254,33 +262,24 @@ class UFunc:
         if where is not True:
             options["where"] = np.ones((), getattr(where, "dtype", bool))
         reduced = self._numpy.reduce(probe, axis, dtype, **options)
+        if dtype is None and out is not None:
+            return loop_dtype(self._numpy.__name__, array.dtype, None, out.dtype)
         return np.dtype(np.asarray(reduced).dtype)
-
-    def _reduce_whole(
-        self,
-        array: Array,
-        axis: Any,
-        dtype: Any,
-        out: Any,
-        keepdims: bool,
-        initial: Any,
-        where: Any,
-    ) -> Any:
-        """Reduce values that fit the memory limit where some are left out of an ordered fold."""
-        run = at_once(f"{self._numpy.__name__}.reduce", self._numpy.reduce, 2)
-        return run(array, axis, dtype, out, keepdims, initial, where)
 
     def accumulate(self, array: Any, axis: int = 0, dtype: Any = None, out: Any = None) -> Any:
         """Give all intermediate results along an axis."""
-        dtype = _dtype_for(dtype, out)
+        out = sole(out)
         whole = array if isinstance(array, Array) else Array.of(np.asarray(array))
         if small([whole]):
-            result = give(self._numpy.accumulate(ndarray_of(whole), axis, dtype))
-        else:
-            shown = np.ones(tuple([min(n, 1) for n in whole.shape]), whole.dtype)
-            self._numpy.accumulate(shown, axis, dtype)  # NumPy's own refusals
-            result = wrap(accumulate(self._numpy.__name__, whole.to_expr(), axis, dtype))
-        return result if out is None else _write(self._numpy, result, _one(out), True, "same_kind")
+            plain = [ndarray_of(whole), axis, dtype]
+            if out is not None:
+                return numpy_into(self._numpy.accumulate, plain, {}, out)
+            return give(self._numpy.accumulate(*plain))
+        shown = np.ones(tuple([min(n, 1) for n in whole.shape]), whole.dtype)
+        self._numpy.accumulate(shown, axis, dtype)  # NumPy's own refusals
+        into = getattr(out, "dtype", None)
+        result = wrap(accumulate(self._numpy.__name__, whole.to_expr(), axis, dtype, into))
+        return result if out is None else _write(self._numpy, result, out, True, "unsafe")
 
     def outer(self, a: Any, b: Any, **kwargs: Any) -> Any:
         """Apply to all pairs."""
@@ -325,14 +324,18 @@ class UFunc:
         More than 256 of them have to be in order and short, or to fit the limit.
         """
         whole = array if isinstance(array, Array) else Array.of(np.asarray(array))
-        dtype = _dtype_for(dtype, out)
+        out = sole(out)
         plain = ndarray_key(indices)
         starts = np.asarray(plain, None if isinstance(plain, np.ndarray) else np.intp)
         if small([whole]):
-            result = give(self._numpy.reduceat(ndarray_of(whole), starts, axis, dtype))
-        else:
-            result = self._reduce_slices(whole, starts, axis, dtype)
-        return result if out is None else _write(self._numpy, result, _one(out), True, "same_kind")
+            given = [ndarray_of(whole), starts, axis, dtype]
+            if out is not None:
+                return numpy_into(self._numpy.reduceat, given, {}, out)
+            return give(self._numpy.reduceat(*given))
+        if dtype is None and out is not None:
+            dtype = loop_dtype(self._numpy.__name__, whole.dtype, None, out.dtype)
+        result = self._reduce_slices(whole, starts, axis, dtype)
+        return result if out is None else _write(self._numpy, result, out, True, "unsafe")
 
     def _reduce_slices(self, whole: Array, starts: Any, axis: int, dtype: Any) -> Array:
         number = normalize_axis(axis, whole.ndim)
@@ -379,16 +382,6 @@ def _signature(ufunc: np.ufunc, given: Any) -> tuple[Any, ...]:
 
 SLICES_MAX = 256
 """The most slices of `reduceat` that are reduced each on its own."""
-
-
-def _one(out: Any) -> Any:
-    return out[0] if isinstance(out, tuple) else out
-
-
-def _dtype_for(dtype: Any, out: Any) -> Any:
-    """Give the dtype to compute in: that of `out=` where no other is asked for."""
-    target = _one(out)
-    return target.dtype if dtype is None and target is not None else dtype
 
 
 def _harmless(name: str, value: Any, where: Any) -> Any:

@@ -17,8 +17,14 @@ from chunkarr.expr.build import (
     view,
 )
 from chunkarr.expr.node import Expr, Overlay, Regrid, Reshape
-from chunkarr.functions.reductions import flatten
 from chunkarr.grid import Grid
+
+
+def flatten(a: Expr) -> Expr:
+    """Give the elements in C order on one axis."""
+    if a.ndim == 1:
+        return a
+    return Reshape(shape=(a.size,), dtype=a.dtype, operands=(a,), line=caller())
 
 
 def concatenate(

@@ -16,8 +16,8 @@ from chunkarr.expr.build import constant, normalize_axis, view
 from chunkarr.expr.node import Expr
 from chunkarr.functions import views
 from chunkarr.functions.lanes import lanes
+from chunkarr.functions.manipulation import flatten
 from chunkarr.functions.pieces import at_least_1d, component, known, operand
-from chunkarr.functions.reductions import flatten
 
 NDArray = npt.NDArray[Any]
 Options = tuple[tuple[str, Any], ...]

@@ -17,11 +17,10 @@ from chunkarr.expr.build import (
 )
 from chunkarr.expr.node import Algorithm, Contract, Expr
 from chunkarr.functions import views
-from chunkarr.functions.manipulation import stack
+from chunkarr.functions.manipulation import flatten, stack
 from chunkarr.functions.orders import sort_lanes
 from chunkarr.functions.pieces import component, fold
 from chunkarr.functions.reductions import any as any_
-from chunkarr.functions.reductions import flatten
 from chunkarr.functions.reductions import sum as sum_
 from chunkarr.settings import settings
 

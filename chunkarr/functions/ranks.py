@@ -27,7 +27,7 @@ from chunkarr.expr.build import (
     view,
     where,
 )
-from chunkarr.expr.node import Expr
+from chunkarr.expr.node import Dtype, Expr
 from chunkarr.functions import reductions, statistics, views
 from chunkarr.functions.creation import index_along
 from chunkarr.functions.fancy import take
@@ -197,10 +197,10 @@ def _quantiles(name: str, *, percent: bool, nan: bool) -> Function:
         else:
             lanes = sort(lines, -1)
             points = np.asarray(np.true_divide(given, 100)) if percent else given
-            skips = nan and a.dtype.kind in "fc"
+            skips = nan and a.dtype.kind in "fcmM"
             made = (_without_nan if skips else _plain)(lanes, points, method, weak)
             made = cast_lazily(made if nan else _poisoned(made, lanes), kind)
-        if nan and made.dtype.kind in "fc":
+        if nan and made.dtype.kind in "fcmM":
             made = _told(made)
         return _kept(made, axes, given.ndim, keepdims)
 
@@ -287,7 +287,8 @@ def _without_nan(lanes: Expr, q: NDArray, method: str, weak: bool) -> Expr:
     low = _at_each(lanes, lower)
     if method in DISCRETE or (method == "linear" and q.dtype.kind in "iub"):
         return low
-    return _between(low, _at_each(lanes, upper), cast_lazily(way, low.dtype) if weak else way)
+    share = cast_lazily(way, low.dtype) if weak and low.dtype.kind in "fc" else way
+    return _between(low, _at_each(lanes, upper), share)
 
 
 quantile = _quantiles("quantile", percent=False, nan=False)
@@ -301,9 +302,13 @@ def median(
     axis: Axis = None,
     overwrite_input: bool = False,  # noqa: ARG001 - arguments never change
     keepdims: bool = False,
+    into: Dtype | None = None,
 ) -> Expr:
     """Give the middle of the sorted values over axes, or the mean of the middle two."""
     axes = normalize_axes(axis, a.ndim)
+    if into is not None:
+        a = cast_lazily(a, reductions.loop_dtype("add", a.dtype, None, into))
+        return reductions.landed(median(a, axis, keepdims=keepdims), into)
     if not a.size:
         return as_expr(np.median(np.empty(a.shape, a.dtype), axis, keepdims=keepdims))
     kind = np.asarray(np.median(np.zeros((2,), a.dtype))).dtype  # and NumPy's own errors
@@ -327,10 +332,13 @@ def nanmedian(
     axis: Axis = None,
     overwrite_input: bool = False,
     keepdims: bool = False,
+    into: Dtype | None = None,
 ) -> Expr:
     """Give the median over axes of what is not NaN."""
-    if a.dtype.kind not in "fc" or not a.size:
-        return median(a, axis, overwrite_input, keepdims)
+    if a.dtype.kind not in "fcm" or not a.size:
+        return median(a, axis, overwrite_input, keepdims, into)
+    if into is not None:
+        return reductions.landed(nanmedian(a, axis, keepdims=keepdims), into)
     axes = normalize_axes(axis, a.ndim)
     lanes = sort(_folded(a, axes), -1)
     there = apply("logical_not", apply("isnan", lanes))

@@ -1,7 +1,9 @@
 """Reductions and cumulative functions: NumPy's arguments in, reduce and scan nodes out.
 
 `where=` replaces what is left out by the reduction's identity, `initial=` is combined at the end;
-mean and variance with `where=` divide by the number of values that take part.
+mean and variance with `where=` divide by the number of values that take part. `into` is the dtype
+of an array that takes the result: it has a say in what dtype NumPy computes in, and the result is
+cast to it whatever is lost.
 """
 
 from __future__ import annotations
@@ -28,8 +30,10 @@ from chunkarr.expr.build import (
 from chunkarr.expr.build import (
     where as where_,
 )
-from chunkarr.expr.node import Dtype, Expr, Reshape, Scan
+from chunkarr.expr.node import Dtype, Expr, Scan
 from chunkarr.floats import remark
+from chunkarr.functions.manipulation import flatten
+from chunkarr.functions.pieces import remarked
 
 Axis = Any
 
@@ -50,11 +54,21 @@ def stretch_to(mask: Expr, a: Expr) -> Expr:
     return mask if mask.shape == a.shape else stretch(mask, a.shape)
 
 
-def _sum_dtype(a: Expr, dtype: object) -> Dtype:
-    if dtype is not None:
-        return np.dtype(dtype)  # type: ignore[call-overload,no-any-return]
-    found: Dtype = np.add.reduce(np.empty((0,), a.dtype)).dtype
+def loop_dtype(ufunc: str, a: Dtype, dtype: object = None, into: Dtype | None = None) -> Dtype:
+    """Give the dtype in which a ufunc reduces; TypeError where it has no such loop."""
+    if dtype is not None and np.dtype(dtype).hasobject:  # type: ignore[call-overload]
+        return np.dtype(object)
+    if dtype is None and into is not None:
+        rules: Any = {"reduction": True, "casting": "unsafe"}
+        found: Dtype = getattr(np, ufunc).resolve_dtypes((into, a, None), **rules)[1]
+    else:
+        found = getattr(np, ufunc).reduce(np.ones((1,), a), dtype=dtype).dtype
     return found
+
+
+def landed(result: Expr, into: Dtype | None) -> Expr:
+    """Give a result in the dtype of the array that takes it."""
+    return result if into is None else cast_lazily(result, into)
 
 
 def reduced_axes(axis: object, ndim: int) -> tuple[int, ...]:
@@ -108,8 +122,11 @@ def _adding(name: str, ufunc: str, doc: str) -> Callable[..., Expr]:
         keepdims: bool = False,
         initial: object = None,
         where: object = None,
+        into: Dtype | None = None,
     ) -> Expr:
-        return fold(name, a, axis, _sum_dtype(a, dtype), keepdims, initial, where, ufunc)
+        axes = reduced_axes(axis, a.ndim)
+        kind = loop_dtype(ufunc, a.dtype, dtype, into)
+        return landed(fold(name, a, axes, kind, keepdims, initial, where, ufunc), into)
 
     return _called(made, name, doc)
 
@@ -117,8 +134,15 @@ def _adding(name: str, ufunc: str, doc: str) -> Callable[..., Expr]:
 def _telling(name: str, identity: bool, doc: str) -> Callable[..., Expr]:
     """Make a reduction of truth values."""
 
-    def made(a: Expr, axis: Axis = None, *, keepdims: bool = False, where: object = None) -> Expr:
-        return _truth(name, a, axis, keepdims, where, identity)
+    def made(
+        a: Expr,
+        axis: Axis = None,
+        *,
+        keepdims: bool = False,
+        where: object = None,
+        into: Dtype | None = None,
+    ) -> Expr:
+        return landed(_truth(name, a, axis, keepdims, where, identity), into)
 
     return _called(made, name, doc)
 
@@ -134,8 +158,10 @@ def extremes(name: str, ufunc: str, doc: str) -> Callable[..., Expr]:
         keepdims: bool = False,
         initial: object = None,
         where: object = None,
+        into: Dtype | None = None,
     ) -> Expr:
-        return extremum(reducer, ufunc, a, axis, keepdims, initial, where)
+        values = a if into is None else cast_lazily(a, loop_dtype(ufunc, a.dtype, None, into))
+        return landed(extremum(reducer, ufunc, values, axis, keepdims, initial, where), into)
 
     return _called(made, name, doc)
 
@@ -204,9 +230,10 @@ min = amin = extremes("min", "minimum", "Give the least element over axes; NaN w
 max = amax = extremes("max", "maximum", "Give the greatest element over axes; NaN wins.")
 
 
-def ptp(a: Expr, axis: Axis = None, *, keepdims: bool = False) -> Expr:
+def ptp(a: Expr, axis: Axis = None, *, keepdims: bool = False, into: Dtype | None = None) -> Expr:
     """Give the range of values, greatest minus least."""
-    return apply("subtract", max(a, axis, keepdims=keepdims), min(a, axis, keepdims=keepdims))
+    greatest = max(a, axis, keepdims=keepdims, into=into)
+    return apply("subtract", greatest, min(a, axis, keepdims=keepdims))
 
 
 def _count(a: Expr, axes: tuple[int, ...], where: object) -> Expr | int:
@@ -225,28 +252,41 @@ def mean(
     keepdims: bool = False,
     where: object = None,
     quiet: bool = False,
+    into: Dtype | None = None,
 ) -> Expr:
     """Give the arithmetic mean over axes; with `quiet` nothing is divided where nothing is left."""
     axes = normalize_axes(axis, a.ndim)
-    wanted, inner = _mean_dtypes(a, dtype)
+    wanted, inner = _mean_dtypes(a, dtype, into)
     if _count(a, axes, None) == 0:
         remark("Mean of empty slice")
-    total = fold("sum", a, axes, inner, False, None, where, "add")
-    out = _divide(total, _at_least_one(_count(a, axes, where), quiet))
-    return _kept(cast_lazily(out, wanted), axes, keepdims)
+    out = _averaged(a, axes, inner, where, quiet, into)
+    count = _count(a, axes, where)
+    if isinstance(count, Expr) and not quiet:
+        out = remarked(out, apply("equal", count, 0), "Mean of empty slice")
+    return _kept(cast_lazily(out, wanted if into is None else into), axes, keepdims)
 
 
-def _mean_dtypes(a: Expr, dtype: object) -> tuple[Dtype, Dtype]:
+def _averaged(
+    a: Expr,
+    axes: tuple[int, ...],
+    inner: Dtype,
+    where: object,
+    quiet: bool,
+    into: Dtype | None = None,
+) -> Expr:
+    """Give a sum divided by the number of its values."""
+    total = landed(fold("sum", a, axes, inner, False, None, where, "add"), into)
+    return _divide(total, _at_least_one(_count(a, axes, where), quiet))
+
+
+def _mean_dtypes(a: Expr, dtype: object, into: Dtype | None = None) -> tuple[Dtype, Dtype]:
     """Give the dtype of a mean and that of its sum."""
-    if dtype is not None:
-        kind = np.dtype(dtype)  # type: ignore[call-overload]
-        return kind, kind
-    if a.dtype.kind in "biu":
-        return np.dtype(np.float64), np.dtype(np.float64)
-    if a.dtype == np.float16:
+    if dtype is None and a.dtype == np.float16:
         return np.dtype(np.float16), np.dtype(np.float32)
-    own = a.dtype.newbyteorder("=")
-    return own, own
+    if dtype is None and a.dtype.kind in "biu":
+        dtype = np.dtype(np.float64)
+    kind = loop_dtype("add", a.dtype, dtype, into).newbyteorder("=")
+    return kind, kind
 
 
 def _at_least_one(count: Any, wanted: bool) -> Any:
@@ -276,6 +316,7 @@ def var(
     mean: Any = None,
     correction: float | None = None,
     quiet: bool = False,
+    into: Dtype | None = None,
 ) -> Expr:
     """Give the variance over axes, in one pass over the data where the mean is not given.
 
@@ -287,57 +328,58 @@ def var(
             raise ValueError(message)
         ddof = correction
     axes = normalize_axes(axis, a.ndim)
+    if a.dtype.kind not in "biufc":
+        np.var(np.ones((1,), a.dtype), dtype=dtype)  # type: ignore[call-overload]  # NumPy's refusal
     wanted, inner = _mean_dtypes(a, dtype)
-    if inner.kind in "biu":
-        return _kept(_integer_var(a, axes, inner, ddof, where, mean), axes, keepdims)
-    values = cast_lazily(a, inner)
-    real = np.dtype(inner.char.lower()) if inner.kind == "c" else inner
+    count = _count(a, axes, where)
+    if not isinstance(count, Expr) and count <= ddof:
+        remark(TOO_FEW)
     # A complex dtype that was asked for stays, though nothing imaginary is left.
-    result = np.dtype(wanted.char.lower()) if wanted.kind == "c" and dtype is None else wanted
-    masked = where is not None and where is not True
-    if _count(a, axes, None) <= ddof:  # type: ignore[operator]
-        remark("Degrees of freedom <= 0 for slice")
-    if 0 in [a.shape[i] for i in axes]:
-        shape = tuple(n for i, n in enumerate(a.shape) if i not in axes)
-        out = constant(np.nan, real, shape)
-    elif not masked and mean is None:
-        out = reduce("var", values, axes, real, ddof)
+    result = _real(wanted) if dtype is None else wanted
+    plain = mean is None and into is None and not isinstance(count, Expr) and count > ddof
+    if plain and inner.kind in "fc" and np.result_type(a.dtype, inner) == inner:
+        out = reduce("var", cast_lazily(a, inner), axes, _real(inner), ddof)
     else:
-        center = _center(values, axes, where, mean, quiet)
-        away = apply("absolute", apply("subtract", values, center))
-        squares = fold("sum", apply("square", away), axes, real, False, None, where, "add")
-        left = _at_least_one(_left(a, axes, where, ddof), quiet)
-        out = cast_lazily(apply("true_divide", squares, left), real)
+        left = _at_least_one(apply("maximum", apply("subtract", count, ddof), 0), quiet)
+        center = _center(a, axes, inner, where, mean, quiet)
+        squares = _squares(a, center, axes, None if dtype is None else inner, where, into)
+        out = cast(apply("true_divide", squares, left), squares.dtype)
+        result = result if into is None else into
+    if isinstance(count, Expr) and not quiet:
+        out = remarked(out, apply("less_equal", count, ddof), TOO_FEW)
     return _kept(cast_lazily(out, result), axes, keepdims)
 
 
-def _center(values: Expr, axes: tuple[int, ...], where: object, given: Any, quiet: bool) -> Expr:
+TOO_FEW = "Degrees of freedom <= 0 for slice"
+
+
+def _real(kind: Dtype) -> Dtype:
+    """Give the dtype of absolute values."""
+    return np.dtype(kind.char.lower()) if kind.kind == "c" else kind
+
+
+def _center(
+    a: Expr, axes: tuple[int, ...], dtype: Dtype, where: object, given: Any, quiet: bool
+) -> Expr:
     """Give the mean that a variance is about, with the reduced axes."""
     if given is not None:
         return as_expr(given)
-    return mean(values, axes, keepdims=True, where=where, quiet=quiet)
+    return insert_axes(cast_lazily(_averaged(a, axes, dtype, where, quiet), dtype), axes)
 
 
-def _left(a: Expr, axes: tuple[int, ...], where: object, ddof: float) -> Expr:
-    """Give how many degrees of freedom are left."""
-    return apply("maximum", apply("subtract", _count(a, axes, where), ddof), 0)
-
-
-def _integer_var(
-    a: Expr, axes: tuple[int, ...], dtype: Dtype, ddof: float, where: object, given: Any
+def _squares(
+    a: Expr,
+    center: Expr,
+    axes: tuple[int, ...],
+    dtype: Dtype | None,
+    where: object,
+    into: Dtype | None,
 ) -> Expr:
-    """Give the variance in integers, as NumPy has it: each step is cast back to the dtype."""
-    if given is None:
-        total = fold("sum", a, axes, dtype, True, None, where, "add")
-        count = _count(a, axes, where)
-        if isinstance(count, Expr):
-            count = insert_axes(count, axes)
-        center = cast(apply("true_divide", total, count), dtype)
-    else:
-        center = as_expr(given)
+    """Add up squared deviations in a dtype, by default that of the deviations."""
     away = apply("subtract", a, center)
-    squares = fold("sum", apply("multiply", away, away), axes, dtype, False, None, where, "add")
-    return cast(apply("true_divide", squares, _left(a, axes, where, ddof)), dtype)
+    away = apply("absolute", away) if away.dtype.kind == "c" else away
+    kind = loop_dtype("add", away.dtype, dtype, into)
+    return landed(fold("sum", apply("square", away), axes, kind, False, None, where, "add"), into)
 
 
 def std(
@@ -350,37 +392,44 @@ def std(
     where: object = None,
     mean: Any = None,
     correction: float | None = None,
+    into: Dtype | None = None,
 ) -> Expr:
     """Give the standard deviation over axes."""
     options: Any = {"keepdims": keepdims, "where": where, "mean": mean, "correction": correction}
-    return root(var(a, axis, dtype, ddof, **options), dtype)
+    return root(var(a, axis, dtype, ddof, **options, into=into), dtype)
 
 
 def root(spread: Expr, dtype: object) -> Expr:
     """Give the square root of a variance, in its dtype."""
-    if spread.dtype.kind not in "iu" or dtype is None:
+    if spread.dtype.kind not in "biu" or dtype is None:
         return apply("sqrt", spread)
     if spread.ndim:
         np.sqrt(np.ones(1, spread.dtype), out=np.ones(1, spread.dtype))  # NumPy's own error
     return cast(apply("sqrt", spread), spread.dtype)
 
 
-def argmin(a: Expr, axis: Axis = None, *, keepdims: bool = False) -> Expr:
+def argmin(
+    a: Expr, axis: Axis = None, *, keepdims: bool = False, into: Dtype | None = None
+) -> Expr:
     """Give the index of the first least element; NaN counts as least."""
-    return _arg("argmin", a, axis, keepdims)
+    return _arg("argmin", a, axis, keepdims, into)
 
 
-def argmax(a: Expr, axis: Axis = None, *, keepdims: bool = False) -> Expr:
+def argmax(
+    a: Expr, axis: Axis = None, *, keepdims: bool = False, into: Dtype | None = None
+) -> Expr:
     """Give the index of the first greatest element; NaN counts as greatest."""
-    return _arg("argmax", a, axis, keepdims)
+    return _arg("argmax", a, axis, keepdims, into)
 
 
-def _arg(name: str, a: Expr, axis: Axis, keepdims: bool) -> Expr:
+def _arg(name: str, a: Expr, axis: Axis, keepdims: bool, into: Dtype | None) -> Expr:
     axes = tuple(range(a.ndim)) if axis is None else reduced_axes(operator.index(axis), a.ndim)
     if 0 in [a.shape[i] for i in axes]:
         message = f"attempt to get {name} of an empty sequence"
         raise ValueError(message)
-    return _kept(reduce(name, a, axes, np.dtype(np.int64)), axes, keepdims)
+    if into is not None and not np.can_cast(into, np.intp, "safe"):
+        np.argmin(np.zeros(1), out=np.zeros((), into))  # NumPy's refusal
+    return _kept(landed(reduce(name, a, axes, np.dtype(np.int64)), into), axes, keepdims)
 
 
 def count_nonzero(a: Expr, axis: Axis = None, *, keepdims: bool = False) -> Expr:
@@ -389,47 +438,35 @@ def count_nonzero(a: Expr, axis: Axis = None, *, keepdims: bool = False) -> Expr
     return sum(truth, axis, np.int64, keepdims=keepdims)
 
 
-def flatten(a: Expr) -> Expr:
-    """Give the elements in C order on one axis."""
-    if a.ndim == 1:
-        return a
-    return Reshape(shape=(a.size,), dtype=a.dtype, operands=(a,), line=caller())
-
-
-def _scan(ufunc: str, a: Expr, axis: Axis, dtype: object) -> Expr:
-    if axis is None:
-        a, axis = flatten(a), 0
-    kind = _sum_dtype(a, dtype)
-    if not a.ndim and axis in (0, -1):
-        a = flatten(a)
+def accumulate(
+    ufunc: str, a: Expr, axis: int = 0, dtype: object = None, into: Dtype | None = None
+) -> Expr:
+    """Run a binary ufunc along an axis."""
     number = normalize_axis(axis, a.ndim)
-    values = cast_lazily(a, kind)
+    values = cast_lazily(a, loop_dtype(ufunc, a.dtype, dtype, into))
     if a.size == 0:
-        return values
-    return Scan(
-        shape=a.shape, dtype=kind, operands=(values,), line=caller(), name=ufunc, axis=number
+        return landed(values, into)
+    made = Scan(
+        shape=a.shape,
+        dtype=values.dtype,
+        operands=(values,),
+        line=caller(),
+        name=ufunc,
+        axis=number,
     )
+    return landed(made, into)
 
 
-def cumsum(a: Expr, axis: Axis = None, dtype: object = None) -> Expr:
-    """Give running sums, added in NumPy's order."""
-    return _scan("add", a, axis, dtype)
+def _running(name: str, ufunc: str, doc: str) -> Callable[..., Expr]:
+    """Make a function of running values."""
+
+    def made(a: Expr, axis: Axis = None, dtype: object = None, into: Dtype | None = None) -> Expr:
+        if axis is None or (not a.ndim and axis in (0, -1)):
+            a, axis = flatten(a), 0
+        return accumulate(ufunc, a, axis, dtype, into)
+
+    return _called(made, name, doc)
 
 
-def cumprod(a: Expr, axis: Axis = None, dtype: object = None) -> Expr:
-    """Give running products, multiplied in NumPy's order."""
-    return _scan("multiply", a, axis, dtype)
-
-
-def accumulate(ufunc: str, a: Expr, axis: int = 0, dtype: object = None) -> Expr:
-    """Run any binary ufunc along an axis."""
-    if ufunc in ("add", "multiply"):
-        return _scan(ufunc, a, axis, dtype)
-    kind = getattr(np, ufunc).accumulate(np.ones((1,), a.dtype), dtype=dtype).dtype
-    number = normalize_axis(axis, a.ndim)
-    values = cast_lazily(a, kind)
-    if a.size == 0:
-        return values
-    return Scan(
-        shape=a.shape, dtype=kind, operands=(values,), line=caller(), name=ufunc, axis=number
-    )
+cumsum = _running("cumsum", "add", "Give running sums, added in NumPy's order.")
+cumprod = _running("cumprod", "multiply", "Give running products, multiplied in NumPy's order.")

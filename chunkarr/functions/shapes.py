@@ -32,9 +32,9 @@ from chunkarr.functions import views
 from chunkarr.functions.creation import index_along
 from chunkarr.functions.fancy import take
 from chunkarr.functions.lookup import searchsorted
-from chunkarr.functions.manipulation import concatenate, join
+from chunkarr.functions.manipulation import concatenate, flatten, join
 from chunkarr.functions.pieces import at_least_1d, fold, interleave, known, operand, span
-from chunkarr.functions.reductions import accumulate, flatten
+from chunkarr.functions.reductions import accumulate
 
 PATCHES_MAX = 64
 """More pieces than this are gathered, or folded out of a stretched view, not laid one by one."""

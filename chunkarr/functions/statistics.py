@@ -29,7 +29,7 @@ from chunkarr.expr.build import (
 from chunkarr.expr.build import (
     where as where_,
 )
-from chunkarr.expr.node import Expr
+from chunkarr.expr.node import Dtype, Expr
 from chunkarr.floats import remark
 from chunkarr.functions import reductions, views
 from chunkarr.functions.elementwise import as_complex, imag, real
@@ -116,17 +116,29 @@ def nanmean(
     *,
     keepdims: bool = False,
     where: object = None,
+    into: Dtype | None = None,
 ) -> Expr:
     """Give the mean of what is not NaN."""
     there = _present(a, where)
     if there is None or a.dtype.kind not in "fc":
-        return reductions.mean(a, axis, dtype, keepdims=keepdims, where=there)
-    held = _held(a, there, axis, keepdims)
+        return reductions.mean(a, axis, dtype, keepdims=keepdims, where=there, into=into)
+    axes = _inexact(a, axis, dtype, into)
+    held = _held(a, there, axes, keepdims)
     none = apply("equal", held, 0)
     # Nothing is left of some lanes: NumPy warns of that alone, and divides in silence.
-    out = reductions.mean(a, axis, dtype, keepdims=keepdims, where=there, quiet=True)
+    options: Any = {"keepdims": keepdims, "where": there, "into": into}
+    out = reductions.mean(a, axes, dtype, **options, quiet=True)
     out = where_(none, np.asarray(np.nan, out.dtype), out)
     return remarked(out, none, "Mean of empty slice")
+
+
+def _inexact(a: Expr, axis: Axis, dtype: Any, into: Dtype | None) -> tuple[int, ...]:
+    """Give the axes of floats; TypeError where the result would be of integers, as in NumPy."""
+    for name, kind in (("dtype", dtype), ("out", into)):
+        if kind is not None and np.dtype(kind).kind not in "fc":
+            message = f"If a is inexact, then {name} must be inexact"
+            raise TypeError(message)
+    return reductions.reduced_axes(axis, a.ndim)
 
 
 def _held(a: Expr, there: Any, axis: Axis, keepdims: bool) -> Expr:
@@ -144,15 +156,17 @@ def nanvar(
     where: object = None,
     mean: Any = None,
     correction: float | None = None,
+    into: Dtype | None = None,
 ) -> Expr:
     """Give the variance of what is not NaN."""
     there = _present(a, where)
     options: Any = {"keepdims": keepdims, "where": there, "mean": mean, "correction": correction}
     if there is None or a.dtype.kind not in "fc":
-        return reductions.var(a, axis, dtype, ddof, **options)
-    spread = reductions.var(a, axis, dtype, ddof, **options, quiet=True)
+        return reductions.var(a, axis, dtype, ddof, **options, into=into)
+    axes = _inexact(a, axis, dtype, into)
+    spread = reductions.var(a, axes, dtype, ddof, **options, quiet=True, into=into)
     # Fewer values than degrees of freedom give NaN here, infinity in var.
-    held = _held(a, there, axis, keepdims)
+    held = _held(a, there, axes, keepdims)
     few = apply("less_equal", held, ddof if correction is None else correction)
     out = where_(few, np.asarray(np.nan, spread.dtype), spread)
     return remarked(out, few, "Degrees of freedom <= 0 for slice.")
@@ -168,24 +182,31 @@ def nanstd(
     where: object = None,
     mean: Any = None,
     correction: float | None = None,
+    into: Dtype | None = None,
 ) -> Expr:
     """Give the standard deviation of what is not NaN."""
     options: Any = {"keepdims": keepdims, "where": where, "mean": mean, "correction": correction}
-    return reductions.root(nanvar(a, axis, dtype, ddof, **options), dtype)
+    return reductions.root(nanvar(a, axis, dtype, ddof, **options, into=into), dtype)
 
 
-def nanargmin(a: Expr, axis: Axis = None, *, keepdims: bool = False) -> Expr:
+def nanargmin(
+    a: Expr, axis: Axis = None, *, keepdims: bool = False, into: Dtype | None = None
+) -> Expr:
     """Give the index of the first least value that is not NaN."""
-    return _nanarg(a, axis, keepdims, np.inf, "argmin")
+    return _nanarg(a, axis, keepdims, np.inf, "argmin", into)
 
 
-def nanargmax(a: Expr, axis: Axis = None, *, keepdims: bool = False) -> Expr:
+def nanargmax(
+    a: Expr, axis: Axis = None, *, keepdims: bool = False, into: Dtype | None = None
+) -> Expr:
     """Give the index of the first greatest value that is not NaN."""
-    return _nanarg(a, axis, keepdims, -np.inf, "argmax")
+    return _nanarg(a, axis, keepdims, -np.inf, "argmax", into)
 
 
-def _nanarg(a: Expr, axis: Axis, keepdims: bool, worst: float, name: str) -> Expr:
-    place = getattr(reductions, name)(_filled(a, worst), axis, keepdims=keepdims)
+def _nanarg(
+    a: Expr, axis: Axis, keepdims: bool, worst: float, name: str, into: Dtype | None
+) -> Expr:
+    place = getattr(reductions, name)(_filled(a, worst), axis, keepdims=keepdims, into=into)
     gone = _missing(a)
     if gone is None:
         return place  # type: ignore[no-any-return]
@@ -209,7 +230,7 @@ def average(
     if weights is None:
         np.average(np.zeros((1,), a.dtype))  # NumPy's own error for durations
         mean = reductions.mean(a, axis, keepdims=keepdims)
-        count = a.size // max(1, mean.size)
+        count = a.size // mean.size  # NumPy divides by zero here, too
         return (mean, constant(count, mean.dtype, mean.shape)) if returned else mean
     spread = spread_weights(operand(weights), a, axis, axes)
     kinds = [a.dtype, spread.dtype, *([np.dtype("f8")] if a.dtype.kind in "iubm" else [])]

@@ -33,14 +33,15 @@ OTHERS = (
     "amin",
     "amax",
     "ptp",
-    "argmin",
-    "argmax",
     "median",
-    "count_nonzero",
+    "nanvar",
     "nansum",
     "nanmean",
     "nanmax",
     "nanmin",
+    "argmin",
+    "argmax",
+    "count_nonzero",
 )
 """Reducers that take no mask without a value to begin with."""
 
@@ -303,6 +304,41 @@ np.subtract.reduce(x, axis=1, keepdims=True)
 np.subtract.reduce(t, axis=1)
 np.divide.reduce(v)
 np.subtract.reduce(v, initial=3)
+np.subtract.reduce(x, axis=1, where=m)
+np.subtract.reduce(x, axis=1, where=m, initial=3)
+np.subtract.reduce(x, where=k[:, None], initial=3, keepdims=True)
+np.subtract.reduce(v, where=n, initial=0)
+np.subtract.reduce(v, where=False, initial=2)
+np.subtract.reduce(x, axis=(), where=m, initial=2)
+np.divide.reduce(y, axis=1, where=m, initial=1)
+np.arctan2.reduce(y) if x.dtype.kind!='c' else 1
+np.float_power.reduce(y * y + 1, axis=0)
+np.subtract.reduceat(v, [0, 3, 4, 20])
+np.modf(y, np.zeros((7, 5))) if x.dtype.kind!='c' else 1
+"""
+
+INTO = """
+q = np.zeros(5);[np.{f}(y, axis=0, out=q), q]
+q = np.zeros(5, 'f4');[np.{f}(y, axis=0, out=q), q]
+q = np.zeros(5, 'i8');[np.{f}(y, 0, out=q), q]
+q = np.zeros(5, 'c16');[np.{f}(y, axis=0, out=q), q]
+q = np.zeros((1, 5), bool);[np.{f}(y, axis=0, out=q, keepdims=True), q]
+q = np.zeros(());[np.{f}(y, out=q), q]
+"""
+"""What an array takes whose dtype is not the result's."""
+
+INTO_UFUNCS = """
+q = np.zeros(5);[np.add.reduce(y, out=q), q]
+q = np.zeros(5);[np.add.reduce(y, out=(q,)), q]
+np.sum(y, 0, out=(np.zeros(5),))
+q = np.zeros(5, 'i4');[np.multiply.reduce(y, 0, None, q), q]
+q = np.zeros(5, 'i2');[np.maximum.reduce(y, out=q), q]
+q = np.zeros((1, 5), 'c16');[np.subtract.reduce(y, out=q, keepdims=True), q]
+q = np.zeros((7, 5));[np.add.accumulate(y, out=q), q]
+q = np.zeros((7, 5), 'i4');[np.subtract.accumulate(y, 1, None, q), q]
+q = np.zeros((7, 5));[np.cumsum(y, 0, None, q), q]
+q = np.zeros((2, 5), 'f4');[np.add.reduceat(y, [1, 2], out=q), q]
+q = np.zeros((2, 5), 'f4');[np.subtract.reduceat(y, [1, 2], out=(q,)), q]
 """
 
 PLAIN = """
@@ -348,6 +384,17 @@ GROUPS: dict[str, tuple[list[str], tuple[str, ...]]] = {
         SOME,
     ),
     "statistic's arguments": (texts(STATISTICS), ("i1", *SOME)),
+    "arrays that take results": (
+        [
+            text.format(f=f)
+            for f in (*REDUCERS, *OTHERS)
+            if f != "count_nonzero"
+            for text in texts(INTO)
+        ]
+        + [f"q = np.zeros(4);np.{f}(y, axis=0, out=q)" for f in (*REDUCERS, "nansum", "median")]
+        + texts(INTO_UFUNCS),
+        ("i1", "u8", "f4", "f8"),
+    ),
     "product's arguments": (texts(PRODUCTS), SOME),
     "ufunc's arguments": (texts(UFUNCS), ("i1", *SOME)),
     "of its own": (texts(PLAIN), ("f8",)),
