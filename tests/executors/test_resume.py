@@ -166,6 +166,8 @@ CHAINS = {
     "xp.roll(xp.cumsum(x, 1), 50, 0)": 1 / 8,
     "xp.map_blocks(halved, x - x.min(1, keepdims=True), dtype='f8') + 1": MERGED,
     "(x[:, :60] @ x[:300, :60].T) @ x[:300]": ALL,
+    "xp.maximum(x[:, :60] @ x[:60] + 1, 0)": 1 / 6,
+    "x[:, :60] @ x[:60] - (x[:, :60] @ x[:60]).min(0)": ALL,
     "xp.cumsum(x, 1).reshape(720, 200).T[:, :360].T.reshape(360, 200)": ALL,
     "x[xp.asarray(np.arange(400)[::-1])] - 1": ALL,
     "xp.histogram(x, 400, (-3, 3))[0][:, None] + x": ALL,

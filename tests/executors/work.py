@@ -49,6 +49,11 @@ def assigned(x: Any) -> Any:
     return y
 
 
+@xp.vectorize(["f8(f8, f8)"])  # type: ignore[untyped-decorator]
+def nearer(p: Any, q: Any) -> Any:
+    return p / q if abs(p) < abs(q) else q / p
+
+
 WORK: dict[str, Callable[[Any], Any]] = {
     "map": lambda x: xp.exp(-x * x) * 3 + xp.sin(x),
     "map of many outputs": lambda x: xp.modf(x)[1] + xp.frexp(x)[0],
@@ -72,6 +77,10 @@ WORK: dict[str, Callable[[Any], Any]] = {
     "rows selected": lambda x: x[x[:, 0] > 0].sum(0),
     "selection reduced": lambda x: x[x > 0.5].mean(),
     "product": lambda x: x.T @ x,
+    "what is made of a product": lambda x: (
+        xp.maximum(xp.exp(-x.T) @ (x * 2) + 1, 0) / (x.T @ x).max(0)
+    ),
+    "functions compiled by the user": lambda x: nearer(x, x[::-1]).sum(0) + nearer(x[0], 0.5),
     "product with a vector": lambda x: x @ x[0],
     "sort of a line": lambda x: xp.sort(x.reshape(-1)),
     "sort along an axis": lambda x: xp.sort(x, 0),
