@@ -21,7 +21,7 @@ from chunkarr import floats
 from chunkarr.kernels.program import Op, Program
 from chunkarr.kernels.reducers import Reducer
 from chunkarr.kernels.users import any_users, is_users
-from chunkarr.kernels.vecmath import PREFIX, WATCHED, is_ours
+from chunkarr.kernels.vecmath import PREFIX, is_ours
 from chunkarr.records import dataclass
 
 DIVIDE, OVER, UNDER, INVALID = (floats.KINDS[k] for k in ("divide", "over", "under", "invalid"))
@@ -168,7 +168,7 @@ def is_arithmetic(op: Op) -> bool:
     known = (
         is_users(op.name) or op.name in _ARITHMETIC or op.name in _QUIET or op.name in _COMPARING
     )
-    return known or (is_ours(op.name) and op.name not in WATCHED)
+    return known or is_ours(op.name)
 
 
 def _cast_kinds(source: np.dtype[Any], target: np.dtype[Any]) -> int:

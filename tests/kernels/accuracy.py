@@ -108,6 +108,8 @@ TWO: dict[str, tuple[Any, tuple[tuple[Draw, Draw], ...]]] = {
             (wide(-1074, 1024, positive=True), even(-2, 2)),
             (beside(1.0), even(-6000, 6000)),
             (even(0.999999, 1.000001), wide(15, 29)),
+            (even(0.7, 1.5), even(-2000, 2000)),
+            (even(0.7, 1.5), even(-250, 250)),
         ),
     ),
     "arctan2": (mpmath.atan2, tuple((draw, draw) for draw in EVERY)),

@@ -58,13 +58,6 @@ _ANGLES, _RATIOS = MODULES["circular"], EXACT_MODULES["division"]
 _SLOWER = {PREFIX + name: f"{PREFIX}any_{name}" for name in _ANGLES}
 _SLOWER |= {name: f"any_{name}" for name in _RATIOS}
 
-WATCHED = frozenset({PREFIX + "power"})
-"""Functions whose results kernels compare although their flags would do.
-
-Sums over the loop make LLVM interleave its iterations, and so does what gathers comparisons; the
-longest chain of operations gets half as fast again by it.
-"""
-
 ELEMENTS_MIN = 1 << 22
 """From this many elements on, a kernel is worth waiting for, and our functions are chosen.
 

@@ -47,23 +47,26 @@ LOG10_E = (0.4342944819032518, 1.098319650216765e-17)
 LOG10_2 = (0.3010299956639812, -2.8037281277851704e-18)
 
 
-def split(x: Value) -> tuple[Value, Value, Value]:
+def split(x: Value, extra: Value | None = None) -> tuple[Value, Value, Value]:
     """Give k and m with x = 2**k * m and m in [sqrt(1/2), sqrt(2)), for normal x > 0.
 
     The third value has k + bias + 1, which is positive, where a float has its exponent and sign.
+    Where x has been scaled, `extra` is what `normal` gives with it.
     """
     kind = x.format
     place, offset = kind.mantissa, kind.bias + 1
     start = ROOT_HALF[place]
     above = x.bits() - (start - (offset << place))
-    k = ((above >> place) | SHIFT_BITS[place]).floats() - (kind.shift + offset)
+    shift = x.like(kind.shift + offset) if extra is None else extra
+    k = ((above >> place) | SHIFT_BITS[place]).floats() - shift
     return k, ((above & kind.fraction) + start).floats(), above & ~kind.fraction
 
 
 def normal(x: Value) -> tuple[Value, Value]:
-    """Give x, scaled where it is subnormal, and what its exponent counts too much."""
-    tiny, places = x < x.format.tiny, float(x.format.mantissa + 2)
-    return select(tiny, x * 2.0**places, x), select(tiny, x.like(places), 0.0)
+    """Give x, scaled where it is subnormal, and what `split` is to subtract for its exponent."""
+    kind, tiny = x.format, x < x.format.tiny
+    places, shift = kind.mantissa + 2, kind.shift + kind.bias + 1
+    return select(tiny, x * 2.0**places, x), select(tiny, x.like(shift + places), shift)
 
 
 def finished(total: Value, low: Value, rest: Value, x: Value) -> Value:
@@ -81,11 +84,10 @@ def near_one(m: Value, x: Value) -> Value:
 
 def reduced(x: Value) -> tuple[Value, Value, Value, Value]:
     """Give k, f, f^2/2 and the rest with log(x) = k log(2) + f - f^2/2 + rest."""
-    scaled, extra = normal(x)
-    k, m, _ = split(scaled)
+    k, m, _ = split(*normal(x))
     f = near_one(m, x)
     half, rest = rest_of(f)
-    return k - extra, f, half, rest
+    return k, f, half, rest
 
 
 def rest_of(f: Value) -> tuple[Value, Value]:

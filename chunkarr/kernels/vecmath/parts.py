@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from chunkarr.kernels.vecmath.exponential import scaled, twice_biased
-from chunkarr.kernels.vecmath.logarithm import INF, normal
+from chunkarr.kernels.vecmath.logarithm import INF, SHIFT_BITS, normal
 from chunkarr.kernels.vecmath.values import DOUBLE, Value, clamp, copysign, fabs, select
-
-SHIFT_BITS = 0x4330000000000000
-"""The bits of 2**52."""
 
 
 def nextafter(x: Value, y: Value) -> Value:
@@ -27,7 +24,7 @@ def _parts(x: Value) -> tuple[Value, Value, Value]:
     scaled_size, extra = normal(size)
     bits = scaled_size.bits()
     m = ((bits & DOUBLE.fraction) | ((DOUBLE.bias - 1) << 52)).floats()
-    k = ((bits >> 52) | SHIFT_BITS).floats() - (2.0**52 + (DOUBLE.bias - 1)) - extra
+    k = ((bits >> 52) | SHIFT_BITS[52]).floats() - (extra - 2.0)
     return copysign(m, x), k, (size > 0.0) & (size < INF)
 
 

@@ -1,15 +1,19 @@
 """power: 2 to the power of y log2(x), with the logarithm in twice the precision.
 
 log2(m) = s (2 + 2/3 z + ...) / ln 2 with s = (m - 1) / (m + 1) and z = s^2. s, the first two
-coefficients and all sums that they take part in are pairs of floats (Dekker 1971), which leaves an
-error of 2**-64 of the logarithm, hence of 2**-54 of the power at the ends of the range; in float32
-of 2**-33 and 2**-26. Muller et al., Handbook of Floating-Point Arithmetic (2018), ch. 10, describe
-the scheme.
+coefficients and all sums that they take part in are pairs of floats, made by fused multiplications
+that give the rounding error of the operation before (Muller et al., Handbook of Floating-Point
+Arithmetic, 2018, ch. 5 and 10). That leaves an error of 2**-64 of the logarithm, hence of 2**-54 of
+the power at the ends of the range; in float32 of 2**-33 and 2**-26.
+
+The loop takes as long as its longest chain of operations, unless LLVM interleaves two iterations.
+It does so where few values are alive at a time, which the order of the lines here sees to; signs
+and NaN join the second factor of 2**n, which waits for nothing else.
 """
 
 from __future__ import annotations
 
-from chunkarr.kernels.vecmath.exponential import exp2_near, scaled, twice_biased
+from chunkarr.kernels.vecmath.exponential import exp2_part, factors, twice_biased
 from chunkarr.kernels.vecmath.logarithm import INF, normal, split
 from chunkarr.kernels.vecmath.values import (
     Coefficients,
@@ -21,8 +25,6 @@ from chunkarr.kernels.vecmath.values import (
     polynomial,
     select,
     trunc,
-    two_product,
-    two_sum,
 )
 
 LINEAR = (2.8853900817779268, 4.0710547481862066e-17)
@@ -39,56 +41,55 @@ POWER = Coefficients(
 """(log2((1 + s) / (1 - s)) / s - 2 / ln 2 - 2 z / (3 ln 2)) / z^2; 2**-65 and 2**-36 of log2."""
 
 
-def log2_parts(x: Value, invalid: Value) -> tuple[Value, Value]:
-    """Give log2(x) in two parts, for finite x > 0; NaN, with the flag for it, where invalid.
+def log2_parts(x: Value, pole: Value) -> tuple[Value, Value]:
+    """Give log2(x) in two parts, for finite x > 0; the lower is up to 2**-12 of the whole.
 
-    The lower part is up to 2**-14 of the whole.
+    Where there is a pole, it divides by zero, for the flag.
     """
-    x, extra = normal(x)
-    k, m, _ = split(x)
-    m = select(invalid, m.like(INF), m)
+    k, m, _ = split(*normal(x))
+    m = select(pole, -1.0, m)
     f = m - 1.0
-    divisor = f + 2.0
-    inverse = 1.0 / divisor
+    inverse = 1.0 / (m + 1.0)
     s = f * inverse
-    s_low = fma(-s, f - (divisor - 2.0), fma(-s, divisor, f)) * inverse
     z = s * s
-    z_low = fma(s + s, s_low, fma(s, s, -z))
     cubic, cubic_low = parts(x, *CUBIC)
-    term, term_low = two_product(z, cubic)
-    term_low = fma(z, fma(z, polynomial(z, POWER), cubic_low), fma(z_low, cubic, term_low))
     linear, linear_low = parts(x, *LINEAR)
-    outer, outer_low = two_sum(z.like(linear), term)
-    outer_low = outer_low + (term_low + linear_low)
-    near, near_low = two_product(s, outer)
-    near_low = fma(s_low, outer, fma(s, outer_low, near_low))
-    high, low = two_sum(k - extra, near)
-    return high, low + near_low
+    rest = fma(z, polynomial(z, POWER), cubic_low)
+    outer = fma(z, cubic, linear)
+    outer_low = fma(fma(s, s, -z), cubic, fma(z, cubic, linear - outer) + linear_low)
+    outer_low = fma(z, rest, outer_low)
+    # f - 2 s is exact.
+    s_low = fma(-s, f, fma(s, -2.0, f)) * inverse
+    high = fma(s, outer, k)
+    low = fma(s_low, fma(outer, 3.0, -2.0 * linear), fma(s, outer, k - high))
+    return high, fma(s, outer_low, low)
 
 
 def power(x: Value, y: Value) -> Value:
     """Give x**y, with the 1 of IEEE 754 for x = 1 and for y = 0 whatever the other operand."""
+    r, shifted = _exponent(fabs(x), y)
+    first, second = factors(shifted)
     whole = y.equals(trunc(y))
+    invalid = (x < 0.0) & (fabs(x) < INF) & ~whole
+    # Infinity times zero is NaN, with the flag for it; and a NaN stays.
+    second = fma(select(invalid, INF, shifted), 0.0, second)
     half = y * 0.5
     odd = whole & ~half.equals(trunc(half))
-    result = _power(fabs(x), y, (x < 0.0) & ~whole)
-    result = (result.bits() | select(odd, x.bits() & sign_bit(x), 0)).floats()
-    return select(x.equals(1.0) | y.equals(0.0), 1.0, result)
+    second = (second.bits() | select(odd, x.bits() & sign_bit(x), 0)).floats()
+    return fma(exp2_part(r), first, first) * second
 
 
-def _power(x: Value, y: Value, invalid: Value) -> Value:
-    """Give x**y for x >= 0; NaN where x is one or it is invalid."""
-    high, low = log2_parts(x, invalid)
-    high = select(x < INF, select(x.equals(0.0), -INF, high), x)
-    product, error = two_product(y, high)
-    kind = x.format
-    exponent = clamp(product, kind.lowest, kind.highest)
-    exponent = select(high.equals(0.0), 0.0, exponent)
-    error = select(exponent.equals(product), fma(y, low, error), 0.0)
+def _exponent(x: Value, y: Value) -> tuple[Value, Value]:
+    """Give r and n, shifted, of 2**(n + r) = x**y for x >= 0; a NaN for n if there is one."""
+    zero = x.equals(0.0)
+    high, low = log2_parts(x, zero & (y < 0.0))
+    high = select(x < INF, select(zero, -INF, high), x)
+    high, y = select(y.equals(0.0), 0.0, high), select(x.equals(1.0), 0.0, y)
     shift = twice_biased(x)
-    shifted = exponent + shift
-    r = (exponent - (shifted - shift)) + error
-    return scaled(exp2_near(r), shifted)
+    exact = fma(y, high, shift)
+    shifted = clamp(exact, shift + x.format.lowest, shift + x.format.highest)
+    r = fma(y, low, fma(y, high, shift - shifted))
+    return select(shifted.equals(exact), r, 0.0), shifted
 
 
 def sign_bit(x: Value) -> int:

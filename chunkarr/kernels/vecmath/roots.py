@@ -36,9 +36,7 @@ ROOT_HALF, ROOT_TWO = 0.7937005259840998, 1.2599210498948732
 def cbrt(x: Value) -> Value:
     """Give the cube root, with the sign of x."""
     size = fabs(x)
-    scaled, extra = normal(size)
-    k, m, _ = split(scaled)
-    k = k - extra
+    k, m, _ = split(*normal(size))
     q = rint(k * (1.0 / 3.0))
     rest = fma(q, -3.0, k)
     low, high = rest < 0.0, rest > 0.0

@@ -270,13 +270,19 @@ def polynomial(x: Value, coefficients: Coefficients | tuple[float, ...]) -> Valu
     """
     if isinstance(coefficients, Coefficients):
         coefficients = coefficients.single if x.single else coefficients.double
-    terms = [x.like(coefficient) for coefficient in coefficients]
-    while len(terms) > 1:
-        pairs = zip(terms[::2], terms[1::2], strict=False)
-        rest = terms[len(terms) - len(terms) % 2 :]
-        terms = [fma(high, x, low) for low, high in pairs] + rest
-        x = x * x
-    return terms[0]
+    powers = [x]
+    while 2 << len(powers) <= 2 * len(coefficients) - 1:
+        powers.append(powers[-1] * powers[-1])
+    return _estrin(powers, coefficients)
+
+
+def _estrin(powers: list[Value], coefficients: tuple[float, ...]) -> Value:
+    """Evaluate the lower terms, then the higher ones: so few values wait for others at a time."""
+    if len(coefficients) == 1:
+        return powers[0].like(coefficients[0])
+    level = (len(coefficients) - 1).bit_length() - 1
+    low = _estrin(powers, coefficients[: 1 << level])
+    return fma(_estrin(powers, coefficients[1 << level :]), powers[level], low)
 
 
 def two_sum(x: Value, y: Value) -> tuple[Value, Value]:
