@@ -59,8 +59,10 @@ def getfield(self: Array, dtype: Any, offset: int = 0) -> Array:
     """Look at some bytes of each element as a dtype."""
     kind = np.dtype(dtype)
     outline(c_strides(self.shape, self.itemsize), self.shape, self.dtype).getfield(kind, offset)
-    parts: Any = {"names": ["f"], "formats": [kind], "offsets": [offset], "itemsize": self.itemsize}
-    seen: Array = view(self, np.dtype(parts))["f"]
+    rest = self.itemsize - offset - kind.itemsize
+    # The other bytes are fields too: NumPy does not copy those between fields.
+    parts = [("before", f"V{offset}"), ("wanted", kind), ("after", f"V{rest}")]
+    seen: Array = view(self, np.dtype([part for part in parts if part[1] != "V0"]))["wanted"]
     return seen
 
 
@@ -82,8 +84,13 @@ def byteswap(self: Array, inplace: bool = False) -> Array:
 
 
 def fill(self: Array, value: Any) -> None:
-    """Set all elements."""
-    self[...] = value
+    """Set all elements; of objects, to the one that is given, whatever it is."""
+    held = self.writable_ndarray() if self.dtype.hasobject else None
+    if held is None:
+        self[...] = value
+    else:
+        self.check_writable()
+        held.fill(value)
 
 
 def resize(self: Array, *new_shape: Any, refcheck: bool = True) -> None:

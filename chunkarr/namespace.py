@@ -33,12 +33,12 @@ from chunkarr.exchange import check_device
 from chunkarr.expr import build
 from chunkarr.expr.affine import Affine
 from chunkarr.expr.build import constant
-from chunkarr.expr.build import plain as without_subclass
 from chunkarr.expr.node import Expr
 from chunkarr.functions import creation, elementwise, manipulation, products, reductions, views
 from chunkarr.functions.views import NewShape
 from chunkarr.settings import settings
 from chunkarr.ufuncs import TABLE
+from chunkarr.views import outline
 
 Function = Callable[..., Any]
 
@@ -69,8 +69,8 @@ def array(
         parts = [array(item, dtype) for item in object]
         made = stack(parts)
     else:
-        if isinstance(object, np.ndarray) and type(object) is not np.ndarray:
-            object = without_subclass(object)
+        if isinstance(object, np.ndarray):
+            object = np.asarray(object)  # without what subclasses add, as in NumPy
         options: Any = {"copy": copy, "order": order} | ({"ndmax": ndmax} if ndmax else {})
         owned = np.array(object, dtype, **options)
         made = Array.of(owned, owned=owned is not object)
@@ -95,7 +95,11 @@ def asarray(
     return made if chunks is None else made.rechunk(chunks)
 
 
-asanyarray = asarray
+def asanyarray(a: Any, dtype: Any = None, order: Any = None, **kwargs: Any) -> Any:
+    """Give an array for anything array-like; a masked array stays what it is."""
+    if isinstance(a, np.ndarray) and hasattr(a, "mask"):
+        return np.asanyarray(a, dtype, order)
+    return asarray(a, dtype, order, **kwargs)
 
 
 def ascontiguousarray(a: Any, dtype: Any = None, *, like: Any = None) -> Array:  # noqa: ARG001
@@ -123,7 +127,8 @@ def _maker(function: Function, numpy_function: Function) -> Function:
 
     def public(*args: Any, chunks: Any = None, **kwargs: Any) -> Any:
         check_device(kwargs.pop("device", None))
-        for name in ("order", "like", "subok"):
+        order = kwargs.pop("order", None)
+        for name in ("like", "subok"):
             kwargs.pop(name, None)
         plain = [_python(a) for a in args]
         named = {k: _python(v) for k, v in kwargs.items()}
@@ -132,9 +137,10 @@ def _maker(function: Function, numpy_function: Function) -> Function:
         lazy = [v for v in (*plain, *named.values()) if isinstance(v, Expr)]
         room = settings().eager_bytes
         if not lazy and (first.dtype.hasobject or (room and first.nbytes <= room)):
-            made = give(numpy_function(*plain, **named))
+            made = give(numpy_function(*plain, **named | ({"order": order} if order else {})))
         else:
             made = give(result)
+            made = made.copy("F") if order == "F" else made
         return made.rechunk(chunks) if chunks is not None else made
 
     return _named(public, numpy_function, function.__doc__)
@@ -156,8 +162,8 @@ def _python(value: Any) -> Any:
 def _like(function: Function, numpy_function: Function) -> Function:
     def public(a: Any, *args: Any, chunks: Any = None, **kwargs: Any) -> Array:
         check_device(kwargs.pop("device", None))
-        for name in ("order", "subok"):
-            kwargs.pop(name, None)
+        order = kwargs.pop("order", None) or "K"
+        kwargs.pop("subok", None)
         whole = a if isinstance(a, Array) else asarray(a)
         plain = [_python(v) for v in args]
         named = {k: _python(v) for k, v in kwargs.items()}
@@ -165,10 +171,10 @@ def _like(function: Function, numpy_function: Function) -> Function:
         made = wrap(function(shown, *plain, **named))
         room = settings().eager_bytes
         if made.dtype.hasobject or (room and made.nbytes <= room):
-            prototype = np.broadcast_to(np.zeros((), whole.dtype), whole.shape)
-            made = Array.of(numpy_function(prototype, *plain, **named, subok=False))
-            if made.in_memory is not None and not made.in_memory.flags.c_contiguous:
-                made = Array.of(np.ascontiguousarray(made.in_memory))
+            prototype = outline(whole.strides, whole.shape, whole.dtype)
+            made = Array.of(numpy_function(prototype, *plain, **named, order=order, subok=False))
+        elif made.shape == whole.shape:
+            made = made.copy("F") if order == "F" or (order != "C" and whole.flags.fnc) else made
         return made.rechunk(chunks) if chunks is not None else made
 
     return _named(public, numpy_function, function.__doc__)
@@ -415,6 +421,14 @@ def reshape(a: Any, /, shape: Any, order: str = "C", *, copy: bool | None = None
 def ravel(a: Any, order: str = "C") -> Array:
     """Give the elements on one axis: a view where NumPy has one."""
     whole = a if isinstance(a, Array) else asarray(a)
+    if order == "A":
+        order = "F" if whole.flags.fnc else "C"
+    if order == "K" and whole.ndim > 1:
+        # The axes in the order in which they lie in memory.
+        steps = whole.strides
+        return ravel(
+            transpose(whole, sorted(range(whole.ndim), key=lambda axis: -abs(steps[axis])))
+        )
     if order == "F":
         return ravel(transpose(whole))
     if whole.ndim == 1 and whole.strides == (whole.itemsize,):

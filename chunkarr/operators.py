@@ -221,14 +221,15 @@ OBJECT_COPIES = 8
 def _astype(
     self: Array,
     dtype: Any,
-    order: str = "K",  # noqa: ARG001 - chunks have no order
+    order: str = "K",
     casting: Any = "unsafe",
     subok: bool = True,  # noqa: ARG001 - there are no subclasses
     copy: bool = True,
 ) -> Array:
     """Convert to a dtype."""
     wanted = np.dtype(dtype)
-    if not np.can_cast(self.dtype, wanted, casting):
+    exact = casting == "same_value"
+    if not exact and not np.can_cast(self.dtype, wanted, casting):
         message = (
             f"Cannot cast array data from {self.dtype!r} to {wanted!r} "
             f"according to the rule '{casting}'"
@@ -237,11 +238,20 @@ def _astype(
     if wanted == self.dtype and not copy:
         return self
     if dispatch.small([self]):
-        return Array.of(dispatch.ndarray_of(self).astype(wanted), scalar=self.is_scalar)
+        held = dispatch.ndarray_of(self)
+        cast_: Any = held.astype(wanted, order, casting)  # type: ignore[call-overload]
+        return Array.of(cast_, scalar=self.is_scalar)
     if wanted.hasobject:
         check_fit("astype", [self], OBJECT_COPIES)
         return Array.of(self.compute().astype(wanted), scalar=self.is_scalar)
-    return wrap(cast(self.to_expr(), wanted), scalar=self.is_scalar)
+    if order == "F" or (order in ("A", "K") and self.flags.fnc):
+        turned: Array = _astype(self.T, wanted, "C", casting).T
+        return turned
+    made = wrap(cast(self.to_expr(), wanted), scalar=self.is_scalar)
+    if exact and bool(((made.astype(self.dtype) != self) & (self == self)).any()):  # noqa: PLR0124
+        message = f"could not cast 'same_value' {self.dtype} to {wanted}"
+        raise ValueError(message)
+    return made
 
 
 def _conjugate(self: Array) -> Array:

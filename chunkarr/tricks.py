@@ -10,11 +10,12 @@ import numpy as np
 
 from chunkarr import namespace
 from chunkarr.arrays import Array
-from chunkarr.dispatch import convert, give, ndarray_of, small
+from chunkarr.dispatch import convert, give, small
 from chunkarr.expr.build import normalize_shape
 from chunkarr.expr.node import Expr
 from chunkarr.functions.creation import index_along
 from chunkarr.functions.manipulation import stack
+from chunkarr.whole import check_fit
 
 
 def indices(dimensions: Any, dtype: Any = int, sparse: bool = False) -> Expr | tuple[Expr, ...]:
@@ -91,9 +92,9 @@ class Joiner:
         held = [item for item in items if isinstance(item, Array)]
         matrix = isinstance(items[0], str) and items[0] in ("r", "c") if items else False
         if not held or small(held) or matrix:
-            if not small(held):
-                raise namespace.not_yet("r_")
-            numpy_key = tuple(convert(item, ndarray_of) for item in items)
+            if held:
+                check_fit("r_", held, 2)
+            numpy_key = tuple(convert(item, Array.compute) for item in items)
             joiner = np.r_ if (axis, ndmin) == (0, 1) else np.c_
             return give(joiner[numpy_key if isinstance(key, tuple) else numpy_key[0]])
         if isinstance(items[0], str):

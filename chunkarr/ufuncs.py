@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -201,6 +202,8 @@ class UFunc:
         else:
             made = elementwise(ufunc.__name__, *operands, **options)
         parts = tuple([Array(e, scalar=not e.shape) for e in made])
+        if _lie_turned(inputs):
+            parts = tuple([part.copy("F") for part in parts])
         return parts if ufunc.nout > 1 else parts[0]
 
     def _select(self, selection: Selection, operands: list[Any], options: dict[str, Any]) -> Any:
@@ -366,6 +369,12 @@ class UFunc:
     def resolve_dtypes(self, dtypes: Any, **options: Any) -> tuple[np.dtype[Any], ...]:
         """Give the dtypes that operands would be taken and given in."""
         return self._numpy.resolve_dtypes(dtypes, **options)
+
+
+def _lie_turned(operands: Sequence[Any]) -> bool:
+    """Whether operands lie in Fortran order, and so what NumPy makes of them."""
+    whole = [a for a in operands if isinstance(a, Array) and a.ndim > 1]
+    return bool(whole) and all(a.base is not None and a.flags.fnc for a in whole)
 
 
 def _signature(ufunc: np.ufunc, given: Any) -> tuple[Any, ...]:

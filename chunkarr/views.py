@@ -7,6 +7,7 @@ readers keep the old immutable expression, so nothing is flushed for aliasing.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,20 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
 from chunkarr.expr.affine import Affine, Term, places_of
-from chunkarr.expr.build import as_expr, caller, cast_lazily, spell, stretch, view
+from chunkarr.expr.build import (
+    apply,
+    as_expr,
+    caller,
+    cast_lazily,
+    constant,
+    spell,
+    stretch,
+    view,
+)
 from chunkarr.expr.node import Expr, Reshape, Source
+from chunkarr.functions.creation import index_along
 from chunkarr.functions.elementwise import as_complex, imag, real
+from chunkarr.functions.fancy import Places, scatter
 from chunkarr.functions.indexing import Fancy, Masked
 from chunkarr.functions.manipulation import assign
 from chunkarr.functions.retype import field, field_dtype, reinterpret, with_field
@@ -118,7 +130,9 @@ def put(lens: Lens, base: Expr, value: Expr) -> Expr:
 
 def lay(affine: Affine, base: Expr, value: Expr) -> Expr:
     """Give the base's new value after assigning `value` to what an affine view shows."""
-    if not affine.boxed or not affine.injective:
+    if not affine.boxed and affine.injective:
+        return _lay_across(affine, base, value)
+    if not affine.injective:
         message = "assignment destination is read-only"
         raise ValueError(message)
     if 0 in affine.shape:
@@ -132,6 +146,20 @@ def lay(affine: Affine, base: Expr, value: Expr) -> Expr:
     )
     patch = view(value, Affine(tuple(place.count for place in places), terms))
     return assign(base, places, patch)
+
+
+def _lay_across(affine: Affine, base: Expr, value: Expr) -> Expr:
+    """Lay a value over a diagonal: at positions in the flattened base."""
+    count, weight = math.prod(affine.shape), 1
+    position: Expr = constant(0, shape=affine.shape)
+    for (axis, offset, stride), n in zip(reversed(affine.terms), reversed(base.shape), strict=True):
+        along = index_along(affine.shape, axis) if axis >= 0 else 0
+        place = apply("add", apply("multiply", along, stride * weight), offset * weight)
+        position, weight = apply("add", position, place), weight * n
+    line = get(NewShape((base.size,)), base)
+    there = get(NewShape((count,)), position)
+    places = Places(Affine.identity(line.shape), line.shape, 0, there, (count,))
+    return get(NewShape(base.shape), scatter(line, places, get(NewShape((count,)), value)))
 
 
 def look(lens: Lens, array: NDArray) -> NDArray:

@@ -266,6 +266,49 @@ try:
 except IndexError as error:
     print(error)
 """,
+    "layout": """
+a = np.zeros((3, 4), order="F")
+print(a.strides, a.flags.f_contiguous, np.full((2, 2), 3, order="F").flags.fnc)
+a += 1
+print((a + 1).strides, np.empty_like(a).strides, np.zeros_like(a, order="C").strides)
+b = np.array([[1, 2], [3, 4]], order="F")
+print(b.ravel(order="K"), b.ravel("A"), b.flatten("K"), b.T.ravel(order="K"), b.copy().strides)
+c = np.arange(24).reshape(2, 3, 4).transpose(1, 0, 2)
+print(c.ravel("K"), c[::-1].ravel("K"), b.astype(float).flags.fnc, b.astype("f4", "C").flags.fnc)
+""",
+    "elements": """
+a = np.array([1.5, 2.5, 3.5])
+print(type(a[0]), isinstance(a[0], float), type(np.array([1])[0]), type(a[1] * 2), [*a], a[0].dtype)
+print(type(np.sqrt(2.0)), np.maximum(a[0], a[1]), np.float32(1) + a[2], type(np.array(["x"])[0]))
+total = 0
+for i in range(len(a)):
+    total += a[i]
+    a[i] = total
+m = np.zeros((2, 3), int)
+for i in range(2):
+    for j in range(3):
+        m[i][j] = i * m[i, j - 1] + j
+print(total, a, m, m.item(1, 2), [row.sum() for row in m])
+""",
+    "rarely met": """
+masked = np.ma.array([1, 2, 3], mask=[0, 1, 0])
+print(np.array(masked), np.asarray(masked), np.array([masked, masked]))
+a = np.arange(9).reshape(3, 3)
+np.einsum("ii->i", a)[:] = 0
+np.einsum("ij->ji", a)[0] = 7
+print(a, np.r_["0,2", [1, 2], [3, 4]], np.r_["r", [1, 2]], np.r_["1,2,0", [1, 2], [3, 4]])
+x = np.eye(3)
+x.setfield(3, np.int32)
+x.setfield(np.eye(3), np.int32)
+print(x, np.array([1.0, 2.0]).astype("i4", casting="same_value"), np.bmat("a,a;a,a"))
+o = np.empty(3, dtype=object)
+o.fill([1, 2])
+print(o)
+try:
+    np.array([1.5]).astype(int, casting="same_value")
+except ValueError:
+    print("not the same")
+""",
 }
 
 
