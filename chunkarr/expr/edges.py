@@ -1,4 +1,4 @@
-"""Edges of bins, as the constant operand of an operation that finds the bins of values."""
+"""Edges of bins and sorted tables: constant operands of operations that find places of values."""
 
 from __future__ import annotations
 
@@ -30,6 +30,15 @@ class Edges:
     def count(self) -> int:
         """The number of bins."""
         return int(self.values.size - 1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ladder:
+    """Sorted values; a value's place is the number of those below it."""
+
+    values: npt.NDArray[Any]
+    side: str
+    """ "left", or "right" where values that equal it count as below it."""
 
 
 def _scale(edges: npt.NDArray[Any]) -> tuple[float, float]:

@@ -22,9 +22,11 @@ from chunkarr.expr.build import (
     cast_lazily,
     constant,
     normalize_axis,
+    own,
     stretch,
     where,
 )
+from chunkarr.expr.edges import Ladder
 from chunkarr.expr.node import Expr
 from chunkarr.functions.lanes import lanes
 from chunkarr.functions.manipulation import join
@@ -96,7 +98,17 @@ def searchsorted(a: Any, v: Any, side: Any = "left", sorter: Any = None) -> Expr
         if tables[1].shape != whole.shape:
             message = "sorter.size must equal len(a)"
             raise ValueError(message)
+    held = table(whole)
+    if held is not None and held.nbytes <= TABLE_BYTES and sorter is None:
+        return _search(values, held, side)
     return _looked_up("searchsorted", _searchsorted, values, tables, np.intp, side=side)
+
+
+def _search(values: Expr, steps: NDArray, side: str) -> Expr:
+    """Find places in a small sorted table."""
+    held = np.empty((), object)
+    held[()] = Ladder(np.array(steps), side)
+    return own("search", np.dtype(np.intp), constant(held), values)
 
 
 def _searchsorted(values: NDArray, whole: NDArray, sorter: Any = None, *, side: Any) -> NDArray:
@@ -108,6 +120,12 @@ def digitize(x: Expr, bins: Any, right: bool = False) -> Expr:
     edges = table(bins)
     if edges is not None:
         np.digitize(np.zeros((1,), x.dtype), edges, right)  # NumPy's own errors
+        side = "left" if right else "right"
+        plain = edges.dtype.kind in "biuf" and not np.isnan(edges).any()
+        if plain and edges.nbytes <= TABLE_BYTES:
+            if not edges.size or edges[0] <= edges[-1]:
+                return _search(x, edges, side)
+            return apply("subtract", edges.size, _search(x, edges[::-1], side))
     return _looked_up("digitize", np.digitize, x, [bins], np.intp, right=right)
 
 

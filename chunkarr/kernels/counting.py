@@ -1,9 +1,9 @@
 """Finding the bins of values, and counting them: two loops that NumPy has no quick form of.
 
 Where edges are evenly spaced a multiplication finds the bin or one beside it, and a comparison with
-the edges puts it right, as in NumPy's own histograms. Elsewhere 64 values at a time are searched
-for by halves, in vectors. Values outside of all bins, NaN among them, get the number -1, which
-counts nowhere.
+the edges puts it right, as in NumPy's own histograms. Elsewhere, and in any sorted table, 64 values
+at a time are searched for by halves, in vectors. Values outside of all bins, NaN among them, get
+the number -1, which counts nowhere.
 
 Where only the counts are wanted, the multiplication alone puts 256 values at a time into bins, in
 vectors, and edges are looked up where one of the values is so near to one that it might matter.
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from chunkarr.expr.edges import Edges
+from chunkarr.expr.edges import Edges, Ladder
 from chunkarr.kernels import tier
 from chunkarr.kernels.axes import Array
 from chunkarr.kernels.forms import type_of
@@ -51,6 +51,35 @@ beyond = (value >= load(edges, place + 1)) & (place != bins - 1)
 place = place + (i8(1) if beyond else i8(0))
 """
 """Puts the number of a bin right by its edges."""
+
+_CLIMB = """
+def kernel(p):
+    count = load(p, 0)
+    values = pointer_{T}(load(p, 1))
+    out = pointer_i8(load(p, 2))
+    table = pointer_{T}(load(p, 3))
+    size = load(p, 4)
+    lost = load(p, 6)
+    places = stack_i8(64)
+    start = 0
+    while start < count:
+        width = min(64, count - start)
+        for i in range(width):
+            store(places, i, 0)
+        half = load(p, 5)
+        while half:
+            for i in range(width):
+                place = load(places, i)
+                passed = load(table, place + half - 1) ABOVE load(values, start + i)
+                store(places, i, place + half if passed else place)
+            half >>= 1
+        for i in range(width):
+            value = load(values, start + i)
+            place = load(places, i)
+            place = place if place < size else size
+            store(out, start + i, place if value == value else lost)
+        start += width
+"""
 
 SOURCES = {
     "locate": _LOCATE + """
@@ -119,6 +148,8 @@ def kernel(p):
             store(out, start + i, place if inside else i8(-1))
         start += width
 """,
+    "below": _CLIMB.replace("ABOVE", "<"),
+    "reached": _CLIMB.replace("ABOVE", "<="),
     "count": """
 def kernel(p):
     count = load(p, 0)
@@ -172,6 +203,29 @@ def locate(held: Array, values: Array) -> Array:
     found[~at_end & (found >= edges.count)] = -1
     found[at_end] = edges.count - 1
     return found
+
+
+def search(held: Array, values: Array) -> Array:
+    """Give the place of each value in a sorted table; the first operand holds the `Ladder`."""
+    ladder: Ladder = held.item()
+    table, side = ladder.values, ladder.side
+    kind = np.result_type(values.dtype, table.dtype)
+    if kind.str[1:] in {"f4", "f8", "i8"} and table.size and values.flags.aligned:
+        given = np.ascontiguousarray(values, kind)
+        out = np.empty(given.shape, np.int64)
+        half = 1 << (table.size.bit_length() - 1)
+        # As long as all sums of halves, so that no step has to look whether it is inside.
+        steps = np.full(2 * half - 1, _greatest(kind), kind)
+        steps[: table.size] = table
+        lost = (
+            int(np.searchsorted(steps[: table.size], kind.type(np.nan), side))
+            if (kind.kind == "f")
+            else 0
+        )
+        mode = "below" if side == "left" else "reached"
+        if _call(mode, kind, given.size, given, out, steps, table.size, half, lost):
+            return out
+    return np.asarray(np.searchsorted(table, values, side))
 
 
 def tally(held: Array, values: Array, counts: Array) -> None:

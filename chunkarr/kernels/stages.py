@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from chunkarr.kernels.counting import locate
+from chunkarr.kernels.counting import locate, search
 from chunkarr.kernels.program import Op, Program
 from chunkarr.kernels.users import is_users
 from chunkarr.kernels.vecmath import calls, is_ours
@@ -55,6 +55,7 @@ EXTRA: dict[str, Function] = {
     "place": _place,
     "call": _call_function,
     "locate": locate,
+    "search": search,
 }
 """Elementwise functions that are no ufuncs, by operation name: arrays in, one array out."""
 

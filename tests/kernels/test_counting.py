@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chunkarr.expr.edges import Edges
-from chunkarr.kernels.counting import add_counts, locate, tally
+from chunkarr.expr.edges import Edges, Ladder
+from chunkarr.kernels.counting import add_counts, locate, search, tally
 from tests.kernels.support import Array, assert_same_bits, in_both
 
 RNG = np.random.default_rng(0)
@@ -52,6 +52,21 @@ def test_each_value_is_in_its_bin(name: str, dtype: str) -> None:
         values = wide.astype(dtype)
     for found in in_both(lambda: locate(held(edges), values.reshape(1, -1))):
         np.testing.assert_array_equal(found[0], slow(edges, values))
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4", "f2", "i8", "i4", "u8"])
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("name", [*EDGES, "no steps", "with NaN"])
+def test_each_value_finds_its_place(name: str, side: str, dtype: str) -> None:
+    more = {"no steps": np.zeros(0), "with NaN": np.array([-1, 0, np.inf, np.nan, np.nan])}
+    steps = EDGES[name]("f8") if name in EDGES else more[name]
+    wide = np.concatenate([steps, RNG.normal(size=1000) * 2, [np.nan, np.inf, -np.inf]])
+    with np.errstate(all="ignore"):
+        steps, values = (np.asarray(part).astype(dtype) for part in (steps, wide))
+    ladder = np.empty((), object)
+    ladder[()] = Ladder(np.sort(steps), side)
+    for found in in_both(lambda: search(ladder, values.reshape(1, -1))):
+        np.testing.assert_array_equal(found[0], np.searchsorted(np.sort(steps), values, side))
 
 
 @pytest.mark.parametrize("dtype", ["f8", "f4", "i4", "u1"])
