@@ -7,34 +7,35 @@ shared one is folded to a single axis. Without summed axes it is an elementwise 
 
 from __future__ import annotations
 
+import functools
 import math
 import string
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from chunkarr.errors import NotYetError
 from chunkarr.expr.affine import Affine, Term
 from chunkarr.expr.build import (
     apply,
     cast_lazily,
-    constant,
     insert_axes,
     normalize_axis,
-    stretch,
     view,
 )
 from chunkarr.expr.node import Expr
 from chunkarr.functions import views
-from chunkarr.functions.manipulation import join, stack
-from chunkarr.functions.pieces import component, fold, multiply, operand, span, subtract, total
+from chunkarr.functions.blocks import Operand, Slot, block_calls, lay_out
+from chunkarr.functions.manipulation import stack
+from chunkarr.functions.overlap import widened
+from chunkarr.functions.pieces import component, fold, multiply, operand, span, subtract
 from chunkarr.functions.products import matmul
 from chunkarr.functions.reductions import any as any_
 from chunkarr.functions.reductions import sum as sum_
+from chunkarr.grid import Grid
+from chunkarr.settings import settings
 
-TAPS_MAX = 512
-"""The longest kernel of a convolution: each of its values is one more pass over a cached piece."""
+NDArray = npt.NDArray[Any]
 
 
 def _ordered(a: Expr, labels: str, wanted: str) -> Expr:
@@ -189,11 +190,14 @@ def correlate(a: Expr, v: Any, mode: str = "valid") -> Expr:
     """Slide a short kernel along a vector."""
     first, second = _vectors(a, operand(v), ("first array argument", "second array argument"))
     conjugate = apply("conjugate", second) if second.dtype.kind == "c" else second
-    turned = view(conjugate, views.flip(second.shape, 0))
     if second.size <= first.size:
-        return _slide(first, turned, mode)
-    # NumPy slides the longer along the shorter and turns the result around.
-    return _slide(turned, first, mode, turned=True)
+        return _slide(first, _turned(conjugate), mode)
+    # NumPy slides the shorter along the longer and turns the result around.
+    return _turned(_slide(conjugate, _turned(first), mode))
+
+
+def _turned(a: Expr) -> Expr:
+    return view(a, views.flip(a.shape, 0))
 
 
 def _vectors(a: Expr, v: Expr, names: tuple[str, str]) -> tuple[Expr, Expr]:
@@ -211,44 +215,41 @@ def _vectors(a: Expr, v: Expr, names: tuple[str, str]) -> tuple[Expr, Expr]:
     return cast_lazily(out[0], kind), cast_lazily(out[1], kind)
 
 
-def _slide(a: Expr, v: Expr, mode: str, *, turned: bool = False) -> Expr:
-    """Convolve with a kernel that is not longer: the middle as a sum of shifted views."""
-    n, m = a.size, v.size
-    if m > TAPS_MAX:
-        message = f"convolution with {m} values runs on small arrays only; at most {TAPS_MAX}"
-        raise NotYetError(message)
+def _slide(a: Expr, v: Expr, mode: str) -> Expr:
+    """Convolve with a kernel that is not longer: NumPy's own, on chunks with what is before them.
+
+    A value depends on the kernel's length before it only, so its bits are NumPy's for any cut.
+    """
     if mode not in ("full", "same", "valid"):
         message = f"mode must be one of 'valid', 'same', or 'full' (got {mode!r})"
         raise ValueError(message)
-    taps = [stretch(component(v, 0, j), ()) for j in range(m)]
-    middle = _added([multiply(span(a, 0, m - 1 - j, n - m + 1), tap) for j, tap in enumerate(taps)])
-    if mode == "valid" or m == 1:
-        return middle
-    # At the ends fewer values take part, and none in their place: zeros times infinity are NaN.
-    head = _added([_after(multiply(span(a, 0, 0, m - 1 - j), taps[j]), j) for j in range(m - 1)])
-    tail = _added(
-        [_before(multiply(span(a, 0, n - j, j), taps[j]), m - 1 - j) for j in range(1, m)]
+    n, m = a.size, v.size
+    chunk = min(n, max(m, settings().chunk_bytes // a.dtype.itemsize))
+    grid, whole = Grid((n,), (chunk,)), Grid.single((m,))
+    chunks = widened(a, grid, [(m - 1, 0)], ["none"])
+    *sizes, last = grid.sizes[0]
+    layout = lay_out([chunks.seen], [(*sizes, last + m - 1)])
+    made, _ = block_calls(
+        functools.partial(_convolved, last=len(sizes)),
+        [chunks, Operand(v, whole, whole)],
+        layout,
+        a.dtype,
+        name="convolve",
+        args=(Slot(0), Slot(1)),
+        kwargs={},
+        wants=("block_id",),
     )
-    whole = join([head, middle, tail], 0, "convolve")
     if mode == "full":
-        return whole
-    return span(whole, 0, m // 2 if turned else (m - 1) // 2, n)
+        return made
+    if mode == "valid":
+        return span(made, 0, m - 1, n - m + 1)
+    return span(made, 0, (m - 1) // 2, n)
 
 
-def _added(parts: Sequence[Expr]) -> Expr:
-    if parts[0].dtype != bool:
-        return total(parts)
-    return any_(stack(parts), 0)
-
-
-def _after(part: Expr, count: int) -> Expr:
-    zeros = constant(np.zeros((), part.dtype), shape=(count,))
-    return join([zeros, part], 0, "convolve") if count else part
-
-
-def _before(part: Expr, count: int) -> Expr:
-    zeros = constant(np.zeros((), part.dtype), shape=(count,))
-    return join([part, zeros], 0, "convolve") if count else part
+def _convolved(part: NDArray, v: NDArray, *, last: int, block_id: tuple[int, ...]) -> NDArray:
+    (number,) = block_id
+    made = np.convolve(part, v)
+    return made[len(v) - 1 if number else 0 : None if number == last else len(part)]
 
 
 # -- einsum ----------------------------------------------------------------------------------------
@@ -264,6 +265,7 @@ def einsum(
     order: str = "K",  # noqa: ARG001 - chunks have no order
     casting: Any = "safe",
     optimize: Any = False,
+    into: np.dtype[Any] | None = None,
 ) -> Expr:
     """Add up products of arrays whose axes are named by letters, two at a time, by cost."""
     terms, out, arrays = _read(operands)
@@ -271,6 +273,11 @@ def einsum(
     if dtype is not None and (len(arrays) > 1 or len(set(terms[0])) > len(out)):
         # What is only looked at keeps its dtype.
         kind = np.dtype(dtype)  # type: ignore[call-overload]
+    elif into is not None:
+        if not np.can_cast(kind, into, casting):
+            message = f"Iterator requested dtype could not be cast from {kind!r} to {into!r}"
+            raise TypeError(message)
+        kind = np.result_type(kind, into)
     for array in arrays:
         if not np.can_cast(array.dtype, kind, casting):
             message = (

@@ -84,12 +84,15 @@ def collapse_map(
 
 
 def fast_axes(operands: Sequence[Array]) -> list[int]:
-    """Give the axes that operands of several axes have their smallest strides along."""
+    """Give the axes that operands of several axes have their smallest strides along.
+
+    Of several such axes, as windows that overlap have them, it is the last.
+    """
     found = set()
     for array in operands:
         moving = [axis for axis, n in enumerate(array.shape) if n > 1]
         if len(moving) > 1:
-            found.add(min(moving, key=lambda axis: abs(array.strides[axis])))
+            found.add(min(reversed(moving), key=lambda axis: abs(array.strides[axis])))
     return sorted(found, reverse=True)
 
 

@@ -23,6 +23,7 @@ from chunkarr.kernels.evaluate import (
     tree_merge,
     ufunc_reducer,
 )
+from chunkarr.kernels.layouts import reduce_recipe
 from chunkarr.kernels.program import Op, Program
 from tests.kernels.support import (
     F8,
@@ -347,3 +348,12 @@ def test_programs_reduce_without_a_copy_of_their_values() -> None:
     for axes in [(0,), (1,), (0, 1)]:
         [found] = reduce_in_both(squares(), "sum", [x, y.T.copy().T, np.array(2.0)], x.shape, axes)
         np.testing.assert_allclose(found, ((x - y) ** 2 * 2).sum(axes), rtol=1e-12)
+
+
+def test_windows_that_overlap_are_reduced_by_a_kernel() -> None:
+    windows = np.lib.stride_tricks.sliding_window_view(np.arange(5000.0), 100)
+    reducers = (reducer_of("sum"),)
+    assert reduce_recipe(plain(F8), reducers, [windows], windows.shape, (1,)) is not None
+    assert reduce_recipe(plain(F8), reducers, [windows.T], windows.T.shape, (0,)) is not None
+    across = np.zeros((100, 5000)).T
+    assert reduce_recipe(plain(F8), reducers, [across], across.shape, (1,)) is None

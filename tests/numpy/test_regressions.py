@@ -96,3 +96,21 @@ def test_threads_that_write_disjoint_slices_lose_nothing() -> None:
 def test_few_places_of_a_huge_value_are_computed_alone() -> None:
     x = xp.arange(10**12) * 2 + 1
     np.testing.assert_array_equal(x[[5, -1, 7]].compute(), [11, 2 * 10**12 - 1, 15])
+
+
+@pytest.mark.parametrize("chunk_bytes", [64, 1 << 20])
+@pytest.mark.parametrize("lengths", [(1, 1), (5, 5), (23, 3), (23, 11), (100, 17), (3, 23)])
+@pytest.mark.parametrize("dtype", "fdiD?")
+def test_convolutions_have_the_bits_of_numpy(
+    dtype: str, lengths: tuple[int, int], chunk_bytes: int
+) -> None:
+    rng = np.random.default_rng(7)
+    a, v = ((rng.normal(size=n) * 3).astype(dtype) for n in lengths)
+    if dtype == "d" and len(a) > 5:
+        a[3], v[0] = np.inf, 0  # what a kernel does not reach stays finite
+    with chunkarr.config(eager_bytes=0, chunk_bytes=chunk_bytes), np.errstate(all="ignore"):
+        for mode in ("full", "same", "valid"):
+            for name in ("convolve", "correlate"):
+                wanted = getattr(np, name)(a, v, mode)
+                found = getattr(xp, name)(xp.array(a), xp.array(v), mode).compute()
+                np.testing.assert_array_equal(found, wanted, strict=True)
