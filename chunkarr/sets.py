@@ -14,7 +14,7 @@ import numpy as np
 
 from chunkarr import namespace
 from chunkarr.arrays import Array, wrap
-from chunkarr.dispatch import small
+from chunkarr.dispatch import give, ndarray_of, small
 from chunkarr.expr.build import apply, constant
 from chunkarr.expr.node import Expr
 from chunkarr.functions.creation import index_along
@@ -184,6 +184,8 @@ def setxor1d(ar1: Any, ar2: Any, assume_unique: bool = False) -> Any:
 def setdiff1d(ar1: Any, ar2: Any, assume_unique: bool = False) -> Any:
     """Give the sorted distinct values of the first array that are not in the second."""
     first, second = namespace.asarray(ar1), namespace.asarray(ar2)
+    if small([first, second]):
+        return give(np.setdiff1d(ndarray_of(first), ndarray_of(second), assume_unique))
     if assume_unique:
         flat = namespace.ravel(first)
         return flat[wrap(isin(flat.to_expr(), second.to_expr(), invert=True))]

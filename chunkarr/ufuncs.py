@@ -18,6 +18,7 @@ from chunkarr.dispatch import (
     ndarray_of,
     numpy_into,
     on_masked,
+    overrides,
     refuse,
     shared_selection,
     small,
@@ -111,11 +112,12 @@ class UFunc:
         outs = out if isinstance(out, tuple) else (out,) * (out is not None)
         if all(o is None for o in outs):
             return self._apply(inputs, kwargs)
+        if ufunc.nout > 1 and not isinstance(out, tuple):
+            message = "'out' must be a tuple of arrays"
+            raise TypeError(message)
         if len(outs) != ufunc.nout:
-            if len(outs) > ufunc.nout or isinstance(out, tuple):
-                message = "The 'out' tuple must have exactly one entry per ufunc output"
-                raise ValueError(message)
-            outs += (None,) * (ufunc.nout - len(outs))
+            message = "The 'out' tuple must have exactly one entry per ufunc output"
+            raise ValueError(message)
         if any(isinstance(o, Array) and o.on_file for o in outs):
             settle(*inputs, where)
         if where is not True:
@@ -189,6 +191,8 @@ class UFunc:
         for value in inputs:
             if isinstance(value, Array):
                 selected = selected or value.selection is not None
+            elif overrides(value, "ufunc"):
+                return value.__array_ufunc__(ufunc, "__call__", *inputs, **kwargs)
             elif isinstance(value, tuple | list) and arrays_in(value):
                 value = Array(expression(value))  # noqa: PLW2901 - a list of arrays is an array
             operands.append(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +37,7 @@ class Ladder:
     """Sorted values; a value's place is the number of those below it."""
 
     values: npt.NDArray[Any]
-    side: str
+    side: Literal["left", "right"]
     """ "left", or "right" where values that equal it count as below it."""
 
 

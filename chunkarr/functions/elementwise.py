@@ -28,6 +28,9 @@ POWERS = {2: "square", 1: "positive", 0.5: "sqrt", -1: "reciprocal"}
 def power(base: object, exponent: object, *, shortcut: bool = False) -> Expr:
     """Raise to a power; with `shortcut` as the operator does."""
     if type(exponent) in (int, float) and isinstance(base, Expr):
+        if type(exponent) is int and exponent < 0 and base.dtype.kind in "bi" and base.size:
+            message = "Integers to negative integer powers are not allowed."
+            raise ValueError(message)
         if base.dtype.kind in "fc":
             name = POWERS.get(exponent)  # type: ignore[call-overload]
             if name and (shortcut or name == "square"):
@@ -115,14 +118,15 @@ def allclose(
     return all_(isclose(a, b, rtol, atol, equal_nan))
 
 
-def around(a: Expr, decimals: int = 0) -> Expr:
+def around(a: Expr, decimals: int = 0, *, into: np.dtype[Any] | None = None) -> Expr:
     """Round to a number of decimals, halves to even."""
     decimals = operator.index(decimals)
-    if a.dtype.kind not in "iufc" and (decimals or a.dtype != bool):
+    unlike = into is None or into.kind == "b"
+    if a.dtype.kind not in "iufc" and ((decimals and unlike) or a.dtype != bool):
         np.round(np.zeros((1,), a.dtype), decimals)  # NumPy's own error
     if a.dtype.kind in "iub":
         if decimals >= 0:
-            return a if a.dtype != bool else cast(a, np.float16)
+            return a if a.dtype != bool else cast(a, into or np.float16)
         factor = 10**-decimals
         scaled = apply("rint", apply("divide", a, factor))
         return cast(apply("multiply", scaled, factor), a.dtype)
@@ -158,12 +162,14 @@ def as_complex(re: Expr, im: Expr) -> Expr:
 
 def iscomplex(x: Expr) -> Expr:
     """Tell where the imaginary part is not zero."""
+    if x.dtype.kind == "M":
+        return constant(False, shape=x.shape)
     return apply("not_equal", imag(x), 0)
 
 
 def isreal(x: Expr) -> Expr:
-    """Tell where the imaginary part is zero; a text is no number."""
-    if x.dtype.kind in "SU":
+    """Tell where the imaginary part is zero; texts and dates are no numbers."""
+    if x.dtype.kind in "SUM":
         return constant(False, shape=x.shape)
     return apply("equal", imag(x), 0)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -104,7 +104,7 @@ def searchsorted(a: Any, v: Any, side: Any = "left", sorter: Any = None) -> Expr
     return _looked_up("searchsorted", _searchsorted, values, tables, np.intp, side=side)
 
 
-def _search(values: Expr, steps: NDArray, side: str) -> Expr:
+def _search(values: Expr, steps: NDArray, side: Literal["left", "right"]) -> Expr:
     """Find places in a small sorted table."""
     held = np.empty((), object)
     held[()] = Ladder(np.array(steps), side)
@@ -120,7 +120,7 @@ def digitize(x: Expr, bins: Any, right: bool = False) -> Expr:
     edges = table(bins)
     if edges is not None:
         np.digitize(np.zeros((1,), x.dtype), edges, right)  # NumPy's own errors
-        side = "left" if right else "right"
+        side: Literal["left", "right"] = "left" if right else "right"
         plain = edges.dtype.kind in "biuf" and not np.isnan(edges).any()
         if plain and edges.nbytes <= TABLE_BYTES:
             if not edges.size or edges[0] <= edges[-1]:

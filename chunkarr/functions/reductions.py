@@ -56,7 +56,7 @@ def stretch_to(mask: Expr, a: Expr) -> Expr:
 
 def loop_dtype(ufunc: str, a: Dtype, dtype: object = None, into: Dtype | None = None) -> Dtype:
     """Give the dtype in which a ufunc reduces; TypeError where it has no such loop."""
-    if dtype is not None and np.dtype(dtype).hasobject:  # type: ignore[call-overload]
+    if np.dtype(a if dtype is None else dtype).hasobject:  # type: ignore[call-overload]
         return np.dtype(object)
     if dtype is None and into is not None:
         rules: Any = {"reduction": True, "casting": "unsafe"}
@@ -106,6 +106,8 @@ def fold(
         out = reduce(name, values, axes)
     if half:
         out = cast(out, dtype)
+    if ufunc == "hypot":
+        out = apply("absolute", out)  # of a lane of one, too: NumPy begins with the identity
     if initial is not None:
         out = apply(ufunc, constant(initial, dtype), out)
     return _kept(out, axes, keepdims)

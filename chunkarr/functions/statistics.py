@@ -296,7 +296,7 @@ def cov(
     scaled, left = rows, constant(max(rows.shape[1] - ddof, 0), np.dtype(np.float64))
     if given:
         w = given[0] if len(given) == 1 else multiply(*given)
-        left = reductions.sum(w)
+        left = reductions.sum(w, dtype=np.result_type(rows.dtype.char.lower(), w.dtype))
         center = divide(reductions.sum(multiply(rows, w), 1), left)
         if ddof and importance is None:
             left = subtract(left, ddof)

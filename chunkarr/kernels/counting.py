@@ -23,12 +23,13 @@ import numpy as np
 from chunkarr.expr.edges import Edges, Ladder
 from chunkarr.kernels import tier
 from chunkarr.kernels.axes import Array
-from chunkarr.kernels.forms import type_of
 from chunkarr.kernels.program import Program
 from chunkarr.kernels.spec import OPERANDS, Spec
 
 SLACK_MAX = 1e-4
 """Where arithmetic leads further astray, in bins, the edges are looked up for too many values."""
+COMPILED = frozenset(("f4", "f8", "i8"))
+"""Dtypes of values that are searched for by kernels, as NumPy spells them behind the byte order."""
 COPIES = 4
 COPIES_BINS_MAX = 4096
 """The most bins that are counted in copies, which have to stay in the cache."""
@@ -186,7 +187,7 @@ def locate(held: Array, values: Array) -> Array:
     given = values.astype(kind, copy=False)
     table = edges.values.astype(kind, copy=False)
     mode = "locate" if edges.scale and kind == edges.values.dtype else "search"
-    if type_of(kind) in {"f4", "f8", "i8"} and given.flags.aligned:
+    if kind.str[1:] in COMPILED and given.flags.aligned:
         given = np.ascontiguousarray(given)
         out = np.empty(given.shape, np.int64)
         half = 1 << (edges.count.bit_length() - 1)
@@ -210,7 +211,7 @@ def search(held: Array, values: Array) -> Array:
     ladder: Ladder = held.item()
     table, side = ladder.values, ladder.side
     kind = np.result_type(values.dtype, table.dtype)
-    if kind.str[1:] in {"f4", "f8", "i8"} and table.size and values.flags.aligned:
+    if kind.str[1:] in COMPILED and table.size and values.flags.aligned:
         given = np.ascontiguousarray(values, kind)
         out = np.empty(given.shape, np.int64)
         half = 1 << (table.size.bit_length() - 1)

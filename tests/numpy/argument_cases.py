@@ -221,6 +221,7 @@ np.einsum('ij,ij->ij', x, y)
 np.einsum('ij,j->ij', x, r)
 np.einsum('i,->i', v, z)
 np.einsum('ij,jk->ik', a, b, out=np.zeros((4,3), a.dtype))
+q = np.zeros(7);[np.einsum('ij,j->i', y, r, out=q), q]
 np.einsum('ij,i1->i', x, c)
 np.einsum('ij,ij->i', x, c)
 np.einsum_path('ij,jk,kl->il', a, b, b.T)[0]
@@ -314,6 +315,9 @@ np.divide.reduce(y, axis=1, where=m, initial=1)
 np.arctan2.reduce(y) if x.dtype.kind!='c' else 1
 np.float_power.reduce(y * y + 1, axis=0)
 np.subtract.reduceat(v, [0, 3, 4, 20])
+np.modf(y, out=np.zeros((7, 5)))
+np.hypot.reduce(y, axis=()) if x.dtype.kind!='c' else 1
+np.around(y > 1, 2, out=np.zeros((7, 5)))
 np.modf(y, np.zeros((7, 5))) if x.dtype.kind!='c' else 1
 """
 
@@ -349,6 +353,8 @@ PLAIN = """
 issubclass(np.exceptions.RankWarning, RuntimeWarning)
 np.trim_zeros([0, 1, 2, 0])
 np.trim_zeros(np.array([0, 1, 0]))
+np.setdiff1d(np.array([1., 2, 1, 3]), np.array([2.]), assume_unique=True)
+[np.isreal(np.array(['2020'], 'M8[Y]')), np.iscomplex(np.array(['2020'], 'M8[Y]'))]
 np.nan_to_num(np.array([numpy.nan, 1., numpy.inf]), nan=np.array([5., 6, 7]))
 q = np.array([numpy.nan, 1.]);np.nan_to_num(q, copy=False);q
 np.histogram(np.array([True, False, True]), bins=[0, 1, 2])
