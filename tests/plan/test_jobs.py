@@ -206,6 +206,18 @@ def test_the_work_of_a_loop_grows_with_its_length(stored: CountingStore) -> None
     assert work(12) < 2.5 * work(6)
 
 
+def test_what_many_jobs_read_is_stored_however_light(stored: CountingStore) -> None:
+    def loop(turns: int) -> list[str]:
+        x = stored.as_array()[:40, :40]
+        matrix, vector = x + x.T, xp.ones(40)
+        for _ in range(turns):
+            vector = matrix @ vector
+        return visits(vector)
+
+    assert "add" not in loop(2)
+    assert loop(12)[:2] == ["add", "matmul"]
+
+
 def test_what_no_name_holds_is_let_go(stored: CountingStore) -> None:
     x = stored.as_array()
     xp.exp(x).sum().compute()
