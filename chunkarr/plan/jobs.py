@@ -141,9 +141,9 @@ def _computed_apart(order: Sequence[Expr], chosen: set[int], room: int) -> set[i
             # Reductions of one value share its visit.
             users = {id(node.operands[0]) if isinstance(node, Reduce) else id(node)}
         elif len(users) > 1:
-            most[id(node)] = WORK_MAX if node.nbytes <= room else WORK_MUCH
+            most[id(node)] = WORK_MAX // (len(users) - 1) if node.nbytes <= room else WORK_MUCH
         for operand in node.operands:
-            if len(jobs[id(operand)]) < 2:  # more than two are no more than two
+            if len(jobs[id(operand)]) < 2 * WORK_MAX:  # more make no difference
                 jobs[id(operand)] |= users
     return _heavy(order, chosen, most, drawing=WORK_DRAWN)
 
