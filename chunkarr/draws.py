@@ -23,6 +23,7 @@ from chunkarr.errors import MemoryBudgetError, NotYetError
 from chunkarr.expr.build import caller
 from chunkarr.expr.node import Source
 from chunkarr.owed import MT19937, Owing
+from chunkarr.scheduler.budget import memory_in_use
 from chunkarr.settings import settings
 from chunkarr.storage.stream import JUMPING, Along, Draw, PartDraw, Stream, StreamStore, state_of
 
@@ -31,6 +32,10 @@ Inner = np.random.Generator | np.random.RandomState
 
 PARAMETER_BYTES = 1 << 16
 """Array parameters up to this size travel with a lazy draw."""
+NOW_TIMES = 64
+"""Draws of so many times `eager_bytes` are done at once, where memory is free,"""
+NOW_PARTS = 64
+"""if one takes at most one of so many parts of the limit."""
 FREE_BYTES = 1 << 16
 """Results up to this size are not checked against the memory limit."""
 PROBED_MAX = 1 << 16
@@ -312,8 +317,10 @@ def give_drawn(result: Any) -> Any:
 
 def _large(inner: Inner, call: _Call, *, legacy: bool) -> Array | None:
     """Give the array of a draw that is not small, or None to let NumPy do it now."""
-    room = settings().eager_bytes
     bytes_needed = call.count * call.item_bytes_most
+    if bytes_needed <= settings().eager_bytes:
+        return None
+    room = _room_now()
     if bytes_needed <= room:
         return None
     try:
@@ -333,6 +340,14 @@ def _large(inner: Inner, call: _Call, *, legacy: bool) -> Array | None:
         copies = 2 if call.name == "multivariate_normal" else 1
         check_room(call.name, bytes_needed * copies + _population_bytes(call), call.shape)
         return None
+
+
+def _room_now() -> int:
+    """Give the bytes of what is drawn at once: what is read again and again need not be lazy."""
+    now = settings()
+    room = min(NOW_TIMES * now.eager_bytes, now.memory // NOW_PARTS)
+    spare = memory_in_use() <= now.memory // 4
+    return max(room, now.eager_bytes) if spare else now.eager_bytes
 
 
 def _population_bytes(call: _Call) -> int:
@@ -367,7 +382,7 @@ def shuffled(inner: Inner, x: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     if not isinstance(x, Array):
         inner.shuffle(x, *args, **kwargs)
         return
-    x.check_writable()
+    x.check_writable("array")
     check_room("shuffle", x.nbytes, x.shape)
     whole = x.compute()
     inner.shuffle(whole, *args, **kwargs)
