@@ -17,25 +17,28 @@ from chunkarr.expr.affine import Affine
 from chunkarr.expr.build import plain
 from chunkarr.expr.calls import WHOLE, Call, Place
 from chunkarr.expr.node import Blocks, Expr
-from chunkarr.grid import Grid, Region, region_shape
+from chunkarr.grid import Cell, Grid, Region, region_shape
 from chunkarr.kernels.program import Program
 from chunkarr.kernels.recipe import Recipe, StoreLeaf, bytes_extra
 from chunkarr.plan.emit import (
     SECONDS_PER_BYTE,
     SECONDS_PER_BYTE_STORED,
     copy_sweep,
+    emit_sweep,
     fit_cut,
     settle_rereads,
 )
+from chunkarr.plan.finish import bytes_finish, finish, merge, room_finish
 from chunkarr.plan.grids import bytes_wanted, choose_cut, preferred_cut
 from chunkarr.plan.halo import Reach, plan_visit, stored_leaves, visited
+from chunkarr.plan.jobs import Group
+from chunkarr.plan.works import Sweep
 from chunkarr.records import dataclass
 from chunkarr.scheduler.steps import Context, Step, Touched
 from chunkarr.storage.chunkcache import chunk_cache
 from chunkarr.storage.store import Store
 
 if TYPE_CHECKING:
-    from chunkarr.plan.jobs import Group
     from chunkarr.plan.planner import Planner
 
 NDArray = npt.NDArray[Any]
@@ -58,11 +61,15 @@ class BlocksWork:
     grid: Grid
     operands: tuple[Recipe, ...]
     results: tuple[tuple[int, Store], ...]
-    """The results that are wanted, by position, with where each goes."""
+    """The results that are stored, by position, with where each goes."""
     order: tuple[int, ...] | None = None
     """The axes of tasks from the slowest to the fastest visited, None for C order."""
     cache_bytes: int = 0
     """Decoded chunks to hold for neighbours that read them as well."""
+    finished: int = 0
+    """The result that `then` is about."""
+    then: Sweep | None = None
+    """What is made of each box of a result."""
 
     def _boxes(self, cell: Region) -> tuple[tuple[Region, ...], tuple[Region, ...]]:
         """Give the boxes of operands and of results for some tasks of the call."""
@@ -76,10 +83,12 @@ class BlocksWork:
         """Tell what a task reads and writes."""
         reads, makes = self._boxes(self.grid.region(visited(self.grid, self.order, task)))
         taken = zip(self.operands, reads, strict=True)
-        return Touched(
-            [box for recipe, region in taken for box in recipe.boxes(region)],
-            [(store, makes[position]) for position, store in self.results],
-        )
+        read = [box for recipe, region in taken for box in recipe.boxes(region)]
+        written = [(store, makes[position]) for position, store in self.results]
+        if self.then is None:
+            return Touched(read, written)
+        more = self.then.touched_at(_cell_at(self.then.grid, makes[self.finished]))
+        return Touched([*read, *more.reads], [*written, *more.writes])
 
     def run(self, task: int, context: Context) -> None:
         """Make one call."""
@@ -98,6 +107,9 @@ class BlocksWork:
             raise ValueError(message)
         for position, store in self.results:
             store.write(makes[position], self._checked(results[position], position, makes))
+        if self.then is not None:
+            value = self._checked(results[self.finished], self.finished, makes)
+            self.then.make(_cell_at(self.then.grid, makes[self.finished]), [value])
 
     def _box(self, recipe: Recipe, region: Region) -> NDArray:
         """Bring one box of an operand; what others read as well is not lent for writing."""
@@ -125,38 +137,95 @@ class BlocksWork:
         return result.astype(dtype)
 
 
+def _cell_at(grid: Grid, region: Region) -> Cell:
+    """Give the cell of a grid that a region is."""
+    return tuple(
+        grid.span(axis, span.start, span.start + 1).start for axis, span in enumerate(region)
+    )
+
+
 def emit_blocks(planner: Planner, group: Group) -> None:
-    """Emit the calls that make all results of a group."""
-    nodes = [job.node for job in group.jobs if isinstance(job.node, Blocks)]
+    """Emit the calls that make all results of a group, and what is made of these, if that suits."""
+    calls = Group([job for job in group.jobs if isinstance(job.node, Blocks)])
+    nodes = [job.node for job in calls.jobs if isinstance(job.node, Blocks)]
+    recipes = [planner.lowering(o.shape).recipe(o) for o in nodes[0].operands]
+    maps, folds = group.rest
+    ends = [planner.target_of(job.node) for job in maps]
+    grid = _cut(planner, nodes, recipes, ends)
+    if (maps or folds) and _finishes(planner, group, nodes, recipes, grid, ends):
+        _emit(planner, group, nodes, recipes, grid)
+        return
+    _emit(planner, calls, nodes, recipes, grid if not ends else _cut(planner, nodes, recipes))
+    if maps or folds:
+        emit_sweep(planner, Group([*maps, *folds]))
+
+
+def _finishes(
+    planner: Planner,
+    group: Group,
+    nodes: Sequence[Blocks],
+    recipes: Sequence[Recipe],
+    grid: Grid,
+    ends: Sequence[Store | None],
+) -> bool:
+    """Whether the boxes of the only result are the cells of a visit that fits and suits targets."""
     node = nodes[0]
-    call = node.call
-    recipes = [planner.lowering(o.shape).recipe(o) for o in node.operands]
-    grid = _cut(planner, nodes, recipes)
+    laid = node.call.makes[node.output].laid
+    cut = laid.cut(grid.chunk_shape)
+    apart = all(axis in laid.follows for axis, count in enumerate(grid.counts) if count > 1)
+    if len(nodes) > 1 or not apart or any(0 in sizes for sizes in (cut.shape, *cut.sizes)):
+        return False
+    if not all(planner.suits(end, cut) for end in ends if end is not None):
+        return False
+    needed = _bytes_held(node.call, recipes, grid.chunk_shape) + bytes_extra(recipes)
+    needed += bytes_finish(planner, group, node, cut.chunk_shape)
+    return needed <= room_finish(planner, group, node)
+
+
+def _emit(
+    planner: Planner, group: Group, nodes: Sequence[Blocks], recipes: list[Recipe], grid: Grid
+) -> None:
+    """Emit the calls for the cells of a grid, and all that a group makes of the results."""
+    node, call = nodes[0], nodes[0].call
     recipes, scratch = _settle(planner, group, grid, recipes)
-    stores = [planner.place(n, call.makes[n.output].laid.cut(grid.chunk_shape)) for n in nodes]
-    results = tuple((n.output, store) for n, store in zip(nodes, stores, strict=True))
+    cuts = [call.makes[n.output].laid.cut(grid.chunk_shape) for n in nodes]
     needed = _bytes_held(call, recipes, grid.chunk_shape) + bytes_extra(recipes)
+    if any(group.rest):
+        needed += bytes_finish(planner, group, node, cuts[0].chunk_shape)
+    done = finish(planner, group, node, cuts[0])
+    stores = [done.store, *map(planner.place, nodes[1:], cuts[1:])]
+    results = tuple((n.output, s) for n, s in zip(nodes, stores, strict=True) if s is not None)
+    creates = (*done.creates, *(store for store in stores[1:] if store is not None))
     if needed > planner.bytes_free:
         raise planner.refuse(node, needed, _spelled(call, node.operands, grid), _remedy(call))
     room = max(0, planner.bytes_free - 2 * needed) // 4
     visit = plan_visit(grid, _reach(call, recipes, grid), planner.limits, room)
-    bytes_read = sum(bytes_wanted(recipes))
-    written = sum(store.bytes_size for store in stores)
+    bytes_read = sum(bytes_wanted([*recipes, *done.recipes]))
+    written = sum(store.bytes_size for store in creates)
+    called = sum(n.nbytes for n in (*node.operands, *nodes))
     seconds = (
-        (sum(o.nbytes for o in node.operands) + written) * SECONDS_PER_BYTE_CALLED
+        called * SECONDS_PER_BYTE_CALLED
         + bytes_read * SECONDS_PER_BYTE_STORED
         + written * SECONDS_PER_BYTE
+        + done.seconds
     )
     step = Step(
-        name=call.name,
+        name=group.label,
         work=BlocksWork(
-            call, grid, tuple(recipes), results, order=visit.order, cache_bytes=visit.cache_bytes
+            call,
+            grid,
+            tuple(recipes),
+            results,
+            order=visit.order,
+            cache_bytes=visit.cache_bytes,
+            finished=node.output,
+            then=done.sweep,
         ),
         tasks=grid.size,
         bytes_task=needed,
         where=node.where,
         bytes_fixed=visit.bytes_fixed,
-        creates=tuple(stores),
+        creates=creates,
         bytes_read=bytes_read,
         bytes_written=written,
         weight=seconds / max(1, grid.size),
@@ -164,13 +233,19 @@ def emit_blocks(planner: Planner, group: Group) -> None:
     )
     planner.add(step, node, seconds / planner.limits.workers)
     planner.release(scratch)
+    merge(planner, done)
 
 
 # -- the cut ------------------------------------------------------------------------------------
 
 
-def _cut(planner: Planner, nodes: Sequence[Blocks], recipes: Sequence[Recipe]) -> Grid:
-    """Choose how many tasks one call takes along each axis."""
+def _cut(
+    planner: Planner,
+    nodes: Sequence[Blocks],
+    recipes: Sequence[Recipe],
+    ends: Sequence[Store | None] = (),
+) -> Grid:
+    """Choose how many tasks one call takes along each axis; `ends` is where more of it goes."""
     call = nodes[0].call
     ones = (1,) * len(call.tasks)
     if not call.joined:
@@ -182,7 +257,7 @@ def _cut(planner: Planner, nodes: Sequence[Blocks], recipes: Sequence[Recipe]) -
     each = max([1, *_box_bytes(call, recipes, ones)])
     few = max(1, CALL_BYTES // each, -(-math.prod(call.tasks) // CALLS_WANTED))
     elements = max(1, min(planner.limits.chunk_bytes // each, few))
-    unit = _unit(planner, nodes)
+    unit = _unit(planner, nodes, ends)
     if bytes_deciding(unit) > 3 * planner.limits.bytes_share:
         # Boxes as wide as the target's chunks do not fit: it gets a copy of the results.
         unit = ones
@@ -191,12 +266,14 @@ def _cut(planner: Planner, nodes: Sequence[Blocks], recipes: Sequence[Recipe]) -
     return Grid(call.tasks, fit_cut(planner, cell, unit, bytes_deciding, wish))
 
 
-def _unit(planner: Planner, nodes: Sequence[Blocks]) -> tuple[int, ...]:
+def _unit(
+    planner: Planner, nodes: Sequence[Blocks], ends: Sequence[Store | None]
+) -> tuple[int, ...]:
     """Give the tasks that make whole chunks of the stores which the results go to."""
     call = nodes[0].call
     unit = [1] * len(call.tasks)
-    for node in nodes:
-        target = planner.target_of(node)
+    stored = [(node, planner.target_of(node)) for node in nodes]
+    for node, target in (*stored, *((nodes[0], end) for end in ends)):
         grid = target.write_grid if target is not None else None
         if grid is None or not grid.regular:
             continue

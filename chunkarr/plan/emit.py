@@ -138,8 +138,7 @@ def sweep_grid(
 def emit_sweep(planner: Planner, group: Group) -> None:
     """Emit one visit for all jobs of a group, then the merging of its reductions."""
     shape = group.jobs[0].shape
-    maps = [job for job in group.jobs if not isinstance(job.node, Reduce)]
-    folds = [job for job in group.jobs if isinstance(job.node, Reduce)]
+    maps, folds = group.rest
     axes = [job.node.axes for job in folds if isinstance(job.node, Reduce)]
     recipes = recipes_of(planner, shape, maps, folds)
     targets = [store for job in maps if (store := planner.target_of(job.node)) is not None]
@@ -233,11 +232,10 @@ def _add_sweep(
         + stored * SECONDS_PER_BYTE_STORED
         + (mapped + written) * SECONDS_PER_BYTE
     )
-    names = dict.fromkeys(job.node.label for job in group.jobs)
     node = group.jobs[0].node
     tasks = work.grid.size
     step = Step(
-        name=", ".join(names),
+        name=group.label,
         work=work,
         tasks=tasks,
         bytes_task=bytes_task + bytes_extra(recipes),

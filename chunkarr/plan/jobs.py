@@ -35,7 +35,10 @@ from chunkarr.records import dataclass
 NOTHING: frozenset[int] = frozenset()
 
 PLACED = (Reduce, Scan, Compress, Gather, Scatter, Contract, Algorithm, Blocks, Reshape)
-"""Kinds whose value stands in a store before anything reads it."""
+"""Kinds whose value stands in a store before anything reads it..."""
+
+FINISHED = Contract | Blocks
+"""...but what reads the boxes of these at its own index, while they are there."""
 
 
 @dataclass(slots=True, eq=False)
@@ -68,6 +71,20 @@ class Group:
     """Jobs that share one visit of their index space."""
 
     jobs: list[Job] = field(default_factory=list)
+
+    @property
+    def rest(self) -> tuple[list[Job], list[Job]]:
+        """The jobs that sweep: those that are stored, and reductions."""
+        sweeping = [job for job in self.jobs if job.sweeps]
+        return (
+            [job for job in sweeping if not isinstance(job.node, Reduce)],
+            [job for job in sweeping if isinstance(job.node, Reduce)],
+        )
+
+    @property
+    def label(self) -> str:
+        """What the visit makes."""
+        return ", ".join(dict.fromkeys(job.node.label for job in self.jobs))
 
 
 def find_jobs(
@@ -230,7 +247,7 @@ def group_jobs(jobs: Sequence[Job]) -> list[Group]:
         late = {
             need
             for need in job.needs - job.skewed
-            if isinstance(made[need].node, Map | Regrid | Contract)
+            if isinstance(made[need].node, Map | Regrid | FINISHED)
             and made[need].shape == job.shape
         }
         first = max((place[need] + (need not in late) for need in job.needs), default=0)
@@ -254,8 +271,8 @@ def _fits(job: Job, group: Group) -> bool:
     first = group.jobs[0]
     if first.shape != job.shape:
         return False
-    if isinstance(first.node, Contract):
-        # A tile of a product is finished by what reads it there, and by nothing else.
+    if isinstance(first.node, FINISHED):
+        # A box that was made there is finished by what reads it, and by nothing else.
         return any(id(other.node) in job.needs for other in group.jobs)
     if not first.sweeps:
         return False

@@ -6,9 +6,8 @@ needs it: where that is more often than `REMADE_MAX` and the expression has a de
 is any but arithmetic, comparisons and choices, the operand is computed once and held instead, if
 memory has room for it. It is never written to disk, which takes longer than computing it again.
 
-What reads a product at its own index, elementwise or in a reduction, is made of each tile while it
-is there, as `maximum(a @ b + c, 0)` and `(a @ b).sum(0)` are; the product itself is stored only if
-something else wants it. The contracted axis is added up within a task, so a tile is whole by then.
+`maximum(a @ b + c, 0)` and `(a @ b).sum(0)` are made of each tile while it is there (`finish`). The
+contracted axis is added up within a task, so a tile is whole by then.
 """
 
 from __future__ import annotations
@@ -20,26 +19,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from chunkarr.expr.node import Contract, Reduce, View
+from chunkarr.expr.node import Contract, View
 from chunkarr.floats import naming
 from chunkarr.grid import Grid, Region, region_shape
-from chunkarr.kernels import tier
-from chunkarr.kernels.recipe import Recipe, bytes_extra, bytes_loaded
+from chunkarr.kernels.recipe import Recipe, bytes_extra
 from chunkarr.kernels.stages import EXACT
 from chunkarr.plan.emit import (
     SECONDS_PER_BYTE,
     SECONDS_PER_BYTE_STORED,
-    SECONDS_PER_OPERATION,
     copy_sweep,
     emit_sweep,
     fit_cut,
-    outputs_of,
-    recipes_of,
-    settle_rereads,
 )
-from chunkarr.plan.folds import combine
+from chunkarr.plan.finish import Finish, bytes_finish, finish, merge, room_finish
 from chunkarr.plan.grids import bytes_wanted, preferred_cut, write_unit
-from chunkarr.plan.jobs import Group, Job
+from chunkarr.plan.jobs import Group
 from chunkarr.plan.works import Sweep
 from chunkarr.records import dataclass
 from chunkarr.scheduler.steps import Context, Step, Touched
@@ -63,7 +57,7 @@ STRETCH_MAX = 2
 """What reads a product may ask for tiles that are longer by this factor, or has its own visit."""
 
 PARTS = 4
-"""Neither a held operand nor a task takes more than one of so many equal parts of free memory."""
+"""A held operand takes at most one of so many equal parts of free memory."""
 
 SECONDS_PER_PRODUCT = 1 / 3e10
 """Rough cost of one operation of BLAS."""
@@ -99,7 +93,7 @@ class MatmulWork:
         writes = [] if self.store is None else [(self.store, region)]
         if self.then is None:
             return Touched(reads, writes)
-        more = self.then.touched(task)
+        more = self.then.touched_at(self.grid.cell(task))
         return Touched([*reads, *more.reads], [*writes, *more.writes])
 
     def run(self, task: int, context: Context) -> None:
@@ -110,7 +104,7 @@ class MatmulWork:
         if self.store is not None:
             self.store.write(region, tile)
         if self.then is not None:
-            self.then.make(task, [tile])
+            self.then.make(self.grid.cell(task), [tile])
 
     def _tile(self, region: Region, context: Context) -> NDArray:
         *batch, rows, columns = region
@@ -171,7 +165,7 @@ def emit_contract(planner: Planner, group: Group) -> None:
         return
     asked = _cut(planner, node, [own, *others])
     longest, wanted = (max(cut.grid.chunk_shape[-2:]) for cut in (tiles, asked))
-    room = planner.bytes_free // PARTS
+    room = room_finish(planner, group, node)
     if wanted <= STRETCH_MAX * longest and _bytes_of(planner, group, asked) <= room:
         _emit(planner, group, asked)
         return
@@ -246,50 +240,24 @@ def _bytes_of(planner: Planner, group: Group, tiles: _Tiles) -> int:
         + b.bytes_box((*lead, inner, n))
         + math.prod(lead) * (m * inner + inner * n + 2 * m * n) * size
     )
-    maps, folds = _rest(group)
-    recipes = recipes_of(planner, node.shape, maps, folds, node)
-    sizes = [recipe.dtype.itemsize for recipe in recipes]
-    results = sum(sizes[: len(maps)]) + max(sizes[len(maps) :], default=0)
-    made = bytes_loaded(recipes, cell) + math.prod(cell) * (results + size)
-    return max(product, made) + bytes_extra([a, b, *recipes])
-
-
-def _rest(group: Group) -> tuple[list[Job], list[Job]]:
-    """Give the jobs beside the product: those that are stored, and reductions."""
-    rest = group.jobs[1:]
-    return (
-        [job for job in rest if not isinstance(job.node, Reduce)],
-        [job for job in rest if isinstance(job.node, Reduce)],
-    )
+    made = bytes_finish(planner, group, node, cell) if len(group.jobs) > 1 else 0
+    return max(product, made) + bytes_extra([a, b])
 
 
 def _emit(planner: Planner, group: Group, tiles: _Tiles) -> None:
     """Emit the step of a product with all that a group makes of it."""
-    product = group.jobs[0]
-    node, grid = product.node, tiles.grid
+    node, grid = group.jobs[0].node, tiles.grid
     assert isinstance(node, Contract)
     held = _hold_dear(planner, node, grid)
     a, b = _operands(planner, node)
-    maps, folds = _rest(group)
-    recipes = recipes_of(planner, node.shape, maps, folds, node)
-    scratch = settle_rereads(planner, group, grid, recipes)
-    if scratch:
-        recipes = recipes_of(planner, node.shape, maps, folds, node)
     bytes_task = _bytes_of(planner, group, tiles)
-    alone = len(group.jobs) == 1
-    store = planner.place(node, grid) if alone or planner.read_by_others(node) else None
-    outputs, creates, parts = outputs_of(planner, maps, folds, recipes, grid)
-    creates = creates if store is None else [store, *creates]
-    then = Sweep(grid, outputs) if outputs else None
-    work = MatmulWork(a, b, node.dtype, grid, tiles.inner, store, then)
-    for recipe in recipes:
-        tier.request(recipe.program, node.size)
-    _add(planner, group, work, creates, bytes_task)
+    done = finish(planner, group, node, grid)
+    work = MatmulWork(a, b, node.dtype, grid, tiles.inner, done.store, done.sweep)
+    _add(planner, group, work, done, bytes_task)
     for key in held:
         del planner.placed[key]
-    planner.release((*held.values(), *scratch))
-    for job, stores in zip(folds, parts, strict=True):
-        combine(planner, job, stores)
+    planner.release(tuple(held.values()))
+    merge(planner, done)
 
 
 def _hold_dear(planner: Planner, node: Contract, grid: Grid) -> dict[int, Store]:
@@ -310,31 +278,27 @@ def _hold_dear(planner: Planner, node: Contract, grid: Grid) -> dict[int, Store]
     return held
 
 
-def _add(
-    planner: Planner, group: Group, work: MatmulWork, creates: Sequence[Store], bytes_task: int
-) -> None:
+def _add(planner: Planner, group: Group, work: MatmulWork, done: Finish, bytes_task: int) -> None:
     node, grid = group.jobs[0].node, work.grid
-    made = [output.recipe for output in work.then.outputs] if work.then else []
     across, down = grid.counts[-1], grid.counts[-2]
-    mapped, stored = bytes_wanted(made)
+    mapped, stored = bytes_wanted(done.recipes)
     decoded = stored + bytes_wanted([work.left])[1] * across + bytes_wanted([work.right])[1] * down
-    operations = sum(len(recipe.program.ops) + 1 for recipe in made)
     seconds = (
         node.size * work.left.shape[-1] * 2 * SECONDS_PER_PRODUCT
-        + node.size * operations * SECONDS_PER_OPERATION
+        + done.seconds
         + decoded * SECONDS_PER_BYTE_STORED
         + mapped * SECONDS_PER_BYTE
     )
     left, right = node.operands
     step = Step(
-        name=", ".join(dict.fromkeys(job.node.label for job in group.jobs)),
+        name=group.label,
         work=work,
         tasks=grid.size,
         bytes_task=bytes_task,
         where=node.where,
-        creates=tuple(creates),
+        creates=done.creates,
         bytes_read=left.nbytes * across + right.nbytes * down + mapped + stored,
-        bytes_written=sum(store.bytes_size for store in creates),
+        bytes_written=sum(store.bytes_size for store in done.creates),
         weight=seconds / max(1, grid.size),
         blas=True,
     )

@@ -181,7 +181,10 @@ class Sweep:
 
     def touched(self, task: int) -> Touched:
         """Tell what a task reads and writes."""
-        cell = self.cell(task)
+        return self.touched_at(self.cell(task))
+
+    def touched_at(self, cell: Cell) -> Touched:
+        """Tell what making a cell reads and writes."""
         region = self.grid.region(cell)
         reads = {id(leaf): leaf for output in self.outputs for leaf in output.recipe.leaves}
         return Touched(
@@ -204,11 +207,10 @@ class Sweep:
         """Make all outputs for one cell."""
         context.check()
         chunk_cache.hold(self.cache_bytes)
-        self.make(task, [])
+        self.make(self.cell(task), [])
 
-    def make(self, task: int, earlier: list[NDArray]) -> None:
+    def make(self, cell: Cell, earlier: list[NDArray]) -> None:
         """Make all outputs for one cell; `earlier` has the values of it that are made already."""
-        cell = self.cell(task)
         region = self.grid.region(cell)
         loaded: dict[int, NDArray] = {}
         for output in self.outputs:

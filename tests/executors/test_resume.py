@@ -166,6 +166,7 @@ CHAINS = {
     "xp.roll(xp.cumsum(x, 1), 50, 0)": 1 / 8,
     "xp.map_blocks(halved, x - x.min(1, keepdims=True), dtype='f8') + 1": MERGED,
     "(x[:, :60] @ x[:300, :60].T) @ x[:300]": ALL,
+    "xp.map_blocks(halved, x, dtype='f8') + xp.cumsum(x, 1)": MERGED,
     "xp.maximum(x[:, :60] @ x[:60] + 1, 0)": 1 / 6,
     "x[:, :60] @ x[:60] - (x[:, :60] @ x[:60]).min(0)": ALL,
     "xp.cumsum(x, 1).reshape(720, 200).T[:, :360].T.reshape(360, 200)": ALL,

@@ -92,6 +92,9 @@ WORK: dict[str, Callable[[Any], Any]] = {
     "a function of chunks": lambda x: xp.map_blocks(
         lambda b: b - b.mean(), x.rechunk((70, 45)), dtype="f8"
     ),
+    "what is made of a function of chunks": lambda x: (
+        xp.map_blocks(lambda b: b - b.mean(), x.rechunk((70, 45)), dtype="f8").std(0) + x.mean(0)
+    ),
     "a function of neighbours": lambda x: xp.map_overlap(
         lambda b: b - np.roll(b, 1, 0), x.rechunk((70, 45)), depth=2, boundary="reflect", dtype="f8"
     ),

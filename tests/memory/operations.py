@@ -158,6 +158,9 @@ OPERATIONS: dict[str, Callable[[Any, Path], None]] = {
     "medians": lambda x, out: xp.compute(xp.median(x, 1), xp.quantile(x, 0.9, axis=0)),
     "random": drawn,
     "function of blocks": lambda x, out: written(xp.map_blocks(halved, x, dtype=x.dtype), out),
+    "function of blocks, reduced": lambda x, out: written(
+        xp.map_blocks(halved, x * 2, dtype=x.dtype).mean(0), out
+    ),
     "function of neighbours": lambda x, out: written(
         xp.map_overlap(smoothed, x, depth=1, boundary="reflect", dtype=x.dtype), out
     ),

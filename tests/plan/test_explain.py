@@ -120,6 +120,19 @@ CASES: dict[str, Case] = {
     "sum of a product": lambda: ((squares() + 1) @ (rows() * 2)).sum(0),
     "dear operand": lambda: xp.exp(squares()[:, :50]) @ squares()[:50],
     "dear operand, no room": lambda: xp.exp(squares()) @ squares(),
+    "blocks, their mean": lambda: xp.map_blocks(np.sort, squares(), dtype="f8").mean(),
+    "blocks, and more to zarr": lambda: (
+        xp.map_blocks(np.sort, squares(), dtype="f8") * 2 + 1,
+        written((N, N), (1000, 1000)),
+    ),
+    "blocks, and more to other chunks": lambda: (
+        xp.map_blocks(np.sort, squares(), dtype="f8") + 1,
+        written((N, N), (1500, 1000)),
+    ),
+    "neighbours, their mean": lambda: xp.map_overlap(np.sort, squares(), depth=1, dtype="f8").mean(
+        0
+    ),
+    "transforms, their mean": lambda: abs(xp.fft.fft(rows(), axis=1)).mean(0),
     "batched product": lambda: (
         FakeStore((8, 900, 700), (1, 900, 700)).as_array()
         @ FakeStore((700, 500), (700, 500), name="w.zarr").as_array()
