@@ -326,6 +326,17 @@ def _to_dask(self: Array, chunks: Any = None) -> Any:
     return _bridge().to_dask(self, chunks)
 
 
+def _to_delayed(self: Array, optimize_graph: bool = True) -> Any:
+    """Give an array of dask's delayed values, one for each chunk."""
+    return _to_dask(self).to_delayed(optimize_graph)
+
+
+def _store_method(self: Array, target: Any, **options: Any) -> Any:
+    """Write into an array-like that takes `target[region] = values`; see `chunkarr.store`."""
+    given = store([self], [target], **options)
+    return given[0] if isinstance(given, tuple) else given
+
+
 def _graph(self: Array) -> Any:
     return _bridge().face(self).__dask_graph__()
 
@@ -363,6 +374,8 @@ class _AsDask:
 
 ATTACHED: dict[str, Any] = {
     "to_dask": _to_dask,
+    "to_delayed": _to_delayed,
+    "store": _store_method,
     "__dask_graph__": _graph,
     "__dask_keys__": _keys,
     "__dask_layers__": _layers,

@@ -200,11 +200,14 @@ def fromfunction(
     *,
     dtype: Any = float,
     like: Any = None,  # noqa: ARG001
+    chunks: Any = None,
     **kwargs: Any,
 ) -> Any:
     """Call a function with one array of positions per axis."""
     lengths = (shape,) if isinstance(shape, int) else tuple(shape)
     places = [wrap(creation.index_along(lengths, axis, dtype)) for axis in range(len(lengths))]
+    if chunks is not None:
+        places = [place.rechunk(chunks) for place in places]
     return function(*places, **kwargs)
 
 

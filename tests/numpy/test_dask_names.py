@@ -69,6 +69,7 @@ NAMES: list[Callable[[Any, Any], Any]] = [
     lambda m, x: x.rechunk((5, -1)),
     lambda m, x: x.rechunk({0: 10}),
     lambda m, x: x[x[:, 0] > 0].compute_chunk_sizes(),
+    lambda m, x: m.fromfunction(lambda i, j: i - j, shape=(4, 5), chunks=2, dtype="f8"),
     # what is wrong
     lambda m, x: x.blocks[9],
     lambda m, x: x.blocks[None],
@@ -89,6 +90,22 @@ def test_a_name_means_what_it_means_in_dask(make: Callable[[Any, Any], Any]) -> 
     made = make(xp, x)
     assert (made.shape, made.dtype) == (expected.shape, expected.dtype)
     np.testing.assert_allclose(made.compute(), expected.compute(), rtol=1e-13)
+
+
+def test_chunks_are_delayed_values_as_in_dask() -> None:
+    x, d = pair()
+    ours, theirs = (x * 2).to_delayed(), (d * 2).to_delayed()
+    assert ours.shape == theirs.shape
+    np.testing.assert_array_equal(ours[1, 3].compute(), theirs[1, 3].compute())
+
+
+def test_an_array_stores_itself() -> None:
+    target = np.zeros((22, 30))
+    (pair()[0] * 2).store(target, regions=(slice(1, 21), slice(None)))
+    np.testing.assert_array_equal(target[1:21], plain() * 2)
+    assert not target[[0, 21]].any()
+    stored = pair()[0].store(np.zeros(SHAPE), return_stored=True)
+    np.testing.assert_array_equal(stored.compute(), plain())
 
 
 @pytest.mark.parametrize("name", ["chunks", "chunksize", "numblocks", "npartitions"])
