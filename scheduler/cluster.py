@@ -51,7 +51,10 @@ SECONDS_STOPPED = 5.0
 SECONDS_ALL_STOPPED = 10.0
 """Workers of this machine that somebody has stopped, all of them, are waited for so long."""
 SECONDS_ALL_SILENT = 60.0
-"""So long where it cannot be told: they may hold the interpreter's lock, all at the same time."""
+"""So long where it cannot be told: they may hold the interpreter's lock, all at the same time.
+
+Workers that are all paused for want of memory are waited for as long.
+"""
 SECONDS_GREET = 10.0
 """How long a worker may take to say who it is: it imports chunkarr for that."""
 SECONDS_MUTE = 30.0
@@ -111,7 +114,7 @@ class ClusterExecutor:
         self._heard = self._looked = self._peopled = time.monotonic()
         self._warned = self._is_lost = False
         self._reported: dict[str, float] = {}
-        self._silent = 0.0
+        self._silent = self._paused = 0.0
         self._greeted: dict[tuple[str, str], int] = {}
         self._greet_next = 0.0
         self.bytes_most: int | None = None
@@ -126,7 +129,7 @@ class ClusterExecutor:
         self._done = SimpleQueue()
         self._heard = self._looked = self._peopled = time.monotonic()
         self._warned = self._is_lost = self._doubled = False
-        self._silent = 0.0
+        self._silent = self._paused = 0.0
         while not self._alive():  # perhaps it is connecting again
             self._look()
             time.sleep(0.02)
@@ -316,8 +319,7 @@ class ClusterExecutor:
         for pair in self._later:
             self._done.put(pair)
         self._stuck, self._later = set(), []
-        if workers and all(found["status"] == "paused" for found in workers.values()):
-            self._warn_once("all workers of the Dask cluster are paused: their memory is short")
+        self._mind_all_paused({place: found["status"] for place, found in workers.items()})
         if self._fit is None:
             return
         keys = [key for given in self._under_way.values() for key in given.futures]
@@ -342,6 +344,17 @@ class ClusterExecutor:
             what = "all its workers are stopped" if stopped else "no worker reports"
             places = ", ".join(sorted(reported))
             raise self._lost(f"{what}, for {self._silent:.0f} s now: {places}")
+
+    def _mind_all_paused(self, states: dict[str, str]) -> None:
+        """Warn where Dask has paused all workers, and raise where it does not let them go on."""
+        paused = bool(states) and set(states.values()) == {"paused"}
+        self._paused = self._paused + SECONDS_LOOK if paused else 0.0
+        if paused:
+            self._warn_once("all workers of the Dask cluster are paused: their memory is short")
+        if self._paused > SECONDS_ALL_SILENT:
+            places = ", ".join(sorted(states))
+            reason = f"all its workers are paused for want of memory, for {self._paused:.0f} s now"
+            raise self._lost(f"{reason}: {places}")
 
     def _is_stopped(self, address: str) -> bool:
         """Whether a worker is a process of this machine that a signal has stopped."""

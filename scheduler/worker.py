@@ -28,6 +28,7 @@ import numpy as np
 
 from chunkarr.faults import adopt, fault_point, text_armed
 from chunkarr.floats import Event, Events, gathering
+from chunkarr.room import allow_compiling, may_compile
 from chunkarr.scheduler.ranges import enter_worker, run_range
 from chunkarr.scheduler.steps import Cancelled, Context, Work
 from chunkarr.settings import config
@@ -40,6 +41,8 @@ class Surroundings:
     settings: Mapping[str, Any]
     errstate: Mapping[str, Any]
     faults: str = ""
+    compiling: bool = True
+    """Whether the memory limit leaves room for kernels in each worker."""
 
     @classmethod
     def here(cls, workers: int) -> Surroundings:
@@ -54,12 +57,13 @@ class Surroundings:
             "executor": "threads",
             "workers": 1,
         }
-        return cls(settings, np.geterr(), text_armed())
+        return cls(settings, np.geterr(), text_armed(), may_compile())
 
     @contextmanager
     def __call__(self) -> Iterator[Events]:
         """Make them hold for a `with` block; gives the floating-point events in it."""
         adopt(self.faults)
+        allow_compiling(allowed=self.compiling)
         settings = dict(self.settings)
         if not os.path.isdir(settings["spill_dir"]):
             del settings["spill_dir"]  # another machine may have another disk

@@ -24,6 +24,7 @@ from chunkarr.kernels.spec import Spec
 from chunkarr.kernels.users import is_users
 from chunkarr.kernels.vecmath import is_ours, thorough
 from chunkarr.records import dataclass
+from chunkarr.room import allow_compiling, may_compile
 
 Kernel = Callable[..., None]
 
@@ -75,8 +76,6 @@ _closed = False
 _building = threading.Lock()
 _thorough: dict[Program, Program] = {}
 
-
-_allowed = True
 
 SECONDS_PER_CALL = 60e-6
 """What a call of the NumPy tier costs however small its piece."""
@@ -152,8 +151,7 @@ def _cost(spec: Spec) -> float:
 
 def set_compiling(*, allowed: bool) -> None:
     """Allow loading and compiling new kernels, or not, where memory leaves no room for LLVM."""
-    global _allowed  # noqa: PLW0603 - set before each run
-    _allowed = allowed
+    allow_compiling(allowed=allowed)
 
 
 def bytes_to_come() -> int:
@@ -183,7 +181,7 @@ def kernel_for(entry: Entry, elements: int) -> Kernel | None:
     if entry.kernel is not None or entry.failed:
         return entry.kernel
     entry.seconds += elements * entry.cost + SECONDS_PER_CALL
-    if not _allowed:
+    if not may_compile():
         return None
     if not entry.looked_up:
         loaded = "chunkarr.kernels.machine" in sys.modules
@@ -204,7 +202,7 @@ def thorough_kernel(entry: Entry) -> Kernel:
 
 def may_wait() -> bool:
     """Whether a plan made now may choose operations that need a kernel from the first piece on."""
-    return _mode != "numpy" and _allowed
+    return _mode != "numpy" and may_compile()
 
 
 def _awaited(entry: Entry) -> Kernel:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from chunkarr.room import allow_compiling, may_compile
 from chunkarr.scheduler.executor import Executor
 from chunkarr.scheduler.run import StepRecord, Trace, run
 from chunkarr.scheduler.steps import Context, Step
@@ -105,6 +106,17 @@ class ExecutorContract:
         with np.errstate(divide="ignore"):
             run([Step("divide", Divide(), 1, 8)], executor, PLENTY)
 
+    def test_tasks_compile_only_where_the_plan_has_room_for_it(
+        self, executor: Executor, store: FileStore
+    ) -> None:
+        try:
+            for allowed in (False, True):
+                allow_compiling(allowed=allowed)
+                run([Step("ask", Ask(store), 50, 8, creates=(store,))], executor, PLENTY)
+                assert store.open().tolist() == [allowed] * 50
+        finally:
+            allow_compiling(allowed=True)
+
     def test_an_interrupt_reaches_the_main_thread_and_frees_what_was_made(
         self, executor: Executor, store: FileStore, tmp_path: Path
     ) -> None:
@@ -141,6 +153,16 @@ class ExecutorContract:
         trace = run([Step("put", Put(store), 50, 8, creates=(store,))], executor, 15)
         assert trace.steps[0].concurrency == 1
         assert store.open().tolist() == list(range(1, 51))
+
+
+class Ask:
+    """Writes whether kernels may be compiled."""
+
+    def __init__(self, store: FileStore) -> None:
+        self.store = store
+
+    def run(self, task: int, context: Context) -> None:
+        self.store.write((slice(task, task + 1),), np.array([may_compile()]))
 
 
 class Copy:

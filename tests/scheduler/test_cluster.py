@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
+from distributed.core import Status
 
 from chunkarr.errors import ClusterLost, ConfigError, WorkerLostError
 from chunkarr.grid import Grid
@@ -176,6 +177,30 @@ def test_workers_that_are_all_stopped_are_named(
                 os.kill(pid, signal.SIGCONT)
         run([put(Put(store))], executor, PLENTY)
         assert store.open().tolist() == list(range(1, 51))
+
+
+def pause(dask_worker: Any) -> None:
+    """Pause a worker as Dask does where memory is short, and let nothing unpause it."""
+    dask_worker.memory_manager.memory_pause_fraction = False
+    dask_worker.status = Status.paused
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+def test_workers_that_stay_paused_are_named(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_file, "SECONDS_ALL_SILENT", 3)
+    with make_cluster(2) as cluster, make_client(cluster) as client:
+        executor = ClusterExecutor(client)
+        addresses = client.run(pause)
+        with (
+            pytest.warns(UserWarning, match="are paused"),
+            pytest.raises(ClusterLost, match="paused for want of memory") as caught,
+        ):
+            run([put(Put(store))], executor, PLENTY)
+        assert all(address in caught.value.reason for address in addresses)
+        assert store.log() == ["create", "discard"]
 
 
 @pytest.mark.slow
