@@ -456,10 +456,10 @@ class Array(Attached):
             raise ValueError(message)
         self._frozen = not writable
 
-    def check_writable(self) -> None:
-        """Raise ValueError where NumPy would."""
+    def check_writable(self, what: str = "assignment destination") -> None:
+        """Raise ValueError where NumPy would, which has its word for what is written to."""
         if not self.writable:
-            message = "assignment destination is read-only"
+            message = f"{what} is read-only"
             raise ValueError(message)
 
     def _root_cell(self) -> Expr | None:

@@ -54,6 +54,18 @@ def holds_arrays(values: Iterable[object]) -> bool:
     )
 
 
+def overrides(value: Any, kind: str) -> bool:
+    """Whether a value that is no array takes calls of NumPy's functions itself."""
+    own = getattr(type(value), f"__array_{kind}__", None)
+    return own is not None and not hasattr(value, "__array__")
+
+
+def _overridden(values: Iterable[object]) -> bool:
+    return any(
+        _overridden(v) if isinstance(v, list | tuple) else overrides(v, "function") for v in values
+    )
+
+
 def convert(value: Any, change: Callable[[Array], Any]) -> Any:
     """Replace the arrays in an argument."""
     if isinstance(value, Array):
@@ -203,6 +215,8 @@ def lift(
                 return numpy_into(numpy_function, plain, named, out)
             result = give(numpy_function(*plain, **named), plain=not arrays)
         else:
+            if numpy_function is not None and not arrays and _overridden(args):
+                return numpy_function(*args, **kwargs)
             masked = masked_call(name, args, kwargs) if arrays else None
             if masked is not None:
                 result = masked
@@ -259,7 +273,7 @@ def numpy_into(function: Function, plain: list[Any], named: dict[str, Any], out:
         return store_out(give(function(*plain, **named)), out)
     if not isinstance(out, Array):
         return function(*plain, out=out, **named)
-    out.check_writable()
+    out.check_writable("output array")
     held = out.writable_ndarray()
     target = np.empty(out.shape, out.dtype) if held is None else held
     function(*plain, out=target, **named)
@@ -329,6 +343,8 @@ def lift_sequence(function: Function, numpy_function: Function) -> Function:
     @functools.wraps(function)
     def public(arrays: Any, *args: Any, **kwargs: Any) -> Any:
         parts = list(arrays)
+        if _overridden(parts):
+            return numpy_function(parts, *args, **kwargs)
         if not all(isinstance(part, Array) for part in parts):
             parts = [
                 part if isinstance(part, Array) else Array.of(np.asarray(part)) for part in parts

@@ -31,16 +31,19 @@ NDArray = npt.NDArray[Any]
 # -- the same memory under another dtype -----------------------------------------------------------
 
 
-def view(self: Array, dtype: Any = None, type: Any = None) -> Array:
+def view(self: Array, dtype: Any = None, type: Any = None) -> Any:
     """Give a view: of the same dtype, or of the same bytes under another one.
 
+    Under a class of NumPy's, such as `recarray`, it is that: read-only, and of values that fit.
     Another item size changes the last axis, which has to lie in C order. Raises NumPy's ValueError
     or TypeError where the bytes do not fit, NotYetError where an element would be taken apart into
     more than 64.
     """
-    if type not in (None, Array) or _is_array_class(dtype):
-        message = "chunked arrays have no subclasses to view them as"
-        raise TypeError(message)
+    if _is_array_class(dtype):
+        dtype, type = None, dtype
+    if type not in (None, Array):
+        seen_as: Any = np.asarray(self if dtype is None else view(self, dtype)).view(type)
+        return seen_as
     if dtype is None:
         return self.view_through(Affine.identity(self.shape))
     shown = outline(self.strides, self.shape, self.dtype).view(dtype)
@@ -106,17 +109,26 @@ def resize(self: Array, *new_shape: Any, refcheck: bool = True) -> None:
     if any(n < 0 for n in lengths):
         message = "negative dimensions not allowed"
         raise ValueError(message)
+    size = int(np.prod(lengths, dtype=object))
+    if size == self.size and self.flags.forc and not self.is_scalar:
+        self.reshape_in_place(lengths)
+        return
     if self.base is not None or self.is_scalar or store_of(self.to_expr()) is not None:
         message = "cannot resize this array: it does not own its data"
         raise ValueError(message)
     if refcheck and self.has_views:
         message = "cannot resize an array that references or is referenced by another array"
         raise ValueError(message)
-    size = int(np.prod(lengths, dtype=object))
     line = namespace.ravel(self)[:size]
     if size > self.size:
         line = namespace.concatenate([line, namespace.zeros(size - self.size, self.dtype)])
     self.rebind(namespace.reshape(line, lengths).copy().to_expr())
+
+
+def delitem(_: Array, __: Any) -> None:
+    """Refuse to delete elements, as NumPy does."""
+    message = "cannot delete array elements"
+    raise ValueError(message)
 
 
 def sort(
@@ -128,7 +140,7 @@ def sort(
     stable: bool | None = None,
 ) -> None:
     """Sort in place along an axis."""
-    self.check_writable()
+    self.check_writable("sort array")
     normalize_axis(axis, self.ndim)
     self[...] = namespace.sort(self, axis, kind=kind, order=order, stable=stable)
 
@@ -137,7 +149,7 @@ def partition(
     self: Array, kth: Any, axis: int = -1, kind: str = "introselect", order: Any = None
 ) -> None:
     """Bring elements at places to where sorting would, the smaller ones before them, in place."""
-    self.check_writable()
+    self.check_writable("partition array")
     self[...] = _function("partition")(self, kth, axis, kind, order)
 
 
@@ -219,6 +231,7 @@ def _set_flat(self: Array, value: Any) -> None:
 
 
 ATTACHED: dict[str, Any] = {
+    "__delitem__": delitem,
     "argpartition": _function("argpartition"),
     "byteswap": byteswap,
     "clip": clip,

@@ -9,7 +9,7 @@ import numpy as np
 
 from chunkarr import conversions, dask_names, dispatch, io, methods, namespace
 from chunkarr.arrays import Array, wrap
-from chunkarr.dispatch import arrays_in, at_hand, store_out
+from chunkarr.dispatch import arrays_in, at_hand, overrides, store_out
 from chunkarr.expr.build import broadcast_shapes, cast, constant, from_ndarray
 from chunkarr.functions import retype, views
 from chunkarr.functions.elementwise import power
@@ -124,7 +124,7 @@ def _known(other: Any) -> bool:
     """Whether an operand is something arrays compute with."""
     if isinstance(other, np.ndarray) and type(other) is not np.ndarray:
         return not hasattr(other, "mask")  # masked arrays compute with others themselves
-    return isinstance(other, KNOWN) or hasattr(other, "__array__")
+    return isinstance(other, KNOWN) or hasattr(other, "__array__") or overrides(other, "ufunc")
 
 
 def _equality(name: str) -> Callable[[Array, Any], Any]:

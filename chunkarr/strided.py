@@ -12,12 +12,15 @@ from numpy.lib import stride_tricks
 
 from chunkarr import namespace
 from chunkarr.arrays import Array
-from chunkarr.expr.build import from_ndarray, normalize_axes
+from chunkarr.expr.affine import Affine
+from chunkarr.expr.build import apply, constant, from_ndarray, normalize_axes
 from chunkarr.expr.node import Expr
+from chunkarr.functions.creation import index_along
+from chunkarr.functions.fancy import Places, gather, scatter
 from chunkarr.functions.manipulation import stack
 from chunkarr.functions.pieces import fold, span
 from chunkarr.records import dataclass
-from chunkarr.views import Reading
+from chunkarr.views import Reading, c_strides, outline
 
 NDArray = npt.NDArray[Any]
 
@@ -56,6 +59,38 @@ class Windows(Reading):
         return stride_tricks.sliding_window_view(array, self.sizes, self.axes)
 
 
+@dataclass(frozen=True, slots=True)
+class Strided(Reading):
+    """Steps of the user's choice over the flattened elements of an array in C order."""
+
+    shape: tuple[int, ...]
+    steps: tuple[int, ...]
+
+    def _places(self, size: int) -> Places:
+        at: Expr = constant(0, shape=self.shape)
+        for axis, step in enumerate(self.steps):
+            at = apply("add", at, apply("multiply", index_along(self.shape, axis), step))
+        count = math.prod(self.shape)
+        line = Affine.identity((size,))
+        return Places(line, (size,), 0, fold(at, (count,)), (count,))
+
+    def get(self, base: Expr) -> Expr:
+        """Gather the elements."""
+        found = gather(fold(base, (base.size,)), self._places(base.size))
+        return fold(found, self.shape)
+
+    def put(self, base: Expr, value: Expr) -> Expr:
+        """Scatter values; of several for one element the last stays."""
+        places = self._places(base.size)
+        laid = scatter(fold(base, (base.size,)), places, fold(value, places.shape))
+        return fold(laid, base.shape)
+
+    def look(self, array: NDArray) -> NDArray:
+        """Give NumPy's view."""
+        strides = tuple([step * array.itemsize for step in self.steps])
+        return stride_tricks.as_strided(array, self.shape, strides)
+
+
 def sliding_window_view(
     x: Any,
     window_shape: int | Sequence[int],
@@ -64,7 +99,7 @@ def sliding_window_view(
     subok: bool = False,  # noqa: ARG001 - there are no subclasses
     writeable: bool = False,
 ) -> Array:
-    """Look at an array through windows that slide along axes: a read-only view.
+    """Look at an array through windows that slide along axes: a view, read-only unless asked.
 
     The result has the axes of `x`, shortened, then those of the window. What is not in memory is
     read once for each element of a window.
@@ -73,8 +108,9 @@ def sliding_window_view(
     shown = np.broadcast_to(np.zeros((), whole.dtype), whole.shape)
     stride_tricks.sliding_window_view(shown, window_shape, axis)  # type: ignore[arg-type]
     if writeable:
-        message = "windows that overlap cannot be written to; copy them first"
-        raise ValueError(message)
+        windows = outline(whole.strides, whole.shape, whole.dtype)
+        windows = stride_tricks.sliding_window_view(windows, window_shape, axis)  # type: ignore[arg-type]
+        return as_strided(whole, windows.shape, windows.strides)
     sizes = tuple(window_shape) if np.iterable(window_shape) else (window_shape,)
     axes = tuple(range(whole.ndim)) if axis is None else normalize_axes_of(axis, whole.ndim)
     return whole.view_through(Windows(tuple(map(int, sizes)), axes), writable=False)
@@ -91,20 +127,26 @@ def as_strided(
     shape: Any = None,
     strides: Any = None,
     subok: bool = False,  # noqa: ARG001 - there are no subclasses
-    writeable: bool = True,  # noqa: ARG001 - see below
+    writeable: bool = True,
 ) -> Array:
-    """Look at the memory of an array with a shape and strides: a read-only view.
+    """Look at the memory of an array with a shape and strides: a view.
 
     The array is brought into memory. Strides that leave it are refused, where NumPy would read
-    what is not the array's: ValueError.
+    what is not the array's: ValueError. What does not lie in C order is seen read-only.
     """
     whole = x if isinstance(x, Array) else namespace.asarray(x)
     if whole.in_memory is None:
         whole.persist()
     held = np.asarray(whole)
     new_shape = held.shape if shape is None else tuple(np.atleast_1d(shape).tolist())
-    new_strides = held.strides if strides is None else tuple(np.atleast_1d(strides).tolist())
+    kept = c_strides(new_shape, held.itemsize) if held.flags.c_contiguous else held.strides
+    new_strides = kept if strides is None else tuple(np.atleast_1d(strides).tolist())
     _check_inside(held, new_shape, new_strides)
+    steps = [divmod(stride, held.itemsize) for stride in new_strides]
+    ahead = all(step >= 0 and not rest for step, rest in steps)
+    if ahead and whole.base is None and held.flags.c_contiguous:
+        lens = Strided(new_shape, tuple([step for step, _ in steps]))
+        return whole.view_through(lens, writable=writeable)
     made = stride_tricks.as_strided(held, new_shape, new_strides, writeable=False)
     return Array(from_ndarray(made), writable=False)
 

@@ -118,6 +118,9 @@ class UFunc:
         if len(outs) != ufunc.nout:
             message = "The 'out' tuple must have exactly one entry per ufunc output"
             raise ValueError(message)
+        for target in outs:
+            if isinstance(target, Array):
+                target.check_writable("output array")
         if any(isinstance(o, Array) and o.on_file for o in outs):
             settle(*inputs, where)
         if where is not True:
@@ -145,7 +148,6 @@ class UFunc:
                 return None
         else:
             plain.pop()
-        out.check_writable()
         held = out.writable_ndarray()
         if held is None:
             return None

@@ -40,7 +40,7 @@ def read_places(key: Sequence[Any], shape: Shape) -> Places:
     """Read a fancy index; raises NumPy's errors for what can be known now."""
     items = _expand(list(key), shape)
     indexed = [i for i, item in enumerate(items) if isinstance(item, Expr | int)]
-    arrays = [_as_index(items[i], i) for i in indexed]
+    arrays = [_as_index(items[i]) for i in indexed]
     try:
         spread = np.broadcast_shapes(*(a.shape for a in arrays))
     except ValueError:
@@ -147,12 +147,12 @@ def _plain(item: Any) -> Any:
     return as_expr(item)
 
 
-def _as_index(item: Any, position: int) -> Expr:
+def _as_index(item: Any) -> Expr:
     index = as_expr(item)
     if index.dtype.kind not in "iu":
         if index.size == 0:
             return cast_lazily(index, np.dtype(np.int64))
-        message = f"arrays used as indices must be of integer (or boolean) type (index {position})"
+        message = "arrays used as indices must be of integer (or boolean) type"
         raise IndexError(message)
     return cast_lazily(index, np.dtype(np.int64))
 

@@ -53,7 +53,7 @@ def matrix_transpose(shape: Shape) -> Affine:
 
 def swapaxes(shape: Shape, axis1: int, axis2: int) -> Affine:
     """Exchange two axes."""
-    a, b = normalize_axis(axis1, len(shape)), normalize_axis(axis2, len(shape))
+    a, b = normalize_axis(axis1, len(shape), "axis1"), normalize_axis(axis2, len(shape), "axis2")
     order = list(range(len(shape)))
     order[a], order[b] = order[b], order[a]
     return permute(shape, order)
@@ -174,7 +174,8 @@ def reshape(shape: Shape, target: Any) -> NewShape:
         if rest and size % rest == 0:
             lengths[lengths.index(-1)] = size // rest
     if any(n < 0 for n in lengths) or math.prod(lengths) != size:
-        message = f"cannot reshape array of size {size} into shape {spell(tuple(wanted))}"
+        shown = spell(tuple(wanted)).replace("-1", "newaxis")
+        message = f"cannot reshape array of size {size} into shape {shown}"
         raise ValueError(message)
     return NewShape(tuple(lengths))
 

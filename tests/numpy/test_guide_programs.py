@@ -290,6 +290,36 @@ for i in range(2):
         m[i][j] = i * m[i, j - 1] + j
 print(total, a, m, m.item(1, 2), [row.sum() for row in m])
 """,
+    "refusals": """
+a = np.arange(6).reshape(2, 3)
+a.resize(3, 2)
+a.setflags(write=False)
+trials = [
+    lambda: a.sort(),
+    lambda: np.add(a, 1, out=a),
+    lambda: a.__iadd__(1),
+    lambda: a.fill(1),
+    lambda: a.__delitem__(0),
+    lambda: np.reshape([1, 2, 3], (2, -1)),
+    lambda: np.swapaxes(np.eye(2), 0, 3),
+    lambda: np.arange(3) ** -1,
+    lambda: np.arange(9)[np.arange(3.0)],
+]
+for trial in trials:
+    try:
+        print(trial())
+    except (ValueError, IndexError) as error:
+        print(error)
+class Other:
+    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        return "other " + ufunc.__name__
+    def __array_function__(self, function, types, args, kwargs):
+        return "other " + function.__name__
+u = Other()
+print(a, a + u, np.add(u, 1), np.sum(u), np.concatenate([u, u]), a < u)
+r = np.array([(1, 2.0)], dtype="i4,f8").view(np.recarray)
+print(r.f1, type(r).__name__)
+""",
     "rarely met": """
 masked = np.ma.array([1, 2, 3], mask=[0, 1, 0])
 print(np.array(masked), np.asarray(masked), np.array([masked, masked]))

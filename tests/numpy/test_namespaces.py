@@ -249,11 +249,11 @@ def test_what_does_not_fit_is_refused_before_it_runs() -> None:
             chunkarr.nditer(large)
 
 
-def test_windows_and_strides_are_read_only() -> None:
+def test_windows_and_strides_are_read_only_unless_asked() -> None:
     x = chunkarr.arange(5)
     for seen in (
         chunkarr.lib.stride_tricks.sliding_window_view(x, 2),
-        chunkarr.lib.stride_tricks.as_strided(x, (2, 2), (8, 8)),
+        chunkarr.lib.stride_tricks.as_strided(x, (2, 2), (8, 8), writeable=False),
     ):
         with pytest.raises(ValueError, match="read-only"):
             seen[0, 0] = 1
@@ -266,6 +266,20 @@ def test_windows_see_what_is_written_to_the_base() -> None:
     seen = chunkarr.lib.stride_tricks.sliding_window_view(x, 2)
     x[1] = 9
     assert seen.compute().tolist() == [[0, 9], [9, 2], [2, 3], [3, 4]]
+
+
+@pytest.mark.parametrize("settings", MODES.values(), ids=list(MODES))
+@pytest.mark.parametrize("read", [False, True])
+def test_strides_write_to_the_base(settings: dict[str, Any], read: bool) -> None:
+    with chunkarr.config(**settings):
+        x, plain = chunkarr.arange(8), np.arange(8)
+        for array, xp in ((x, chunkarr), (plain, np)):
+            before = array + 1 if read else None
+            windows = xp.lib.stride_tricks.sliding_window_view(array, 3, writeable=True)
+            windows[1, :2] = 50
+            xp.lib.stride_tricks.as_strided(array, (2, 2), (32, 8))[1] = [7, 8]
+            assert before is None or before.tolist() == list(range(1, 9))
+        assert x.tolist() == plain.tolist()
 
 
 @pytest.mark.parametrize("settings", MODES.values(), ids=list(MODES))

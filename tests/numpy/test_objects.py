@@ -54,7 +54,6 @@ REFUSED = {
     "__array_struct__": "chunks have no one address",
     "__array_wrap__": "there are no subclasses to wrap as",
     "__class_getitem__": "annotations use numpy.typing",
-    "__delitem__": "elements cannot be deleted, in NumPy neither",
     "__setstate__": "pickles build arrays by a function",
     "ctypes": "chunks have no one address",
 }
