@@ -28,7 +28,8 @@ from chunkarr.expr.node import Expr, Source, walk
 from chunkarr.grid import Grid, Region, region_of, region_shape, shift
 from chunkarr.plan.jobs import PLACED
 from chunkarr.plan.plan import Target
-from chunkarr.settings import settings
+from chunkarr.scheduler.registry import current_client
+from chunkarr.settings import config, settings
 from chunkarr.storage.memory import MemoryStore
 from chunkarr.storage.scratch import new_spill
 from chunkarr.storage.store import NDArray, Store
@@ -51,6 +52,8 @@ class DaskStore(Store):
         self.shape, self.dtype = tuple(map(int, array.shape)), array.dtype
         self.grid = Grid.from_sizes(array.chunks)
         self.name = "dask.array"
+        self.source: Any = None
+        """An array of dask's that has to live as long as this one."""
         self._graph: dict[Any, Any] | None = None
         self._scratch: Store | None = None
         self._lock = threading.Lock()
@@ -88,8 +91,12 @@ class DaskStore(Store):
         """Look at the graph once; gives scratch with all values where chunks share tasks."""
         with self._lock:
             if self._graph is None and self._scratch is None:
-                (optimized,) = dask.optimize(self.array)
-                graph = dict(optimized.__dask_graph__())
+                graph = dict(self.array.__dask_graph__())
+                optimized = self.array
+                if not any(map(_is_future, graph.values())):
+                    # Of chunks that a cluster holds, dask would leave nothing.
+                    (optimized,) = dask.optimize(self.array)
+                    graph = dict(optimized.__dask_graph__())
                 if not _shares_tasks(graph):
                     self._graph, self.array = graph, optimized
                 elif _distributed():
@@ -103,13 +110,14 @@ class DaskStore(Store):
     def __getstate__(self) -> dict[str, Any]:
         self._prepared()
         state = self.__dict__.copy()
-        del state["_lock"]
+        del state["_lock"], state["source"]
         if self._scratch is not None:
             del state["array"]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self.source = None
         self._lock = threading.Lock()
 
 
@@ -119,6 +127,11 @@ def _shares_tasks(graph: dict[Any, Any]) -> bool:
     for key in graph:
         readers.update(set(get_dependencies(graph, key)))
     return any(count > 1 and get_dependencies(graph, key) for key, count in readers.items())
+
+
+def _is_future(value: object) -> bool:
+    """Whether a value in a graph is a chunk that a cluster of dask's holds."""
+    return type(value).__module__.startswith("distributed")
 
 
 def _distributed() -> bool:
@@ -201,14 +214,26 @@ class Boxes:
             box: NDArray = wrap(self.expr)[(*items, ...)].compute()
             return box
 
-    def __reduce__(self) -> tuple[object, ...]:
-        """Travel as a file: other processes see what was computed here."""
+    def file(self) -> Store:
+        """Compute all of it into a file that other processes see."""
         with _planning:
             if self._filed is None:
                 grid = engine.nominal_grid(self.expr)
                 scratch = new_spill(self.shape, self.dtype, grid, "to dask")
                 engine.execute([Target(self.expr, scratch)])
                 self._filed = scratch
+            return self._filed
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Travel as a file."""
+        if self._filed is None:
+            # A client that pickles a graph holds a lock without which its cluster answers nobody.
+            with config(executor="threads"):
+                store = self.file()
+            client = current_client()
+            if client is not None:
+                # Its workers read when they come to it, when this array may be forgotten here.
+                _sent.setdefault(client, []).append(store)
         return FiledBoxes, (self._filed,)
 
 
@@ -230,6 +255,7 @@ class FiledBoxes:
 
 
 _planning = threading.RLock()
+_sent: weakref.WeakKeyDictionary[Any, list[Store]] = weakref.WeakKeyDictionary()
 
 
 def to_dask(x: Array, chunks: Any = None) -> Any:
@@ -239,13 +265,14 @@ def to_dask(x: Array, chunks: Any = None) -> Any:
     workers have to see.
     """
     whole = x if chunks is None else x.rechunk(chunks)
-    return _dask_array(whole.to_expr(), f"chunkarr-{secrets.token_hex(8)}")
+    return _dask_array(Boxes(whole.to_expr()))
 
 
-def _dask_array(expr: Expr, name: str) -> Any:
-    sizes = engine.nominal_grid(expr).sizes
-    meta = np.empty((0,) * expr.ndim, expr.dtype)
-    return da.from_array(Boxes(expr), chunks=sizes, name=name, asarray=False, meta=meta)
+def _dask_array(boxes: Boxes) -> Any:
+    sizes = engine.nominal_grid(boxes.expr).sizes
+    name = f"chunkarr-{secrets.token_hex(8)}"
+    meta = np.empty((0,) * boxes.ndim, boxes.dtype)
+    return da.from_array(boxes, chunks=sizes, name=name, asarray=False, meta=meta)
 
 
 # -- the protocol of dask collections -----------------------------------------------------------
@@ -255,22 +282,32 @@ class Face(NamedTuple):
     """The dask array that an array of ours is to `dask.compute`, while it names an expression."""
 
     of: weakref.ref[Array]
-    expr: Expr
+    boxes: Boxes
     array: Any
 
 
 _faces: dict[int, Face] = {}
 
 
+def graph(x: Array) -> Any:
+    """Give the graph that `dask.compute` runs; for a cluster, that of values in a file."""
+    array = face(x)
+    if _distributed():
+        boxes = _faces[id(x)].boxes
+        boxes.file()
+        boxes.expr = x.to_expr()  # what was computed may be held now
+    return array.__dask_graph__()
+
+
 def face(x: Array) -> Any:
     """Give the dask array of an array: the same one as long as it names the same value."""
     expr = x.to_expr()
     found = _faces.get(id(x))
-    if found is None or found.of() is not x or not _same(found.expr, expr):
-        made = to_dask(x)
+    if found is None or found.of() is not x or not _same(found.boxes.expr, expr):
+        boxes = Boxes(expr)
         number = id(x)
         gone = weakref.ref(x, lambda _: _faces.pop(number, None))
-        found = _faces[number] = Face(gone, expr, made)
+        found = _faces[number] = Face(gone, boxes, _dask_array(boxes))
     return found.array
 
 
@@ -288,7 +325,9 @@ def _same(left: Expr, right: Expr) -> bool:
 def rebuilt(graph: Any, array: Any, rename: Any = None) -> Array:
     """Make an array of the chunks that `dask.persist` has computed."""
     rebuild, extra = array.__dask_postpersist__()
-    return from_dask(rebuild(graph, *extra, **({} if rename is None else {"rename": rename})))
+    made = DaskStore(rebuild(graph, *extra, **({} if rename is None else {"rename": rename})))
+    made.source = array  # its file may be read later
+    return Array(Source(shape=made.shape, dtype=made.dtype, store=made))
 
 
 def later(function: Callable[..., Any], *args: Any) -> Any:

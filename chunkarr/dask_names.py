@@ -338,7 +338,7 @@ def _store_method(self: Array, target: Any, **options: Any) -> Any:
 
 
 def _graph(self: Array) -> Any:
-    return _bridge().face(self).__dask_graph__()
+    return _bridge().graph(self)
 
 
 def _keys(self: Array) -> Any:

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dask
+import dask.array as da
 import distributed
 import numpy as np
 import pytest
@@ -67,6 +69,18 @@ def put(store: FileStore, tasks: int = 50) -> Step:
 
 
 # -- who runs it -----------------------------------------------------------------------------------
+
+
+def test_dask_s_cluster_computes_arrays_of_both(client: Any) -> None:
+    values = np.arange(40.0).reshape(5, 8)
+    x, d = (m.from_array(values, chunks=(2, 3)) for m in (xp, da))
+    with client.as_current(), dask.config.set(scheduler=client):
+        np.testing.assert_array_equal(dask.compute(x + 1)[0], values + 1)
+        np.testing.assert_array_equal(dask.compute(x.sum() + d.sum())[0], 2 * values.sum())
+        # What is persisted outlives the arrays that it was made of.
+        held = [dask.persist(x * 2)[0], xp.from_dask(xp.to_dask(x * 2).persist())]
+        assert all((h.compute() == 2 * values).all() for h in held)
+        np.testing.assert_array_equal((xp.from_dask(d.persist() * 2) + 1).compute(), 2 * values + 1)
 
 
 def test_a_current_client_is_used_where_nobody_has_chosen(client: Any) -> None:
