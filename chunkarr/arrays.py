@@ -106,6 +106,7 @@ class Array(Attached):
     ) -> None:
         if shape is not None or (cell is not None and not isinstance(cell, Expr)):
             # Called with the arguments of `numpy.ndarray`: a shape, perhaps a buffer to look at.
+            buffer = np.asarray(buffer) if isinstance(buffer, Array) else buffer
             length: Any = cell if shape is None else shape
             held = np.ndarray(length, dtype, buffer, offset, strides, order)
             writable = held.flags.writeable
@@ -462,9 +463,13 @@ class Array(Attached):
             message = f"{what} is read-only"
             raise ValueError(message)
 
+    @property
+    def _root(self) -> Array:
+        base = self.base
+        return self if base is None else base
+
     def _root_cell(self) -> Expr | None:
-        root = self if self._base is None else self.base
-        return None if root is None else root._cell  # noqa: SLF001 - one class
+        return self._root._cell  # noqa: SLF001 - one class
 
     @property
     def on_file(self) -> bool:
@@ -533,18 +538,13 @@ class Array(Attached):
 
     def _count_writes(self) -> None:
         """Bring an array into memory when writes pile up on it."""
-        cell = self._root_cell()
-        if cell is None or len(cell.operands) <= WRITES_MAX:
-            return
-        if cell.nbytes <= settings().memory // 8:
-            root = self if self._base is None else self.base
-            assert root is not None
-            root.persist()
+        cell, most = self._root_cell(), settings().memory // 8
+        if cell is not None and len(cell.operands) > WRITES_MAX and cell.nbytes <= most:
+            self._root.persist()
 
     def _count_reads(self) -> bool:
         """Bring an array into memory when reads of elements pile up; tells whether it is there."""
-        root = self if self._base is None else self.base
-        assert root is not None
+        root = self._root
         root._reads += 1  # noqa: SLF001 - one class
         often = root._reads > READS_MAX and not isinstance(root.to_expr(), Source)  # noqa: SLF001
         if often and root.nbytes <= settings().memory // 16:

@@ -345,6 +345,8 @@ def lift_sequence(function: Function, numpy_function: Function) -> Function:
         parts = list(arrays)
         if _overridden(parts):
             return numpy_function(parts, *args, **kwargs)
+        if any(isinstance(part, np.ndarray) and hasattr(part, "mask") for part in parts):
+            return on_masked(numpy_function, (parts, *args), kwargs)
         if not all(isinstance(part, Array) for part in parts):
             parts = [
                 part if isinstance(part, Array) else Array.of(np.asarray(part)) for part in parts

@@ -119,10 +119,11 @@ def resize(self: Array, *new_shape: Any, refcheck: bool = True) -> None:
     if refcheck and self.has_views:
         message = "cannot resize an array that references or is referenced by another array"
         raise ValueError(message)
-    line = namespace.ravel(self)[:size]
+    order = "F" if self.flags.fnc else "C"
+    line = namespace.ravel(self, order)[:size]
     if size > self.size:
         line = namespace.concatenate([line, namespace.zeros(size - self.size, self.dtype)])
-    self.rebind(namespace.reshape(line, lengths).copy().to_expr())
+    self.rebind(namespace.reshape(line, lengths, order).copy().to_expr())
 
 
 def delitem(_: Array, __: Any) -> None:

@@ -96,8 +96,8 @@ def asarray(
 
 
 def asanyarray(a: Any, dtype: Any = None, order: Any = None, **kwargs: Any) -> Any:
-    """Give an array for anything array-like; a masked array stays what it is."""
-    if isinstance(a, np.ndarray) and hasattr(a, "mask"):
+    """Give an array for anything array-like; a masked array, a matrix stay what they are."""
+    if isinstance(a, np.ndarray) and type(a) is not np.ndarray:
         return np.asanyarray(a, dtype, order)
     return asarray(a, dtype, order, **kwargs)
 

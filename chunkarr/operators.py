@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -259,8 +260,15 @@ def _conjugate(self: Array) -> Array:
     return TABLE["conjugate"](self) if self.dtype.kind == "c" else self
 
 
-def _copied(self: Array, _memo: object = None) -> Array:
+def _copied(self: Array) -> Array:
     """Copy for the `copy` module."""
+    return self.copy()
+
+
+def _deeply_copied(self: Array, memo: dict[int, Any]) -> Array:
+    """Copy for the `copy` module, objects in the array too."""
+    if self.dtype.hasobject:
+        return Array.of(copy.deepcopy(self.compute(), memo))
     return self.copy()
 
 
@@ -383,7 +391,7 @@ def attach() -> None:
         "flatten": _flatten,
         "astype": _astype,
         "__copy__": _copied,
-        "__deepcopy__": _copied,
+        "__deepcopy__": _deeply_copied,
         "conj": _conjugate,
         "conjugate": _conjugate,
         "real": _part(imaginary=False),

@@ -96,7 +96,8 @@ class Joiner:
                 check_fit("r_", held, 2)
             numpy_key = tuple(convert(item, Array.compute) for item in items)
             joiner = np.r_ if (axis, ndmin) == (0, 1) else np.c_
-            return give(joiner[numpy_key if isinstance(key, tuple) else numpy_key[0]])
+            joined = joiner[numpy_key if isinstance(key, tuple) else numpy_key[0]]
+            return joined if matrix else give(joined)
         if isinstance(items[0], str):
             values = [int(part) for part in items[0].split(",")]
             axis, ndmin, trans1d = (*values, *(axis, ndmin, trans1d)[len(values) :])

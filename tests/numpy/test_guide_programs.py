@@ -321,6 +321,14 @@ r = np.array([(1, 2.0)], dtype="i4,f8").view(np.recarray)
 print(r.f1, type(r).__name__)
 """,
     "rarely met": """
+import copy
+mixed = np.array([1, "m", [2, 3]], dtype=object)
+deep = copy.deepcopy(mixed)
+deep[2][0] = 10
+turned = np.array([[0, 1], [2, 3]], order="F")
+turned.resize((2, 1))
+print(mixed, turned, np.ndarray((2,), int, np.array([1, 2, 3]), 8), type(np.r_["c", [1]]).__name__)
+print(np.concatenate([np.arange(2), np.ma.array([1, 2], mask=[0, 1])]))
 masked = np.ma.array([1, 2, 3], mask=[0, 1, 0])
 print(np.array(masked), np.asarray(masked), np.array([masked, masked]))
 a = np.arange(9).reshape(3, 3)
