@@ -49,7 +49,7 @@ THOROUGH_MODULES = {
 
 NAMES = frozenset(name for names in MODULES.values() for name in names)
 
-LARGE, LARGE_RATIO = 2.0**45, 2.0**53
+LARGE, LARGE_RATIO = {"f4": 2.0**19, "f8": 2.0**45}, 2.0**53
 """From where on angles, and quotients that remainders are of, are unfinished."""
 UNFINISHED = 1 << 16
 """The flag of a kernel that met such an operand: it is run again with the slower versions."""
@@ -91,7 +91,7 @@ def unfinished(name: str, args: Sequence[str], kind: str) -> str:
         ratio = f"({sizes[0]} >= {LARGE_RATIO} * {sizes[1]}) & ({sizes[1]} > 0)"
         return f"{ratio} & ({sizes[0]} < inf)"
     if plain in _ANGLES and plain != name:
-        return f"(fabs({args[0]}) >= {kind}({LARGE})) & (fabs({args[0]}) < inf)"
+        return f"(fabs({args[0]}) >= {kind}({LARGE[kind]})) & (fabs({args[0]}) < inf)"
     return ""
 
 

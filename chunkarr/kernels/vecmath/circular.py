@@ -3,10 +3,10 @@
 |x| = n pi/2 + r with |r| <= pi/4, and n modulo 4 says which polynomial is the result, and its sign.
 r comes from fused multiplications by pi in three parts (Cody and Waite 1980; with fused operations
 the first one is exact, Boldo, Daumas and Li 2009), and is itself kept in two parts. This holds
-below |x| = 2**45, near multiples of pi as well. tan divides one polynomial by the other and
-corrects the error.
+below |x| = 2**45, in float32 below 2**19, near multiples of pi as well. tan divides one polynomial
+by the other and corrects the error.
 
-The coefficients are minimax (Remez' exchange in 90 digits), rounded to float64.
+The coefficients are minimax (Remez' exchange in 90 digits), rounded.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from chunkarr.kernels.vecmath.power import sign_bit
 from chunkarr.kernels.vecmath.values import (
-    DOUBLE,
+    Coefficients,
     Value,
     any_two_sum,
     fabs,
@@ -28,27 +28,26 @@ from chunkarr.kernels.vecmath.values import (
 
 PI = (3.141592653589793, 1.2246467991473532e-16, -2.9947698097183397e-33)
 """Parts of pi; halves of them are parts of pi/2."""
+PI_SHORT = (3.1415927410125732, -8.742277657347586e-08, -3.4302490200117637e-15)
+"""The same in float32."""
 INVERSE_PI = 0.3183098861837907
 
-SIN = (
-    -0.16666666666666632, 0.008333333333322372, -0.00019841269829771744, 2.755731367885964e-06,
-    -2.5050755990513623e-08, 1.5896668130917963e-10,
+SIN = Coefficients(
+    double=(
+        -0.16666666666666632, 0.008333333333322372, -0.00019841269829771744, 2.755731367885964e-06,
+        -2.5050755990513623e-08, 1.5896668130917963e-10,
+    ),
+    single=(-0.16666652262210846, 0.00833201128989458, -0.00019495048036333174),
 )  # fmt: skip
-"""(sin(r) / r - 1) / r^2 for |r| <= pi/4; 2**-57 of sin(r)."""
-COS = (
-    0.0416666666666666, -0.0013888888888874066, 2.480158728944445e-05, -2.755731434092838e-07,
-    2.0875721659445386e-09, -1.135956115396992e-11,
+"""(sin(r) / r - 1) / r^2 for |r| <= pi/4, in float32 0.81; 2**-57 and 2**-27.6 of sin(r)."""
+COS = Coefficients(
+    double=(
+        0.0416666666666666, -0.0013888888888874066, 2.480158728944445e-05, -2.755731434092838e-07,
+        2.0875721659445386e-09, -1.135956115396992e-11,
+    ),
+    single=(0.041666653007268906, -0.0013887551613152027, 2.445065911160782e-05),
 )  # fmt: skip
-"""(cos(r) - 1 + r^2/2) / r^4 for |r| <= pi/4; 2**-59 of cos(r)."""
-
-SIN_SHORT = (
-    -0.16666666641528027, 0.008333329374237046, -0.00019839331029762513, 2.7182747690634527e-06,
-)  # fmt: skip
-"""The same to 2**-37."""
-COS_SHORT = (
-    -0.49999999724022265, 0.041666623195883656, -0.0013886759598283852, 2.4390045851544572e-05,
-)  # fmt: skip
-"""(cos(r) - 1) / r^2 to 2**-34."""
+"""(cos(r) - 1 + r^2/2) / r^4 for the same; 2**-59 and 2**-31 of cos(r)."""
 
 Angle = tuple[Value, Value, Value]
 """r in two parts and an integer n, |x| = n pi/2 + r."""
@@ -57,13 +56,14 @@ Reduction = Callable[[Value], Angle]
 
 def quarters(x: Value) -> Angle:
     """Reduce |x| < LARGE; the low bits of the integer are n."""
-    size = fabs(x)
-    shifted = fma(size, 2.0 * INVERSE_PI, DOUBLE.shift)
-    n = (shifted - DOUBLE.shift) * 0.5
-    first = fma(-n, PI[0], size)
-    product, error = two_product(n, PI[1])
+    size, shift = fabs(x), x.format.shift
+    first_part, second_part, third_part = PI_SHORT if x.single else PI
+    shifted = fma(size, 2.0 * INVERSE_PI, shift)
+    n = (shifted - shift) * 0.5
+    first = fma(-n, first_part, size)
+    product, error = two_product(n, second_part)
     r, low = any_two_sum(first, -product)
-    return r, fma(-n, PI[2], low - error), shifted.bits()
+    return r, fma(-n, third_part, low - error), shifted.bits()
 
 
 def sin_cos(r: Value, low: Value) -> tuple[Value, Value, Value, Value]:
@@ -75,58 +75,44 @@ def sin_cos(r: Value, low: Value) -> tuple[Value, Value, Value, Value]:
     return sine, sine_low, cosine, cosine_low
 
 
-def short_sin_cos(r: Value) -> tuple[Value, Value]:
-    """Give sin(r) and cos(r) for |r| <= pi/4, good enough for float32."""
-    z = r * r
-    sine = fma(r * z, polynomial(z, SIN_SHORT), r)
-    return sine, fma(z, polynomial(z, COS_SHORT), 1.0)
-
-
 def signed(x: Value, signs: Value) -> Value:
     """Flip the sign of x where the first bit of an integer is set."""
     return (x.bits() ^ (signs & sign_bit(x))).floats()
 
 
-def _wave(wide: Value, reduce: Reduction, quarter: int, *, short: bool) -> tuple[Value, Value]:
+def first_bit(n: Value, place: int) -> Value:
+    """Bring a bit of an integer to the first place; the lowest one is 0."""
+    return n << int(n.ir.type.width - 1 - place)
+
+
+def _wave(x: Value, reduce: Reduction, quarter: int) -> tuple[Value, Value]:
     """Give the sine of |x| + quarter * pi/2, but for a sign, and that sign's bit."""
-    r, low, n = reduce(wide)
+    r, low, n = reduce(x)
     n = n + quarter
-    if short:
-        sine, cosine = short_sin_cos(r)
-    else:
-        # What sin_cos gives, added up; the parts are not wanted here.
-        z = r * r
-        sine = r + fma(r * z, polynomial(z, SIN), low)
-        first, error = two_sum(z.like(1.0), z * -0.5)
-        cosine = first + fma(z * z, polynomial(z, COS), fma(-r, low, error))
-    return select((n & 1).equals(0), sine, cosine), n << 62
+    # What sin_cos gives, added up; the parts are not wanted here.
+    z = r * r
+    sine = r + fma(r * z, polynomial(z, SIN), low)
+    first, error = two_sum(z.like(1.0), z * -0.5)
+    cosine = first + fma(z * z, polynomial(z, COS), fma(-r, low, error))
+    return select((n & 1).equals(0), sine, cosine), first_bit(n, 1)
 
 
 def sin_of(x: Value, reduce: Reduction) -> Value:
     """Give the sine of radians that a function reduces."""
-    wide = x.widen() if x.single else x
-    size, signs = _wave(wide, reduce, 0, short=x.single)
-    result = signed(size, signs ^ wide.bits())
-    return result.narrow() if x.single else result
+    size, signs = _wave(x, reduce, 0)
+    return signed(size, signs ^ x.bits())
 
 
 def cos_of(x: Value, reduce: Reduction) -> Value:
     """Give the cosine of radians that a function reduces."""
-    wide = x.widen() if x.single else x
-    result = signed(*_wave(wide, reduce, 1, short=x.single))
-    return result.narrow() if x.single else result
+    return signed(*_wave(x, reduce, 1))
 
 
 def tan_of(x: Value, reduce: Reduction) -> Value:
     """Give the tangent of radians that a function reduces."""
-    wide = x.widen() if x.single else x
-    r, low, n = reduce(wide)
+    r, low, n = reduce(x)
     odd = (n & 1).equals(1)
-    signs = (n << 63) ^ wide.bits()
-    if x.single:
-        sine, cosine = short_sin_cos(r)
-        result = select(odd, cosine, sine) / select(odd, sine, cosine)
-        return signed(result, signs).narrow()
+    signs = first_bit(n, 0) ^ x.bits()
     sine, sine_low, cosine, cosine_low = sin_cos(r, low)
     above, above_low = select(odd, cosine, sine), select(odd, cosine_low, sine_low)
     below, below_low = select(odd, sine, cosine), select(odd, sine_low, cosine_low)

@@ -1,11 +1,11 @@
 """arcsin, arccos, arctan and arctan2.
 
-arctan2 adds a multiple of pi/4 to the arctangent of one quotient: of a/b, (a - b)/(a + b) or -b/a
-for a = |y|, b = |x|, whichever is within tan(pi/8); quotient and sum keep their rounding errors.
-In float32 the polynomial reaches to 1, so that the quotient is that of the smaller side by the
-larger one. arcsin is a polynomial up to 1/2, beyond it pi/2 - 2 arcsin(sqrt((1 - x) / 2)), as
-fdlibm's e_asin.c (Sun, 1993) describes. The coefficients are minimax (Remez' exchange in 90
-digits), rounded.
+arctan2 takes the arctangent of the smaller side by the larger one, with the rounding error of that
+quotient in float64, and adds or subtracts it from a multiple of pi/2. One long polynomial took half
+the time of a short one for quotients that are reduced once more, around pi/4. arcsin is a
+polynomial up to 1/2, beyond it pi/2 - 2 arcsin(sqrt((1 - x) / 2)), as fdlibm's e_asin.c (Sun, 1993)
+describes. The coefficients are minimax (Remez' exchange in 90 digits, and Lawson's algorithm),
+rounded.
 """
 
 from __future__ import annotations
@@ -27,20 +27,22 @@ from chunkarr.kernels.vecmath.values import (
     two_sum,
 )
 
-ATAN = (
-    -0.333333333333332, 0.19999999999953663, -0.14285714280203843, 0.1111111078380058,
-    -0.0909089776661299, 0.07692060353029043, -0.06663105355417269, 0.058478966752694296,
-    -0.050393276954043414, 0.038064878178367165, -0.0179072629977804,
+ATAN = Coefficients(
+    double=(
+        -0.33333333333333065, 0.19999999999950957, -0.1428571428254606, 0.11111111006175753,
+        -0.09090906988042587, 0.07692279665869678, -0.06666402648490752, 0.05880519470533188,
+        -0.05253481542557999, 0.04722196929852635, -0.04218851322727558, 0.03663524891086511,
+        -0.02989331165079203, 0.02197190816378341, -0.013888373830532723, 0.007187876500506087,
+        -0.0028804773663526806, 0.0008297530280167842, -0.00015182091986122738,
+        1.319101497368838e-05,
+    ),
+    single=(
+        -0.3333331346511841, 0.19998906552791595, -0.14264391362667084, 0.10932094603776932,
+        -0.08288337290287018, 0.055133502930402756, -0.027622394263744354, 0.008659280836582184,
+        -0.0012218053452670574,
+    ),
 )  # fmt: skip
-"""(arctan(t) / t - 1) / t^2 for |t| <= tan(pi/8); 2**-58 of arctan(t)."""
-ATAN_SHORT = (
-    -0.3333331346511841, 0.19998906552791595, -0.14264391362667084, 0.10932094603776932,
-    -0.08288337290287018, 0.055133502930402756, -0.027622394263744354, 0.008659280836582184,
-    -0.0012218053452670574,
-)  # fmt: skip
-"""The same for |t| <= 1; 2**-26 of arctan(t)."""
-NEAR, FAR = 0.41421356237309503, 2.414213562373095
-"""tan(pi/8) and tan(3 pi/8)."""
+"""(arctan(t) / t - 1) / t^2 for |t| <= 1; 2**-57 and 2**-26 of arctan(t)."""
 
 ASIN = Coefficients(
     double=(
@@ -61,81 +63,49 @@ HALF_PI = (PI[0] / 2, PI[1] / 2)
 def arctan(x: Value) -> Value:
     """Give the angle whose tangent is x, between -pi/2 and pi/2."""
     size = clamp(fabs(x), 0.0, 2.0**80)
-    if x.single:
-        return copysign(_short_angle(size, size.like(1.0), size.bits() < 0), x)
-    return copysign(_angle(size, size.like(1.0))[0], x)
-
-
-def _angle(a: Value, b: Value) -> tuple[Value, Value]:
-    """Give arctan(a / b) in two parts, for finite a, b >= 0 that are not both zero."""
-    near, far = a <= b * NEAR, a > b * FAR
-    difference, difference_low = any_two_sum(a, -b)
-    total, total_low = any_two_sum(a, b)
-    above = select(near, a, select(far, -b, difference))
-    below = select(near, b, select(far, a, total))
-    middle = ~(near | far)
-    above_low, below_low = select(middle, difference_low, 0.0), select(middle, total_low, 0.0)
-    t, t_low = quotient_parts(above, above_low, below, below_low)
-    z = t * t
-    base = select(near, t.like(0.0), select(far, t.like(HALF_PI[0]), HALF_PI[0] / 2))
-    base_low = select(near, t.like(0.0), select(far, t.like(HALF_PI[1]), HALF_PI[1] / 2))
-    total, error = two_sum(base, t)
-    low = error + (fma(t * z, polynomial(z, ATAN), t_low) + base_low)
-    result = total + low
-    return result, low - (result - total)
-
-
-def quotient_parts(
-    above: Value, above_low: Value, below: Value, below_low: Value
-) -> tuple[Value, Value]:
-    """Give (above + above_low) / (below + below_low) in two parts."""
-    inverse = 1.0 / below
-    ratio = above * inverse
-    rest = fma(-ratio, below, above) + fma(-ratio, below_low, above_low)
-    return ratio, rest * inverse
-
-
-def _short_angle(a: Value, b: Value, turned: Value) -> Value:
-    """Give arctan(a / b) for a, b >= 0, or pi less that."""
-    steep = a > b
-    above, below = select(steep, b, a), select(steep, a, b)
-    both = above.equals(INF) & below.equals(INF)
-    t = select(both, 1.0, above / select(below.equals(0.0), 1.0, below))
-    half, half_low = parts(a, *HALF_PI)
-    whole, whole_low = parts(a, *PI[:2])
-    base = select(steep, half, select(turned, a.like(whole), 0.0))
-    base_low = select(steep, half_low, select(turned, a.like(whole_low), 0.0))
-    t = select(steep ^ turned, -t, t)
-    z = t * t
-    total, error = two_sum(base, t)
-    return total + (error + fma(t * z, polynomial(z, ATAN_SHORT), base_low))
+    steep = size > 1.0
+    below = select(steep, size, 1.0)
+    t, low = _quotient(select(steep, size.like(1.0), size), below)
+    return copysign(_angle(t, low, steep, select(steep, size.like(1.0), 0.0)), x)
 
 
 def arctan2(y: Value, x: Value) -> Value:
     """Give the angle of the point (x, y), between -pi and pi."""
-    if x.single:
-        return copysign(_short_angle(fabs(y), fabs(x), x.bits() < 0), y)
     a, b = fabs(y), fabs(x)
-    largest = select(a > b, a, b)
-    scale = select(largest > 2.0**1000, a.like(2.0**-100), 1.0)
-    scale = select(largest < 2.0**-900, a.like(2.0**100), scale)
-    a, b = _sides(a * scale, b * scale)
-    angle, low = _angle(a, b)
-    turned, error = two_sum(angle.like(PI[0]), -angle)
-    turned = turned + (error + (PI[1] - low))
-    angle = select(x.bits() < 0, turned, angle)
-    return select(x.unordered(y), x + y, copysign(angle, y))
+    steep = a > b
+    above, below = select(steep, b, a), select(steep, a, b)
+    far = below.equals(INF)
+    above = select(far, select(above.equals(INF), 1.0, above * 0.0), above)
+    below = select(far | below.equals(0.0), 1.0, below)
+    if not x.single:
+        # The inverse of a tiny number is infinite.
+        small = below < 2.0**-1000
+        above = select(small, above * 2.0**100, above)
+        below = select(small, below * 2.0**100, below)
+    t, low = _quotient(above, below)
+    turned = x.bits() < 0
+    quarters = select(steep, a.like(1.0), select(turned, a.like(2.0), 0.0))
+    return copysign(_angle(t, low, steep ^ turned, quarters), y)
 
 
-def _sides(a: Value, b: Value) -> tuple[Value, Value]:
-    """Give finite sides of the same angle; the angle of (0, 0) is 0."""
-    tall, wide = a.equals(INF), b.equals(INF)
-    both = tall & wide
-    a, b = (
-        select(wide, select(both, a.like(1.0), 0.0), select(tall, a.like(1.0), a)),
-        select(tall, select(both, b.like(1.0), 0.0), select(wide, b.like(1.0), b)),
-    )
-    return a, select(a.equals(b) & a.equals(0.0), 1.0, b)
+def _quotient(above: Value, below: Value) -> tuple[Value, Value]:
+    """Give a quotient in two parts, in float32 with nothing in the second."""
+    if above.single:
+        return above / below, above.like(0.0)
+    inverse = 1.0 / below
+    t = above * inverse
+    return t, fma(-t, below, above) * inverse
+
+
+def _angle(t: Value, low: Value, down: Value, quarters: Value) -> Value:
+    """Give a number of quarter turns and arctan(t + low) more, or less where it goes down."""
+    t, low = select(down, -t, t), select(down, -low, low)
+    half, half_low = parts(t, *HALF_PI)
+    z = t * t
+    near = fma(t * z, polynomial(z, ATAN), low)
+    total = fma(quarters, half, t)
+    error = fma(quarters, half, -total) + t
+    return total + (error + fma(quarters, half_low, near))
 
 
 def _near_sine(x: Value) -> tuple[Value, Value, Value]:
