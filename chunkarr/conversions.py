@@ -167,8 +167,9 @@ def _hash(self: Array) -> int:
 
 
 def _bytes(self: Array) -> bytes:
-    """Give the bytes of the values; without this, Python would iterate."""
-    return self.compute().tobytes()
+    """Give the bytes of the values, as many zeros as a scalar says; else Python would iterate."""
+    whole = self.compute()
+    return bytes(whole[()]) if self.is_scalar else whole.tobytes()
 
 
 ATTACHED: dict[str, Any] = {

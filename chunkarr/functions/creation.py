@@ -87,6 +87,9 @@ def arange(*args: Any, dtype: object = None, **named: Any) -> Expr:
     times = any(np.asarray(v).dtype.kind in "mM" for v in (start, stop, step))
     if times or (dtype is not None and np.dtype(dtype).kind in "mM"):  # type: ignore[call-overload]
         return _arange_times(start, stop, step, dtype)
+    if abs(step) > abs(stop - start):
+        # One element or none; the second, which a ramp has, could be out of range.
+        return from_ndarray(np.arange(start, stop, step, dtype), owned=True)  # type: ignore[call-overload]
     # NumPy itself decides about dtype and errors, on the shortest arrays that show them.
     probe = np.arange(start, start + step * 2 if step else stop, step, dtype)  # type: ignore[call-overload]
     kind = probe.dtype

@@ -277,6 +277,7 @@ c = np.arange(24).reshape(2, 3, 4).transpose(1, 0, 2)
 print(c.ravel("K"), c[::-1].ravel("K"), b.astype(float).flags.fnc, b.astype("f4", "C").flags.fnc)
 """,
     "elements": """
+print(bytes(np.argmax([0, 1, 2])), np.arange(2, 0, 2**63 - 1), np.arange(2, 5, 2**63 - 1))
 a = np.array([1.5, 2.5, 3.5])
 print(type(a[0]), isinstance(a[0], float), type(np.array([1])[0]), type(a[1] * 2), [*a], a[0].dtype)
 print(type(np.sqrt(2.0)), np.maximum(a[0], a[1]), np.float32(1) + a[2], type(np.array(["x"])[0]))
