@@ -52,7 +52,7 @@ _FUNCTIONS = {
     **dict.fromkeys(("sin", "cos", "tan", "arcsin", "arccos", "arccosh"), INVALID | UNDER),
     **dict.fromkeys(("arctan", "tanh", "arcsinh", "cbrt", "arctan2"), UNDER),
     **dict.fromkeys(("remainder", "fmod"), INVALID | UNDER),
-    **dict.fromkeys(("hypot", "nextafter", "ldexp", "logaddexp"), OVER | UNDER),
+    **dict.fromkeys(("hypot", "nextafter", "ldexp", "logaddexp", "logaddexp2"), OVER | UNDER),
     **dict.fromkeys(("frexp", "modf"), 0),
     "floor_divide": DIVIDE | OVER | UNDER | INVALID,
 }

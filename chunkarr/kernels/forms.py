@@ -203,7 +203,8 @@ def form(op: Op, args: list[str], sources: list[np.dtype[Any]]) -> str | None:
     if is_ours(op.name):
         if loop.kind == "c":
             return f"vec_hypot({converted[0]}.real, {converted[0]}.imag)"
-        return f"vec_{op.name.removeprefix(PREFIX)}({', '.join(filter(None, converted))})"
+        call = f"vec_{op.name.removeprefix(PREFIX)}({', '.join(filter(None, converted))})"
+        return f"half({call})" if result == "f2" else call
     name = f"{op.name}:{op.output}" if op.output else op.name
     text = FORMS.get("e" if loop == np.float16 else loop.kind, {}).get(name)
     if text is None or type_of(loop) is None or not (name == "frexp:1" or _gives(op)):

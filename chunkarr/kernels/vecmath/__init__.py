@@ -28,7 +28,7 @@ PREFIX = "vecmath."
 
 MODULES = {
     "exponential": ("exp", "exp2", "expm1"),
-    "logarithm": ("log", "log2", "log10", "log1p", "logaddexp"),
+    "logarithm": ("log", "log2", "log10", "log1p", "logaddexp", "logaddexp2"),
     "power": ("power",),
     "circular": ("sin", "cos", "tan"),
     "inverse": ("arcsin", "arccos", "arctan", "arctan2"),
@@ -72,7 +72,7 @@ def chosen(name: str, types: Sequence[np.dtype[Any]], shape: Sequence[int]) -> s
     >>> chosen("exp", (np.dtype(float),), (4096, 4096)), chosen("exp", (np.dtype(float),), (3,))
     ('vecmath.exp', 'exp')
     """
-    known = name in NAMES and all(kind.kind == "f" and kind.itemsize in {4, 8} for kind in types)
+    known = name in NAMES and all(kind.kind == "f" and kind.itemsize <= 8 for kind in types)
     # The size of a complex number is hypot of its parts.
     known |= name == "absolute" and types[0].char in {"F", "D"}
     return PREFIX + name if known and math.prod(shape) >= ELEMENTS_MIN else name
@@ -90,7 +90,7 @@ def unfinished(name: str, args: Sequence[str], kind: str) -> str:
         sizes = [f"f8(fabs({arg}))" for arg in args]
         ratio = f"({sizes[0]} >= {LARGE_RATIO} * {sizes[1]}) & ({sizes[1]} > 0)"
         return f"{ratio} & ({sizes[0]} < inf)"
-    if plain in _ANGLES and plain != name:
+    if plain in _ANGLES and plain != name and kind in LARGE:
         return f"(fabs({args[0]}) >= {kind}({LARGE[kind]})) & (fabs({args[0]}) < inf)"
     return ""
 

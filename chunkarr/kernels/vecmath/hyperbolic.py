@@ -29,7 +29,7 @@ from chunkarr.kernels.vecmath.values import (
     Coefficients,
     Value,
     any_two_sum,
-    clamp,
+    at_most,
     copysign,
     fabs,
     fma,
@@ -80,7 +80,7 @@ def _halves(x: Value) -> tuple[Value, Value, Value, Value]:
     shift = biased(x, -2)
     # From here on, both functions are infinite.
     highest = 89.45 if x.single else 710.48
-    shifted, r, low = reduce_exp(clamp(fabs(x), 0.0, highest), shift)
+    shifted, r, low = reduce_exp(at_most(fabs(x), highest), shift)
     z = r * r
     cosine = fma(z * z, polynomial(z, COSH), z * 0.5)
     sine = r + fma(r * z, polynomial(z, SINH), fma(low, cosine, low))
@@ -115,17 +115,18 @@ def tanh(x: Value) -> Value:
     """Give the hyperbolic tangent."""
     if x.single:
         return _short_tanh(x)
-    above, above_low = expm1_parts(clamp(fabs(x) * 2.0, 0.0, 44.0))
+    above, above_low = expm1_parts(at_most(fabs(x) * 2.0, 44.0))
     below, below_low = any_two_sum(above, above.like(2.0))
     return copysign(quotient(above, above_low, below, below_low + above_low), x)
 
 
 def _short_tanh(x: Value) -> Value:
-    shifted, r, _ = reduce_exp(clamp(fabs(x) * 2.0, 0.0, 20.0), biased(x))
-    near = fma(r * r, polynomial(r, EXP), r) + 1.0
-    far = 1.0 - 2.0 / fma(near, power_of_two(shifted), 1.0)
+    shifted, r, _ = reduce_exp(at_most(fabs(x) * 2.0, 20.0), biased(x))
+    scale = power_of_two(shifted)
+    far = 1.0 - 2.0 / (fma(fma(r * r, polynomial(r, EXP), r), scale, scale) + 1.0)
     z = x * x
-    return select(fabs(x) < NEAR, fma(x * z, polynomial(z, TANH_SHORT), x), copysign(far, x))
+    near = fma(x * z, polynomial(z, TANH_SHORT), x)
+    return copysign(select(fabs(x) < NEAR, near, far), x)
 
 
 def _logarithm(k: Value, s: Value, near: Value, tail: Value) -> Value:
@@ -181,7 +182,7 @@ def _log_of_sum(x: Value, terms: tuple[Value, Value], close: Near) -> Value:
 def arcsinh(x: Value) -> Value:
     """Give the number whose hyperbolic sine is x."""
     size = fabs(x)
-    part = clamp(size, 0.0, _limit(x))
+    part = at_most(size, _limit(x))
     root = sqrt(fma(part, part, 1.0))
     below, low = two_sum(root, root.like(1.0))
     result = _log_of_sum(size, (root, part), (size < SINH_HALF, size, below, lambda _: low))
@@ -191,7 +192,7 @@ def arcsinh(x: Value) -> Value:
 
 def arccosh(x: Value) -> Value:
     """Give the number x >= 0 whose hyperbolic cosine is x; NaN below 1."""
-    part = clamp(x, -INF, _limit(x))
+    part = at_most(x, _limit(x))
     square = select(x < 1.0, -1.0, fma(part, part, -1.0))
     root = sqrt(square)
     below = select(x.equals(1.0), 1.0, root)

@@ -1,4 +1,4 @@
-"""log, log2, log10, log1p and logaddexp: an exponent and an odd function of (m - 1) / (m + 1).
+"""log, log2, log10, log1p and of sums: an exponent and an odd function of (m - 1) / (m + 1).
 
 x = 2^k m with m in [sqrt(1/2), sqrt(2)), cut from the bits. With f = m - 1 and s = f / (2 + f),
 log(1 + f) = f - f^2/2 + s (f^2/2 + R(s^2)): the identity and the order of additions are those that
@@ -10,8 +10,9 @@ exchange in 90 digits), rounded.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
-from chunkarr.kernels.vecmath.exponential import LN2, LOG2_E, exp
+from chunkarr.kernels.vecmath.exponential import LN2, LOG2_E, exp, exp2
 from chunkarr.kernels.vecmath.values import (
     Coefficients,
     Value,
@@ -161,10 +162,19 @@ def logaddexp(x: Value, y: Value) -> Value:
     The error is below 2 ULP of the larger of the result and max(|x|, |y|); near a zero of the
     function, the two parts cancel.
     """
-    wide, other = (x.widen(), y.widen()) if x.single else (x, y)
-    larger = select(wide > other, wide, other)
-    apart = exp(-fabs(wide - other))
-    result = larger + log1p_of(apart, apart.like(0.0))
-    result = select(wide.equals(other), wide + LN2[0], result)
-    result = select(wide.unordered(other), wide + other, result)
-    return result.narrow() if x.single else result
+    return _log_of_sum(x, y, exp, LN2[0])
+
+
+def logaddexp2(x: Value, y: Value) -> Value:
+    """Give log2(2**x + 2**y), with the error of `logaddexp`."""
+    return _log_of_sum(x, y, exp2, 1.0)
+
+
+def _log_of_sum(x: Value, y: Value, power: Callable[[Value], Value], of_two: float) -> Value:
+    """Give the logarithm of the sum of two powers, to the base of which log(2) is `of_two`."""
+    larger = select(x > y, x, y)
+    apart = power(-fabs(x - y))
+    result = fma(log1p_of(apart, apart.like(0.0)), of_two / LN2[0], larger)
+    # Infinities of one sign are not apart by a number.
+    result = select(x.equals(y), x + of_two, result)
+    return select(x.unordered(y), x + y, result)

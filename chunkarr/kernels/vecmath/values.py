@@ -249,10 +249,14 @@ def select(condition: Value, x: Value | Number, y: Value | Number) -> Value:
     return Value(condition.builder, condition.builder.select(condition.ir, left.ir, right.ir))
 
 
+def at_most(x: Value, high: Number) -> Value:
+    """Keep x below a bound; a NaN stays."""
+    return select(x > high, high, x)
+
+
 def clamp(x: Value, low: Number, high: Number) -> Value:
     """Keep x between bounds; a NaN stays."""
-    x = select(x < low, low, x)
-    return select(x > high, high, x)
+    return at_most(select(x < low, low, x), high)
 
 
 def parts(x: Value, high: float, low: float) -> tuple[float, float]:
