@@ -22,7 +22,7 @@ import numpy.typing as npt
 from chunkarr.expr.node import Contract, View
 from chunkarr.floats import naming
 from chunkarr.grid import Grid, Region, region_shape
-from chunkarr.kernels.recipe import Recipe, bytes_extra
+from chunkarr.kernels.recipe import Recipe, StoreLeaf, bytes_extra
 from chunkarr.kernels.stages import EXACT
 from chunkarr.plan.emit import (
     SECONDS_PER_BYTE,
@@ -269,8 +269,10 @@ def _hold_dear(planner: Planner, node: Contract, grid: Grid) -> dict[int, Store]
         operand, recipe = node.operands[place], _operands(planner, node)[place]
         if isinstance(operand, View) and operand.size == operand.operands[0].size:
             (operand,) = operand.operands
-        dear = any(op.name not in EXACT for op in recipe.program.ops)
-        if dear and times > REMADE_MAX and operand.nbytes <= planner.bytes_free // PARTS:
+        # A tile of random numbers is drawn with all that come before it.
+        drawn = any(isinstance(leaf, StoreLeaf) and leaf.store.drawn for leaf in recipe.leaves)
+        dear = times > REMADE_MAX and any(op.name not in EXACT for op in recipe.program.ops)
+        if (dear or (drawn and grid.size > 1)) and operand.nbytes <= planner.bytes_free // PARTS:
             whole = Grid(operand.shape, tuple(max(1, n) for n in operand.shape))
             store = planner.scratch(operand.shape, operand.dtype, whole, operand.label, PARTS)
             copy_sweep(planner, operand, store)

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chunkarr
+from chunkarr import engine
 
 xp: Any = chunkarr  # operators are attached when it runs, unseen by type checkers
 
@@ -213,3 +214,12 @@ def test_shapes_are_checked_at_the_call(left: tuple[int, ...], right: tuple[int,
         np.ones(left) @ np.ones(right)
     with pytest.raises(ValueError):
         xp.from_array(np.ones(left)) @ xp.from_array(np.ones(right))
+
+
+def test_random_operands_are_drawn_once_not_for_each_tile() -> None:
+    with chunkarr.config(eager_bytes=0, chunk_bytes=1 << 10):
+        a = xp.random.default_rng(0).standard_normal((300, 300))
+        rows = engine.explain_rows((a @ a.T)[:200].to_expr())
+    drawn, product = rows
+    assert (drawn.bytes_written, product.name) == (a.nbytes, "matmul")
+    assert product.tasks > 1
