@@ -92,12 +92,19 @@ def fit_cut(
     return _halve(cell, unit, bytes_of, share * 3 if wish else share)
 
 
+PARTS_MOVING = 4
+"""A task that is over its share whatever its cell may take one of so many parts of it more."""
+
+
 def _halve(
     cell: tuple[int, ...],
     unit: Sequence[int],
     bytes_of: Callable[[tuple[int, ...]], int],
     share: int,
 ) -> tuple[int, ...]:
+    # What takes its bytes in the smallest cell as well is not made smaller for them.
+    smallest = tuple(min(n, max(1, u)) for n, u in zip(cell, unit, strict=True))
+    share = max(share, bytes_of(smallest) + share // PARTS_MOVING)
     while bytes_of(cell) > share:
         smaller = shrink(cell, unit)
         if smaller is None:

@@ -37,6 +37,9 @@ NDArray = npt.NDArray[Any]
 PLACES_MADE = 256
 """So many places of a value that stands nowhere are rather computed than all of it stored."""
 
+DECODED_MAX = 3
+"""Where named places would decode each chunk more often, the array is copied to scratch first."""
+
 PLACES_TOGETHER = 32
 """So many places of a mapped file are read at once: the system may bring a MiB for each."""
 
@@ -163,34 +166,28 @@ def emit_gather(planner: Planner, group: Group) -> None:
     few = places.size * 4 <= operand.shape[node.axis] or places.size <= 1
     source: Store | Recipe
     scratch: tuple[Store, ...] = ()
-    if places.size <= PLACES_MADE and few and planner.plain_leaf(operand) is None:
-        source = planner.lowering(operand.shape).recipe(operand)
-        chunk, extra = 0, source.bytes_box((1,) * operand.ndim) + bytes_extra([source])
-    else:
-        source, scratch = _reachable(planner, operand, copy=not few)
-        chunk = 0 if source.addressable else math.prod(source.grid.chunk_shape)
-        extra = source.bytes_read_extra
+    leaf = planner.plain_leaf(operand)
     recipe = planner.lowering(places.shape).recipe(places)
-    target = planner.target_of(node)
-    unit = write_unit(node.shape, [target] if target else [])
-    size = node.dtype.itemsize
-
-    def bytes_of(cell: tuple[int, ...]) -> int:
-        rows = cell[node.axis]
-        return 2 * math.prod(cell) * size + chunk * size + recipe.bytes_box((rows,)) + 40 * rows
-
-    if isinstance(unit, Grid):
-        grid = unit
+    if places.size <= PLACES_MADE and few and leaf is None:
+        source = planner.lowering(operand.shape).recipe(operand)
+        grid, bytes_task = _gather_cut(planner, node, recipe, 0)
+        extra = source.bytes_box((1,) * operand.ndim) + bytes_extra([source])
     else:
-        cell = choose_cut(node.shape, wanted_elements(planner, [], size), unit)
-        grid = Grid(node.shape, fit_cut(planner, cell, unit, bytes_of))
+        copy = not few
+        if leaf is not None and not leaf.addressable:
+            grid, _ = _gather_cut(planner, node, recipe, math.prod(leaf.grid.chunk_shape))
+            copy |= _times_decoded(node, leaf, grid) > DECODED_MAX
+        source, scratch = _reachable(planner, operand, copy=copy)
+        chunk = 0 if source.addressable else math.prod(source.grid.chunk_shape)
+        grid, bytes_task = _gather_cut(planner, node, recipe, chunk)
+        extra = source.bytes_read_extra
     store = planner.place(node, grid)
     seconds = node.size * 5e-9 + node.nbytes * SECONDS_PER_BYTE
     step = Step(
         name=node.label,
         work=GatherWork(source, recipe, node.axis, grid, store),
         tasks=grid.size,
-        bytes_task=bytes_of(grid.chunk_shape) + extra + bytes_extra([recipe]),
+        bytes_task=bytes_task + extra + bytes_extra([recipe]),
         where=node.where,
         creates=(store,),
         bytes_read=node.nbytes + sum(bytes_wanted([recipe])),
@@ -199,6 +196,33 @@ def emit_gather(planner: Planner, group: Group) -> None:
     )
     planner.add(step, node, seconds / planner.limits.workers)
     planner.release(scratch)
+
+
+def _gather_cut(planner: Planner, node: Gather, places: Recipe, chunk: int) -> tuple[Grid, int]:
+    """Choose the boxes of the result, where a box brings `chunk` elements of the source at a time.
+
+    Gives the bytes of a task as well.
+    """
+    target = planner.target_of(node)
+    unit = write_unit(node.shape, [target] if target else [])
+    size = node.dtype.itemsize
+
+    def bytes_of(cell: tuple[int, ...]) -> int:
+        rows = cell[node.axis]
+        return 2 * math.prod(cell) * size + chunk * size + places.bytes_box((rows,)) + 40 * rows
+
+    if isinstance(unit, Grid):
+        return unit, bytes_of(unit.chunk_shape)
+    cell = choose_cut(node.shape, wanted_elements(planner, [], size), unit)
+    grid = Grid(node.shape, fit_cut(planner, cell, unit, bytes_of))
+    return grid, bytes_of(grid.chunk_shape)
+
+
+def _times_decoded(node: Gather, source: Store, grid: Grid) -> float:
+    """Estimate how often the boxes of a result decode each chunk of its source, at random."""
+    chunks = source.grid.counts[node.axis]
+    touched = min(chunks, grid.chunk_shape[node.axis])
+    return grid.size * touched / source.grid.size
 
 
 def emit_scatter(planner: Planner, group: Group) -> None:

@@ -27,6 +27,7 @@ from chunkarr.storage.memory import MemoryStore
 from chunkarr.storage.spill import SpillStore
 from chunkarr.storage.store import Store
 from tests.plan.support import (
+    MIB,
     CountingStore,
     FakeStore,
     FakeTarget,
@@ -252,3 +253,13 @@ class SinkStore(FakeTarget):
         assert self.grid.aligned(region), region
         assert np.isnan(self.array[region]).all()
         self.array[region] = values
+
+
+def test_rows_at_random_of_large_chunks_are_gathered_by_few_tasks() -> None:
+    x = FakeStore((2_000_000, 32), (50_000, 32)).as_array()
+    rows = np.random.default_rng(0).integers(0, 2_000_000, 100_000)
+    plan = plan_of(x[rows], at=limits(180 * MIB, available=80 * MIB))
+    assert [step.name for step in plan.steps] == ["x.zarr", "gather"]  # each chunk is read once
+    assert all(step.tasks < 100 for step in plan.steps)
+    few = plan_of(x[rows[:3]], at=limits(180 * MIB, available=80 * MIB))
+    assert [(step.name, step.tasks) for step in few.steps] == [("gather", 1)]
