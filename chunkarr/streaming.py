@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chunkarr import namespace
+from chunkarr import engine, namespace
 from chunkarr.arrays import Array
 from chunkarr.expr.node import Source
 from chunkarr.settings import settings
@@ -19,7 +19,9 @@ NDArray = npt.NDArray[Any]
 def block_bytes() -> int:
     """Give how much of an array is read or written at a time."""
     now = settings()
-    return min(4 * now.chunk_bytes, max(1, now.memory // 16))
+    limits, _ = engine.current_limits()
+    # Who takes a piece may hold it twice, and making it takes room as well.
+    return max(1, min(4 * now.chunk_bytes, now.memory // 16, limits.bytes_available // 8))
 
 
 def settled(x: Any) -> Array:
