@@ -287,7 +287,7 @@ class Array(Attached):
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Bytes to the next element along each axis, in C order for what is not in memory."""
+        """Bytes to the next element along each axis, in C order for what has no memory."""
         held = self.in_memory
         if held is not None:
             return held.strides
@@ -296,8 +296,8 @@ class Array(Attached):
 
     def _strides(self) -> tuple[int, ...] | None:
         if self._base is None:
-            held = self.in_memory
-            return held.strides if held is not None else c_strides(self.shape, self.itemsize)
+            held = maps.whole(self._cell) if self.in_memory is None else self.in_memory
+            return c_strides(self.shape, self.itemsize) if held is None else held.strides
         below = self._base._strides()  # noqa: SLF001 - one class
         assert self._lens is not None
         if below is None:
@@ -581,7 +581,7 @@ class Array(Attached):
                 self.rebind(computed(expr, store))
         return self
 
-    def copy(self, order: str = "C") -> Array:
+    def copy(self, order: Any = "C") -> Array:
         """Give an array of its own with the same value, laid out in an order of NumPy's."""
         if order == "F" or (order in ("K", "A") and self.flags.fnc):
             upright: Array = self.T.copy().T
@@ -591,7 +591,7 @@ class Array(Attached):
         lent = isinstance(maps.store_of(self._root_cell()), BufferStore)
         turned = held is not None and not held.flags.c_contiguous and held.nbytes <= COPY_BYTES_MAX
         if held is not None and (lent or turned or immediate(held)):
-            return Array.of(held.copy(), scalar=self.is_scalar)
+            return Array.of(held.copy(order), scalar=self.is_scalar)
         return Array(self.to_expr(), scalar=self.is_scalar)
 
 

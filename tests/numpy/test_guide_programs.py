@@ -274,6 +274,9 @@ print((a + 1).strides, np.empty_like(a).strides, np.zeros_like(a, order="C").str
 b = np.array([[1, 2], [3, 4]], order="F")
 print(b.ravel(order="K"), b.ravel("A"), b.flatten("K"), b.T.ravel(order="K"), b.copy().strides)
 c = np.arange(24).reshape(2, 3, 4).transpose(1, 0, 2)
+np.asarray(b).tofile("f.bin")
+d = np.memmap("f.bin", b.dtype, "r", shape=(2, 2), order="F")
+print(d.strides, np.array(b.T)[::-1].copy("K").strides)
 print(c.ravel("K"), c[::-1].ravel("K"), b.astype(float).flags.fnc, b.astype("f4", "C").flags.fnc)
 """,
     "elements": """
