@@ -291,13 +291,15 @@ def select(operand: Expr, mask: Expr, line: Any = None) -> Compress:
     # Cells that are whole along the last axes follow each other in C order.
     bands = Grid(mask.shape, choose_cut(mask.shape, max(1, most), (1,) * mask.ndim))
     plan, store = count_plan(mask, bands, _named([mask]), limits)
-    if plan.steps:
-        _run(plan, executor, limits)
-    for node, value in plan.kept:
-        node.memo.store = value
-    counts = store.read(region_of(store.shape)) if bands.size else np.empty(0, np.int64)
-    offsets = (0, *np.cumsum(counts).tolist())
-    store.release()
+    try:
+        if plan.steps:
+            _run(plan, executor, limits)
+        for node, value in plan.kept:
+            node.memo.store = value
+        counts = store.read(region_of(store.shape)) if bands.size else np.empty(0, np.int64)
+        offsets = (0, *np.cumsum(counts).tolist())
+    finally:
+        store.release()
     return Compress(
         shape=(offsets[-1], *rest),
         dtype=operand.dtype,
