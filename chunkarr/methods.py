@@ -10,6 +10,7 @@ import operator
 import os
 import pickle
 from collections.abc import Callable
+from types import GenericAlias
 from typing import Any
 
 import numpy as np
@@ -232,6 +233,7 @@ def _set_flat(self: Array, value: Any) -> None:
 
 
 ATTACHED: dict[str, Any] = {
+    "__class_getitem__": classmethod(GenericAlias),
     "__delitem__": delitem,
     "argpartition": _function("argpartition"),
     "byteswap": byteswap,

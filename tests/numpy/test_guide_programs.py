@@ -280,6 +280,9 @@ print(d.strides, np.array(b.T)[::-1].copy("K").strides)
 print(c.ravel("K"), c[::-1].ravel("K"), b.astype(float).flags.fnc, b.astype("f4", "C").flags.fnc)
 """,
     "elements": """
+def double(x: np.ndarray[tuple[int], np.dtype[np.float64]]) -> np.ndarray:
+    return x * 2
+print(double(np.ones(2)))
 print(bytes(np.argmax([0, 1, 2])), np.arange(2, 0, 2**63 - 1), np.arange(2, 5, 2**63 - 1))
 a = np.array([1.5, 2.5, 3.5])
 print(type(a[0]), isinstance(a[0], float), type(np.array([1])[0]), type(a[1] * 2), [*a], a[0].dtype)

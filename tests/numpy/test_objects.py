@@ -53,7 +53,6 @@ REFUSED = {
     "__array_interface__": "chunks have no one address",
     "__array_struct__": "chunks have no one address",
     "__array_wrap__": "there are no subclasses to wrap as",
-    "__class_getitem__": "annotations use numpy.typing",
     "__setstate__": "pickles build arrays by a function",
     "ctypes": "chunks have no one address",
 }
