@@ -270,7 +270,8 @@ def numpy_into(function: Function, plain: list[Any], named: dict[str, Any], out:
     """Let NumPy's function write into an array: into its buffer, where nobody else reads that."""
     if any(isinstance(a, np.ndarray) and a.dtype.hasobject for a in plain):
         # NumPy 2.4 counts references wrongly where objects are reduced into another dtype.
-        return store_out(give(function(*plain, **named)), out)
+        made = np.asarray(function(*plain, **named))
+        return store_out(give(made.astype(getattr(out, "dtype", made.dtype))), out)
     if not isinstance(out, Array):
         return function(*plain, out=out, **named)
     out.check_writable("output array")

@@ -123,13 +123,12 @@ class UFunc:
                 target.check_writable("output array")
         if any(isinstance(o, Array) and o.on_file for o in outs):
             settle(*inputs, where)
+        done = self._into(inputs, outs, where, kwargs)
+        if done is not None:
+            return done
         if where is not True:
             inputs = tuple(_harmless(ufunc.__name__, value, where) for value in inputs)
-        if ufunc.nout == 1 and len(outs) == 1 and where is True and not kwargs:
-            done = self._into(inputs, outs[0])
-            if done is not None:
-                return done
-        result = self._apply(inputs, {k: v for k, v in kwargs.items() if k != "casting"})
+        result = self._apply(inputs, kwargs)
         results = result if isinstance(result, tuple) else (result,)
         written = tuple(
             r if o is None else _write(ufunc, r, o, where, kwargs.get("casting", "same_kind"))
@@ -137,22 +136,23 @@ class UFunc:
         )
         return written if ufunc.nout > 1 else written[0]
 
-    def _into(self, inputs: tuple[Any, ...], out: Any) -> Any:
-        """Let NumPy write into the buffer of an array in memory or on file; None if it cannot."""
-        if not isinstance(out, Array):
+    def _into(
+        self, inputs: tuple[Any, ...], outs: tuple[Any, ...], where: Any, kwargs: dict[str, Any]
+    ) -> Any:
+        """Let NumPy write into the buffers of arrays in memory or on file; None if it cannot."""
+        if not all(isinstance(o, Array) for o in outs):
             return None
-        plain = at_hand((*inputs, out))
+        plain = at_hand((*inputs, where, *outs))
         if plain is None:
-            plain = mapped(inputs) if out.on_file else None
+            plain = mapped((*inputs, where)) if all(o.on_file for o in outs) else None
             if plain is None:
                 return None
-        else:
-            plain.pop()
-        held = out.writable_ndarray()
-        if held is None:
+        held = tuple(out.writable_ndarray() for out in outs)
+        if any(target is None for target in held):
             return None
-        self._numpy(*plain, out=held)
-        return out
+        count = len(inputs)
+        self._numpy(*plain[:count], out=held, where=plain[count], **kwargs)
+        return outs if len(outs) > 1 else outs[0]
 
     def _apply(self, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         plain = at_hand(inputs)

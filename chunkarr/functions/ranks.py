@@ -189,6 +189,7 @@ def _quantiles(name: str, *, percent: bool, nan: bool) -> Function:
         # NumPy's own dtype and errors, of a short array that shows them.
         ones = None if weights is None else np.ones(2)
         kind = np.asarray(ask(np.zeros((2,), a.dtype), weights=ones)).dtype
+        kind = a.dtype if kind.kind in "SU" else kind
         axes = normalize_axes(axis, a.ndim)
         lines = _folded(a, axes)
         if weights is not None or (_short(lines) and not nan):

@@ -316,6 +316,12 @@ np.arctan2.reduce(y) if x.dtype.kind!='c' else 1
 np.float_power.reduce(y * y + 1, axis=0)
 np.subtract.reduceat(v, [0, 3, 4, 20])
 np.modf(y, out=np.zeros((7, 5)))
+q = np.ones((7, 5));[np.divide(y, y, out=q, where=m), q]
+q = np.ones((7, 5), 'f4');[np.add(y, y, out=q, where=m, casting='unsafe', dtype='f8'), q]
+q = np.ones((2, 7, 5));[np.divmod(y, 2, out=(q[0], q[1]), where=m), q] if x.dtype.kind!='c' else 1
+q = np.array([[1, 2], [3, 4]], object);[np.add(q, 1, out=q, where=[True, False]), q]
+q = np.zeros(2);[np.add.reduce(np.array([[1, 2], [3, 4]], object), out=q), q]
+q = np.zeros(2, 'i4');[np.sum(np.array([[1, 2], [3, 4.5]], object), 0, out=q), q]
 np.hypot.reduce(y, axis=()) if x.dtype.kind!='c' else 1
 np.around(y > 1, 2, out=np.zeros((7, 5)))
 np.modf(y, np.zeros((7, 5))) if x.dtype.kind!='c' else 1
