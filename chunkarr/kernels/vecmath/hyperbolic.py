@@ -133,9 +133,7 @@ def _logarithm(k: Value, s: Value, near: Value, tail: Value) -> Value:
     """Give k ln 2 + near + tail + s^3 p(s), with near + tail = 2 s and |s| <= tanh(1/4)."""
     z = s * s
     ln2, ln2_low = parts(k, *LN2)
-    rest = fma(s * z, polynomial(z, ARTANH), fma(k, ln2_low, tail))
-    total, error = two_sum(k * ln2, near)
-    return total + (error + rest)
+    return fma(k, ln2, near + fma(s * z, polynomial(z, ARTANH), fma(k, ln2_low, tail)))
 
 
 def _divided(above: Value, below: Value, below_low: Value, inverse: Value) -> tuple[Value, Value]:
