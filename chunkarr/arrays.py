@@ -198,7 +198,7 @@ class Array(Attached):
         if self._cell is not None:
             engine.live.pop(id(self._cell), None)
         self._selection = None
-        self._cell, self._reads = new, 0
+        self._cell = new
         if not isinstance(new, Source) or new.store.drawn:
             engine.live[id(new)] = self
 

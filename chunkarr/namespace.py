@@ -514,10 +514,11 @@ def compute(*arrays: Any) -> tuple[Any, ...]:
     return tuple(next(found) if isinstance(a, Array) else a for a in arrays)
 
 
-def persist(*arrays: Array) -> tuple[Array, ...]:
-    """Compute several arrays in one plan and hold their values."""
-    engine.persist(*(a.to_expr() for a in arrays))
-    for each in arrays:
+def persist(*arrays: Any) -> tuple[Any, ...]:
+    """Compute several arrays in one plan and hold their values; numbers are what they are."""
+    lazy = [a for a in arrays if isinstance(a, Array)]
+    engine.persist(*(a.to_expr() for a in lazy))
+    for each in lazy:
         each.persist()
     return arrays
 

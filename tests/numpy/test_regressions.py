@@ -114,3 +114,21 @@ def test_convolutions_have_the_bits_of_numpy(
                 wanted = getattr(np, name)(a, v, mode)
                 found = getattr(xp, name)(xp.array(a), xp.array(v), mode).compute()
                 np.testing.assert_array_equal(found, wanted, strict=True)
+
+
+def test_loops_over_elements_compute_an_array_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = []
+    execute = engine.execute
+
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        runs.append(args)
+        return execute(*args, **kwargs)
+
+    monkeypatch.setattr(engine, "execute", counting)
+    with chunkarr.config(eager_bytes=0, chunk_bytes=64):
+        a, b = xp.arange(500.0), xp.zeros(500)
+        for i in range(1, 500):
+            b[i] = b[i - 1] + a[i]
+        assert type(b[-1]) is np.float64
+        assert b[-1] == 499 * 250
+    assert len(runs) <= 4
