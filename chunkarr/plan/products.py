@@ -50,6 +50,12 @@ TILE_SIDE_MIN = 256
 CELLS_MIN = 8
 """So many tiles at least are left for the workers, where more would fit in one."""
 
+STRETCHES_MAX = 32
+"""Where tiles are few, each is made of so many stretches of the contracted axis at most."""
+
+LONGER_MAX = 3
+"""To take whole chunks of what is stored, a task may take so many times its share."""
+
 REMADE_MAX = 2
 """An operand with dear operations is computed so many times, rather than held."""
 
@@ -81,15 +87,16 @@ class MatmulWork:
     """Where the product goes, if anything but `then` wants it."""
     then: Sweep | None = None
     """What is made of each tile; the first value that it finds made is the tile."""
+    parts: Store | None = None
+    """Where the parts of tiles are that earlier tasks have made, along the first axis."""
 
     def touched(self, task: int) -> Touched:
         """Tell what a task reads and writes."""
-        *batch, rows, columns = region = self.grid.region(task)
-        inner = slice(0, self.left.shape[-1])
-        reads = [
-            *self.left.boxes((*batch, rows, inner)),
-            *self.right.boxes((*batch, inner, columns)),
-        ]
+        region = self.grid.region(task)
+        if self.parts is None:
+            reads = _operand_boxes(self, region, slice(0, self.left.shape[-1]))
+        else:
+            reads = [(self.parts, (slice(0, self.parts.shape[0]), *region))]
         writes = [] if self.store is None else [(self.store, region)]
         if self.then is None:
             return Touched(reads, writes)
@@ -107,24 +114,79 @@ class MatmulWork:
             self.then.make(self.grid.cell(task), [tile])
 
     def _tile(self, region: Region, context: Context) -> NDArray:
-        *batch, rows, columns = region
-        depth = self.left.shape[-1]
-        shape = region_shape(region)
-        total = np.empty(shape, self.dtype)
-        part = total
-        boxes = [_Box(self.left), _Box(self.right)]
-        for start in range(0, max(depth, 1), self.inner):
-            context.check()
-            k = slice(start, min(depth, start + self.inner))
-            left = boxes[0].made((*batch, rows, k))
-            right = boxes[1].made((*batch, k, columns))
-            if start and part is total:
-                part = np.empty(shape, self.dtype)
-            np.matmul(left, right, out=part, dtype=self.dtype)
-            if start:
-                with naming("matmul"):
-                    np.add(total, part, out=total)
-        return total
+        if self.parts is None:
+            return _multiplied(self, region, slice(0, self.left.shape[-1]), context)
+        made = self.parts.read((slice(0, self.parts.shape[0]), *region))
+        with naming("matmul"):
+            while len(made) > 1:
+                half = len(made) // 2
+                added = np.add(made[:half], made[half : 2 * half], dtype=self.dtype)
+                made = np.concatenate([added, made[2 * half :]])
+        tile: NDArray = made[0]
+        return tile
+
+
+@dataclass(frozen=True, slots=True)
+class PartsWork:
+    """A stretch of the contracted axis for one tile: what a few tiles of a deep product are."""
+
+    left: Recipe
+    right: Recipe
+    dtype: np.dtype[Any]
+    grid: Grid
+    """The tiles, in stretches: its first axis counts these."""
+    inner: int
+    stretch: int
+    store: Store
+
+    def touched(self, task: int) -> Touched:
+        """Tell what a task reads and writes."""
+        number, *region = box = self.grid.region(task)
+        return Touched(_operand_boxes(self, region, self._span(number.start)), [(self.store, box)])
+
+    def run(self, task: int, context: Context) -> None:
+        """Multiply one stretch for one tile."""
+        context.check()
+        number, *region = box = self.grid.region(task)
+        made = _multiplied(self, tuple(region), self._span(number.start), context)
+        self.store.write(box, made[None])
+
+    def _span(self, number: int) -> slice:
+        start = number * self.stretch
+        return slice(start, min(self.left.shape[-1], start + self.stretch))
+
+
+def _operand_boxes(
+    work: MatmulWork | PartsWork, region: Sequence[slice], span: slice
+) -> list[tuple[Store, Region]]:
+    *batch, rows, columns = region
+    return [
+        *work.left.boxes((*batch, rows, span)),
+        *work.right.boxes((*batch, span, columns)),
+    ]
+
+
+def _multiplied(
+    work: MatmulWork | PartsWork, region: Region, span: slice, context: Context
+) -> NDArray:
+    """Add up the products over a span of the contracted axis, from its start to its end."""
+    *batch, rows, columns = region
+    shape = region_shape(region)
+    total = np.empty(shape, work.dtype)
+    part = total
+    boxes = [_Box(work.left), _Box(work.right)]
+    for start in range(span.start, max(span.stop, span.start + 1), work.inner):
+        context.check()
+        k = slice(start, min(span.stop, start + work.inner))
+        left = boxes[0].made((*batch, rows, k))
+        right = boxes[1].made((*batch, k, columns))
+        if start > span.start and part is total:
+            part = np.empty(shape, work.dtype)
+        np.matmul(left, right, out=part, dtype=work.dtype)
+        if start > span.start:
+            with naming("matmul"):
+                np.add(total, part, out=total)
+    return total
 
 
 class _Box:
@@ -195,14 +257,20 @@ def _cut(planner: Planner, node: Contract, targets: Sequence[Store | None]) -> _
     side = max(
         1, min(math.isqrt(most), max(TILE_SIDE_MIN, -(-max(node.shape[-2:], default=1) // 4)))
     )
-    inner = min(max(1, depth), max(1, most // max(side, TILE_SIDE_MIN)))
+    widest = max(1, min(max(side, TILE_SIDE_MIN), max(node.shape[-2:])))
+    inner = min(max(1, depth), max(1, most // widest))
     wishes = [preferred_cut([recipe]) or (0,) * node.ndim for recipe in (a, b)]
-    inner = _multiple(inner, max(wishes[0][-1], wishes[1][-2]))
+    wish = max(wishes[0][-1], wishes[1][-2])
+    m, n = (max(1, min(side, length)) for length in node.shape[-2:])
+    longer = inner < wish and (m + n) * 2 * wish * size <= LONGER_MAX * planner.limits.bytes_share
+    # Cutting through chunks would decode each of them again and again.
+    inner = wish if longer else _multiple(inner, wish)
     sides = {-2: _multiple(side, wishes[0][-2]), -1: _multiple(side, wishes[1][-1])}
 
     def bytes_deciding(cell: tuple[int, ...]) -> int:
         *lead, m, n = cell
-        return math.prod(lead) * (2 * m * inner + 2 * inner * n + 2 * m * n) * size
+        held = math.prod(lead) * (2 * m * inner + 2 * inner * n + 2 * m * n) * size
+        return held // LONGER_MAX if longer else held
 
     if isinstance(unit, Grid):
         return _Tiles(unit, inner)
@@ -251,13 +319,54 @@ def _emit(planner: Planner, group: Group, tiles: _Tiles) -> None:
     held = _hold_dear(planner, node, grid)
     a, b = _operands(planner, node)
     bytes_task = _bytes_of(planner, group, tiles)
+    parts = _emit_parts(planner, group, tiles, a, b)
     done = finish(planner, group, node, grid)
-    work = MatmulWork(a, b, node.dtype, grid, tiles.inner, done.store, done.sweep)
+    work = MatmulWork(a, b, node.dtype, grid, tiles.inner, done.store, done.sweep, parts)
     _add(planner, group, work, done, bytes_task)
+    if parts is not None:
+        planner.release((parts,))
     for key in held:
         del planner.placed[key]
     planner.release(tuple(held.values()))
     merge(planner, done)
+
+
+def _emit_parts(
+    planner: Planner, group: Group, tiles: _Tiles, a: Recipe, b: Recipe
+) -> Store | None:
+    """Multiply stretches of a long contracted axis apart, where there are few tiles to share out.
+
+    How many there are depends on shapes and the limit only, never on the workers.
+    """
+    node, grid, depth = group.jobs[0].node, tiles.grid, a.shape[-1]
+    blocks = -(-depth // tiles.inner)
+    count = min(blocks, STRETCHES_MAX // max(1, grid.size))
+    if grid.size >= CELLS_MIN or count < 2 or count * node.nbytes > planner.bytes_free // PARTS:
+        return None
+    stretch = -(-blocks // count) * tiles.inner
+    cut = Grid((-(-depth // stretch), *node.shape), (1, *grid.axes))
+    store = planner.scratch(cut.shape, node.dtype, cut, node.label, PARTS)
+    work = PartsWork(a, b, node.dtype, cut, tiles.inner, stretch, store)
+    bytes_read = sum(bytes_wanted([a, b]))
+    seconds = (
+        node.size * depth * 2 * SECONDS_PER_PRODUCT
+        + bytes_wanted([a, b])[1] * SECONDS_PER_BYTE_STORED
+        + bytes_read * SECONDS_PER_BYTE
+    )
+    step = Step(
+        name=node.label,
+        work=work,
+        tasks=cut.size,
+        bytes_task=_bytes_of(planner, Group(group.jobs[:1]), tiles),
+        where=node.where,
+        creates=(store,),
+        bytes_read=bytes_read,
+        bytes_written=store.bytes_size,
+        weight=seconds / max(1, cut.size),
+        blas=True,
+    )
+    planner.add(step, node, seconds / planner.limits.workers)
+    return store
 
 
 def _hold_dear(planner: Planner, node: Contract, grid: Grid) -> dict[int, Store]:
@@ -284,22 +393,24 @@ def _add(planner: Planner, group: Group, work: MatmulWork, done: Finish, bytes_t
     node, grid = group.jobs[0].node, work.grid
     across, down = grid.counts[-1], grid.counts[-2]
     mapped, stored = bytes_wanted(done.recipes)
-    decoded = stored + bytes_wanted([work.left])[1] * across + bytes_wanted([work.right])[1] * down
-    seconds = (
-        node.size * work.left.shape[-1] * 2 * SECONDS_PER_PRODUCT
-        + done.seconds
-        + decoded * SECONDS_PER_BYTE_STORED
-        + mapped * SECONDS_PER_BYTE
-    )
     left, right = node.operands
+    read = left.nbytes * across + right.nbytes * down
+    seconds = done.seconds + mapped * SECONDS_PER_BYTE
+    if work.parts is not None:
+        read = work.parts.bytes_size
+        seconds += read * SECONDS_PER_BYTE + stored * SECONDS_PER_BYTE_STORED
+    else:
+        decoded = bytes_wanted([work.left])[1] * across + bytes_wanted([work.right])[1] * down
+        seconds += node.size * work.left.shape[-1] * 2 * SECONDS_PER_PRODUCT
+        seconds += (stored + decoded) * SECONDS_PER_BYTE_STORED
     step = Step(
-        name=group.label,
+        name=group.label if work.parts is None else f"{group.label} merge",
         work=work,
         tasks=grid.size,
         bytes_task=bytes_task,
         where=node.where,
         creates=done.creates,
-        bytes_read=left.nbytes * across + right.nbytes * down + mapped + stored,
+        bytes_read=read + mapped + stored,
         bytes_written=sum(store.bytes_size for store in done.creates),
         weight=seconds / max(1, grid.size),
         blas=True,

@@ -69,9 +69,9 @@ def test_the_cost_of_planning_is_that_of_its_operations() -> None:
 
 
 def _timed(array: Any) -> float:
-    began = time.perf_counter()
+    began = time.thread_time()
     plan_of(array)
-    return time.perf_counter() - began
+    return time.thread_time() - began
 
 
 def test_a_chain_of_ten_thousand_operations_is_planned_and_let_go() -> None:
@@ -128,10 +128,10 @@ def test_shifted_readings_of_shared_values_do_not_explode_silently() -> None:
 
 def test_many_pieces_are_joined_in_linear_time() -> None:
     x = FakeStore((1_000_000,), (1000,)).as_array()
-    began = time.perf_counter()
+    began = time.thread_time()
     joined = xp.concatenate([x[i * 1000 : (i + 1) * 1000] for i in range(1000)])
     plan = plan_of(joined * 2)
-    assert time.perf_counter() - began < SECONDS_MAX
+    assert time.thread_time() - began < SECONDS_MAX
     assert plan.steps
 
 

@@ -199,6 +199,33 @@ def test_the_bits_do_not_depend_on_the_workers() -> None:
     assert len(results) == 1
 
 
+DEEP: dict[str, Callable[[Any], Any]] = {
+    "gram": lambda x: x.T @ x,
+    "of the centred": lambda x: (x - x.mean(0)).T @ (x - x.mean(0)),
+    "with a vector": lambda x: x.T @ x[:, 0],
+    "of vectors": lambda x: x[:, 0] @ x[:, 1],
+    "in the end reduced": lambda x: (x.T @ x).sum(0),
+    "stacked": lambda x: x.reshape(2, -1, 5).transpose(0, 2, 1) @ x.reshape(2, -1, 5),
+}
+
+
+@pytest.mark.parametrize("executor", ["threads", "processes"])
+@pytest.mark.parametrize("name", DEEP)
+def test_deep_products_are_made_in_stretches(name: str, executor: str, tmp_path: Path) -> None:
+    plain = np.random.default_rng(0).normal(size=(6000, 5))
+    xp.save(tmp_path / "x.npy", xp.array(plain))
+    with xp.config(executor=executor, chunk_bytes=4000):
+        x = xp.load(tmp_path / "x.npy", mmap_mode="r")
+        product = DEEP[name](x)
+        steps = [row.name for row in engine.explain_rows(product.to_expr())]
+        assert any(step.startswith("matmul") and step.endswith(" merge") for step in steps)
+        found = product.compute()
+        np.testing.assert_allclose(found, DEEP[name](plain), rtol=1e-9, atol=1e-9)
+    with xp.config(executor="threads", workers=1, chunk_bytes=4000):
+        again = DEEP[name](xp.load(tmp_path / "x.npy", mmap_mode="r")).compute()
+    np.testing.assert_array_equal(found, again)
+
+
 def test_dot_of_vectors_and_matrices() -> None:
     a, v = made((40, 30), "f8"), made((30,), "f8")
     with xp.config(chunk_bytes=300):
