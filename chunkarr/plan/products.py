@@ -262,15 +262,17 @@ def _cut(planner: Planner, node: Contract, targets: Sequence[Store | None]) -> _
     wishes = [preferred_cut([recipe]) or (0,) * node.ndim for recipe in (a, b)]
     wish = max(wishes[0][-1], wishes[1][-2])
     m, n = (max(1, min(side, length)) for length in node.shape[-2:])
-    longer = inner < wish and (m + n) * 2 * wish * size <= LONGER_MAX * planner.limits.bytes_share
+    stretched = (
+        inner < wish and (m + n) * 2 * wish * size <= LONGER_MAX * planner.limits.bytes_share
+    )
     # Cutting through chunks would decode each of them again and again.
-    inner = wish if longer else _multiple(inner, wish)
+    inner = wish if stretched else _multiple(inner, wish)
     sides = {-2: _multiple(side, wishes[0][-2]), -1: _multiple(side, wishes[1][-1])}
 
     def bytes_deciding(cell: tuple[int, ...]) -> int:
         *lead, m, n = cell
         held = math.prod(lead) * (2 * m * inner + 2 * inner * n + 2 * m * n) * size
-        return held // LONGER_MAX if longer else held
+        return held // LONGER_MAX if stretched else held
 
     if isinstance(unit, Grid):
         return _Tiles(unit, inner)
