@@ -210,6 +210,8 @@ class UFunc:
         parts = tuple([Array(e, scalar=not e.shape) for e in made])
         if _lie_turned(inputs):
             parts = tuple([part.copy("F") for part in parts])
+        if len(inputs) == 2 and len(parts) == 1 and parts[0].is_scalar:
+            return _bounded(parts[0], *inputs)
         return parts if ufunc.nout > 1 else parts[0]
 
     def _select(self, selection: Selection, operands: list[Any], options: dict[str, Any]) -> Any:
@@ -375,6 +377,18 @@ class UFunc:
     def resolve_dtypes(self, dtypes: Any, **options: Any) -> tuple[np.dtype[Any], ...]:
         """Give the dtypes that operands would be taken and given in."""
         return self._numpy.resolve_dtypes(dtypes, **options)
+
+
+CHAIN_MAX = 64
+"""A number that was made from another one and plain numbers so many times over is computed."""
+
+
+def _bounded(made: Array, left: Any, right: Any) -> Any:
+    """Give a number as NumPy's where a loop makes a long chain of it, as `total += x[i]` does."""
+    before, number = (left, right) if isinstance(left, Array) else (right, left)
+    if type(number) in NUMBERS and isinstance(before, Array):
+        made._reads = before._reads + 1  # noqa: SLF001 - nobody reads elements of a number
+    return made if made._reads <= CHAIN_MAX else made.compute()[()]  # noqa: SLF001
 
 
 def _lie_turned(operands: Sequence[Any]) -> bool:
