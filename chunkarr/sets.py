@@ -182,7 +182,11 @@ def setxor1d(ar1: Any, ar2: Any, assume_unique: bool = False) -> Any:
 
 
 def setdiff1d(ar1: Any, ar2: Any, assume_unique: bool = False) -> Any:
-    """Give the sorted distinct values of the first array that are not in the second."""
+    """Give the sorted distinct values of the first array that are not in the second.
+
+    With `assume_unique` the values stay in their order. One that is there twice, against what is
+    assumed, is kept twice; NumPy, which small arrays in memory are left to, may drop it.
+    """
     first, second = namespace.asarray(ar1), namespace.asarray(ar2)
     if small([first, second]):
         return give(np.setdiff1d(ndarray_of(first), ndarray_of(second), assume_unique))

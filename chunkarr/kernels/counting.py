@@ -215,14 +215,12 @@ def search(held: Array, values: Array) -> Array:
         given = np.ascontiguousarray(values, kind)
         out = np.empty(given.shape, np.int64)
         half = 1 << (table.size.bit_length() - 1)
-        # As long as all sums of halves, so that no step has to look whether it is inside.
-        steps = np.full(2 * half - 1, _greatest(kind), kind)
+        # As long as all sums of halves, so that no step has to look whether it is inside, with
+        # what is sorted last: NaN, as the table may end in NaN itself.
+        last = np.nan if kind.kind == "f" else _greatest(kind)
+        steps = np.full(2 * half - 1, last, kind)
         steps[: table.size] = table
-        lost = (
-            int(np.searchsorted(steps[: table.size], kind.type(np.nan), side))
-            if (kind.kind == "f")
-            else 0
-        )
+        lost = int(np.searchsorted(steps[: table.size], np.full(1, last, kind), side)[0])
         mode = "below" if side == "left" else "reached"
         if _call(mode, kind, given.size, given, out, steps, table.size, half, lost):
             return out
