@@ -49,6 +49,7 @@ from chunkarr.views import (
     plain_key,
     put,
     source_of,
+    taken_now,
     value_for,
 )
 
@@ -338,7 +339,7 @@ class Array(Attached):
                 element = held[key]
                 if type(element) is not np.void:
                     return element
-            if type(key) is Array and key.ndim and immediate(held):
+            if type(key) is Array and key.ndim and immediate(held) and taken_now(held, (key,)):
                 return Array.of(np.asarray(held[key.compute()]))
         named = field_key(key, self.dtype, single=self.is_scalar)
         if named is not None:
@@ -353,14 +354,12 @@ class Array(Attached):
                 return Array(self.to_expr())  # `scalar[...]` is an array
             seen = self.view_through(item.affine)
             return seen.copy() if item.copies else seen
-        held = self.in_memory
-        if held is not None and immediate(held):
+        now = held is not None and taken_now(held, item.named)
+        if held is not None and now and (isinstance(item, Fancy) or immediate(held)):
             return Array.of(np.asarray(held[ndarray_key(key)]))
         if isinstance(item, Masked):
             mask = item.mask.to_expr() if isinstance(item.mask, Array) else as_expr(item.mask)
             return Array(selection=Selection(self.to_expr(), mask))
-        if held is not None:
-            return Array.of(np.asarray(held[ndarray_key(key)]))
         return Array(picks.pick(self, item.key))
 
     def _element(self, place: Affine) -> Any:

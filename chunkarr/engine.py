@@ -28,7 +28,7 @@ from chunkarr.plan.grids import choose_cut
 from chunkarr.plan.plan import Limits, Plan, Row, Target
 from chunkarr.plan.planner import count_plan, make_plan
 from chunkarr.points import read_box
-from chunkarr.scheduler.budget import memory_in_use
+from chunkarr.scheduler.budget import memory_in_use_within
 from chunkarr.scheduler.executor import Executor
 from chunkarr.scheduler.registry import get_executor
 from chunkarr.scheduler.run import Trace, run
@@ -65,7 +65,8 @@ def current_limits() -> tuple[Limits, Executor]:
     if executor.bytes_most is not None and config.is_default("memory"):
         memory = min(memory, executor.bytes_most)
     # What the arena keeps is there for the plan: the run lets go of what it needs otherwise.
-    free = memory - memory_in_use() + arena.bytes_kept - executor.bytes_start
+    used = memory_in_use_within(memory) - arena.bytes_kept
+    free = memory - used - executor.bytes_start
     kernels = tier.bytes_to_come() * (1 if executor.shares_memory else executor.workers)
     # Where little is left, the room goes to the data and the NumPy tier does the work.
     compiling = free - kernels >= memory // 4

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chunkarr.expr.affine import Affine
-from chunkarr.expr.node import Expr, Regrid, Source, View
+from chunkarr.expr.node import Expr, Regrid, View
 from chunkarr.grid import region_of, region_shape
 from chunkarr.settings import settings
 from chunkarr.storage.store import Store

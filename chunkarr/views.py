@@ -8,6 +8,7 @@ readers keep the old immutable expression, so nothing is flushed for aliasing.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -335,6 +336,28 @@ def immediate(held: NDArray) -> bool:
     Objects stay in the process that made them, so there is nothing to cut or to spill.
     """
     return held.nbytes <= settings().eager_bytes or held.dtype.hasobject
+
+
+KEY_BYTES = 1 << 20
+"""Indices that have to be computed first are so at once up to this size."""
+
+
+def taken_now(held: NDArray, key: Sequence[Any]) -> bool:
+    """Whether NumPy takes what arrays name of one in memory at once, as far as these are concerned.
+
+    It does not where they have to be computed and are large, or name what may be very much.
+    """
+    if held.dtype.hasobject:
+        return True
+    row = held.nbytes // max(1, min(held.shape, default=1))
+    for item in key:
+        if not getattr(item, "ndim", 0):
+            continue
+        if getattr(item, "in_memory", item) is None and item.nbytes > KEY_BYTES:
+            return False
+        if item.dtype != bool and item.size * row > settings().memory // 16:
+            return False
+    return True
 
 
 def assign_now(held: NDArray, item: Any, key: Any, value: Any, on_file: bool) -> bool:

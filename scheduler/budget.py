@@ -11,6 +11,7 @@ memory runs short.
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
 import threading
@@ -98,6 +99,40 @@ def memory_in_use(*, children: bool = True) -> int:
     used = _bytes_of("self", os.getpid())
     if children:
         used += sum(_bytes_of(str(pid), pid) for pid in _descendants.pids())
+    return used
+
+
+class _Heap:
+    """What the C library keeps of the memory that was freed, which the kernel counts as used."""
+
+    def __init__(self) -> None:
+        self._least = 0
+        """Bytes in use when it was last asked to give back."""
+
+    def trim(self, used: int, step: int) -> bool:
+        """Let it give back what it keeps, if `used` has grown by a step since; tells whether."""
+        self._least = min(self._least, used)
+        if used - self._least < step:
+            return False
+        try:
+            ctypes.CDLL(None).malloc_trim(0)
+        except (AttributeError, OSError, TypeError):
+            return False  # another C library
+        self._least = memory_in_use()
+        return True
+
+
+_heap = _Heap()
+
+
+def memory_in_use_within(limit_bytes: int) -> int:
+    """Give `memory_in_use`, where it is much of a limit without what only the C library keeps.
+
+    Threads that have run tasks leave their heaps large: 100 MB were found that nobody used.
+    """
+    used = memory_in_use()
+    if used > limit_bytes // 2 and _heap.trim(used, limit_bytes // 16):
+        used = memory_in_use()
     return used
 
 

@@ -31,12 +31,22 @@ class Masked:
 
     mask: Any
 
+    @property
+    def named(self) -> tuple[Any, ...]:
+        """The arrays that name places, among other things."""
+        return (self.mask,)
+
 
 @dataclass(frozen=True, slots=True)
 class Fancy:
     """Integer arrays, or boolean arrays mixed with other things."""
 
     key: tuple[Any, ...]
+
+    @property
+    def named(self) -> tuple[Any, ...]:
+        """The arrays that name places, among other things."""
+        return self.key
 
 
 def _is_boolean(item: object) -> bool:

@@ -12,6 +12,7 @@ import pytest
 
 import chunkarr
 from chunkarr import engine
+from chunkarr.scheduler.budget import memory_in_use
 
 xp: Any = chunkarr
 
@@ -138,3 +139,16 @@ def test_loops_over_elements_compute_an_array_once(monkeypatch: pytest.MonkeyPat
         assert type(total) is np.float64
         assert total == 499 * 250
     assert len(runs) <= 6
+
+
+def test_indices_that_name_very_much_of_little_are_taken_in_chunks(tmp_path: Path) -> None:
+    labels = np.arange(400_000) % 20
+    xp.save(tmp_path / "labels.npy", xp.array(labels))
+    for given in (xp.array(labels), xp.load(tmp_path / "labels.npy", mmap_mode="r")):
+        hot = xp.eye(20)[given]  # 64 MB
+        assert hot.in_memory is None or hot.nbytes <= chunkarr.settings.settings().memory // 16
+        np.testing.assert_array_equal(hot.sum(0).compute(), np.full(20, 20_000.0))
+    with chunkarr.config(memory=memory_in_use() + (96 << 20)):
+        hot = xp.eye(20)[xp.array(labels)]
+        assert hot.in_memory is None
+        np.testing.assert_array_equal(hot.sum(0).compute(), np.full(20, 20_000.0))

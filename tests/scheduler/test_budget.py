@@ -8,7 +8,13 @@ import threading
 
 import numpy as np
 
-from chunkarr.scheduler.budget import Budget, memory_in_use, processes_changed
+from chunkarr.scheduler.budget import (
+    Budget,
+    _Heap,
+    memory_in_use,
+    memory_in_use_within,
+    processes_changed,
+)
 
 
 def test_what_does_not_fit_changes_nothing() -> None:
@@ -68,3 +74,13 @@ def test_memory_in_use_counts_children() -> None:
         processes_changed()
         assert memory_in_use() - memory_in_use(children=False) > 64 << 20
         child.communicate(b"\n")
+
+
+def test_what_only_the_c_library_keeps_is_given_back_where_it_is_much() -> None:
+    heap = _Heap()
+    used = memory_in_use()
+    heap._least = used
+    assert not heap.trim(used + 100, 1000)  # hardly more than after the last time
+    heap.trim(used + 2000, 1000)
+    assert abs(memory_in_use_within(1 << 50) - memory_in_use()) < 64 << 20
+    assert memory_in_use_within(1) <= memory_in_use() + (64 << 20)
