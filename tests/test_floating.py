@@ -70,6 +70,8 @@ CASES: dict[str, Callable[[Any, Any, Any], Any]] = {
     "variance of no rows": lambda np, a, b: np.var(a[:0], axis=0),
     "variance of too few": lambda np, a, b: np.var(b[:3], axis=0, ddof=3),
     "deviation of too few": lambda np, a, b: np.std(b, axis=1, where=b < -2.5, ddof=1),
+    "mean of no rows but NaN": lambda np, a, b: np.nanmean(a[:0], axis=0),
+    "variance of no rows but NaN": lambda np, a, b: np.nanvar(a[:0], axis=0),
     "mean of nothing chosen": lambda np, a, b: np.mean(b, axis=1, where=b > 99),
     "a user's function": lambda np, a, b: quotient(a, b).sum(),
     "a user's function that compares": lambda np, a, b: np.maximum(farther(a, b), 1).max(axis=0),

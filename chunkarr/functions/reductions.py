@@ -259,10 +259,10 @@ def mean(
     """Give the arithmetic mean over axes; with `quiet` nothing is divided where nothing is left."""
     axes = normalize_axes(axis, a.ndim)
     wanted, inner = _mean_dtypes(a, dtype, into)
-    if _count(a, axes, None) == 0:
+    count = _count(a, axes, where)
+    if not isinstance(count, Expr) and count == 0:
         remark("Mean of empty slice")
     out = _averaged(a, axes, inner, where, quiet, into)
-    count = _count(a, axes, where)
     if isinstance(count, Expr) and not quiet:
         out = remarked(out, apply("equal", count, 0), "Mean of empty slice")
     return _kept(cast_lazily(out, wanted if into is None else into), axes, keepdims)

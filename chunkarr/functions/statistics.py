@@ -68,7 +68,7 @@ def _present(a: Expr, mask: Any) -> Any:
     """Tell where values take part; None for everywhere."""
     gone = _missing(a)
     chosen = None if mask is None or mask is True else operand(mask)
-    if gone is None or not a.size:
+    if gone is None:
         return chosen
     there = apply("logical_not", gone)
     return there if chosen is None else apply("logical_and", there, chosen)
