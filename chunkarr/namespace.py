@@ -95,11 +95,19 @@ def asarray(
     return made if chunks is None else made.rechunk(chunks)
 
 
-def asanyarray(a: Any, dtype: Any = None, order: Any = None, **kwargs: Any) -> Any:
+def asanyarray(
+    a: Any,
+    dtype: Any = None,
+    order: Any = None,
+    *,
+    device: Any = None,
+    copy: bool | None = None,
+    like: Any = None,
+) -> Any:
     """Give an array for anything array-like; a masked array, a matrix stay what they are."""
     if isinstance(a, np.ndarray) and type(a) is not np.ndarray:
-        return np.asanyarray(a, dtype, order)
-    return asarray(a, dtype, order, **kwargs)
+        return np.asanyarray(a, dtype, order, copy=copy)
+    return asarray(a, dtype, order, device=device, copy=copy, like=like)
 
 
 def ascontiguousarray(a: Any, dtype: Any = None, *, like: Any = None) -> Array:  # noqa: ARG001
