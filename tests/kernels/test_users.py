@@ -279,7 +279,7 @@ def test_functions_that_nobody_holds_are_let_go() -> None:
     x = xp.asarray(np.ones(10))
     with xp.config(eager_bytes=0), kernels("compiled"):
         assert (ufunc(x) + 1).compute()[0] == 18
-    gone = weakref.ref(user_function(ufunc, (F8, F8)))  # type: ignore[arg-type]
+    gone = weakref.ref(user_function(ufunc, (F8, F8)))
     gc.collect()
     assert gone() is None
 

@@ -133,7 +133,8 @@ def test_loops_over_elements_compute_an_array_once(monkeypatch: pytest.MonkeyPat
         assert type(b[-1]) is np.float64
         assert b[-1] == 499 * 250
         assert len(runs) <= 4
-        c, total = xp.arange(500.0), 0
+        c = xp.arange(500.0)
+        total: Any = 0
         for i in range(500):
             total += c[i]
         assert type(total) is np.float64
