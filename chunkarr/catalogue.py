@@ -28,6 +28,7 @@ from chunkarr.dispatch import (
     signature_of,
     small,
     store_out,
+    told,
 )
 from chunkarr.errors import NotYetError
 from chunkarr.exchange import from_dlpack
@@ -272,7 +273,7 @@ def public(name: str, row: Row) -> Function:
     lazy = lift(
         row.function, numpy_function, scalar=row.scalar, convert_first=row.arrays, eager=False
     )
-    order = [p.name for p in inspect.signature(row.function).parameters.values()]
+    order = [p.name for p in told(row.function).parameters.values()]
     positions = [order.index(table) for table in row.tables]
     shown = signature_of(numpy_function)
     names = _positional(shown)

@@ -193,7 +193,7 @@ def lift(
     shared, order = _positions(function, numpy_function)
     shown = None if numpy_function is None else signature_of(numpy_function)
     takes_out = shown is None or "out" in shown.parameters
-    takes_into = "into" in inspect.signature(function).parameters
+    takes_into = "into" in told(function).parameters
 
     @functools.wraps(function)
     def public(*args: Any, out: Any = None, **kwargs: Any) -> Any:
@@ -238,14 +238,20 @@ def lift(
 
     public.__name__ = public.__qualname__ = name
     public.__module__ = "chunkarr"
-    public.__signature__ = shown or inspect.signature(function)  # type: ignore[attr-defined]
+    public.__signature__ = shown or told(function)  # type: ignore[attr-defined]
     return public
+
+
+@functools.cache
+def told(function: Function) -> inspect.Signature:
+    """Give the signature of a function, which costs as much each time it is asked for."""
+    return inspect.signature(function)
 
 
 def signature_of(function: Function) -> inspect.Signature | None:
     """Give the signature of a function of NumPy; None where one written in C does not tell."""
     try:
-        return inspect.signature(function)
+        return told(function)
     except ValueError:
         return None
 
@@ -286,7 +292,7 @@ def numpy_into(function: Function, plain: list[Any], named: dict[str, Any], out:
 def _positions(function: Function, numpy_function: Function | None) -> tuple[int, list[str]]:
     """Give how many leading arguments have NumPy's place, and NumPy's names in their order."""
     own = _positional(function)
-    if any(p.kind is p.VAR_POSITIONAL for p in inspect.signature(function).parameters.values()):
+    if any(p.kind is p.VAR_POSITIONAL for p in told(function).parameters.values()):
         return sys.maxsize, own
     try:
         order = _positional(numpy_function) if numpy_function is not None else own
@@ -299,7 +305,7 @@ def _positions(function: Function, numpy_function: Function | None) -> tuple[int
 
 
 def _positional(function: Function) -> list[str]:
-    parameters = inspect.signature(function).parameters.values()
+    parameters = told(function).parameters.values()
     return [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
