@@ -101,7 +101,9 @@ CRUMB_BYTES = 1 << 16
 
 def without_crumbs(limits: Limits, exprs: Sequence[Expr]) -> Limits:
     """Let chunks be larger where very many very small ones would cost more than what is in them."""
-    fair = max((node.nbytes for node in walk(tuple(exprs))), default=0) // CELLS_MANY
+    if limits.chunk_bytes >= CRUMB_BYTES:
+        return limits
+    fair = max((node.nbytes for node in walk(exprs)), default=0) // CELLS_MANY
     chunk_bytes = max(limits.chunk_bytes, min(fair, CRUMB_BYTES))
     return dataclasses.replace(limits, chunk_bytes=chunk_bytes)
 
@@ -158,6 +160,14 @@ def _run(plan: Plan, executor: Executor, limits: Limits) -> Trace:
         chunk_cache.resize(0)
 
 
+def _carry_out(plan: Plan, executor: Executor, limits: Limits) -> Trace | None:
+    """Run a plan's steps, if there are any, and let names hold what it has made for them."""
+    trace = _run(plan, executor, limits) if plan.steps else None
+    for node, store in plan.kept:
+        node.memo.store = store
+    return trace
+
+
 def execute(targets: Sequence[Target], *, resume: bool = False) -> list[Store]:
     """Plan and run; gives the store of each target."""
     limits, executor = current_limits()
@@ -165,10 +175,7 @@ def execute(targets: Sequence[Target], *, resume: bool = False) -> list[Store]:
     if resume:
         _resume(plan, targets)
     last.rows, last.trace = tuple(plan.rows), None
-    if plan.steps:
-        last.trace = _run(plan, executor, limits)
-    for node, store in plan.kept:
-        node.memo.store = store
+    last.trace = _carry_out(plan, executor, limits)
     return plan.results
 
 
@@ -293,10 +300,7 @@ def select(operand: Expr, mask: Expr, line: Any = None) -> Compress:
     bands = Grid(mask.shape, choose_cut(mask.shape, max(1, most), (1,) * mask.ndim))
     plan, store = count_plan(mask, bands, _named([mask]), limits)
     try:
-        if plan.steps:
-            _run(plan, executor, limits)
-        for node, value in plan.kept:
-            node.memo.store = value
+        _carry_out(plan, executor, limits)
         counts = store.read(region_of(store.shape)) if bands.size else np.empty(0, np.int64)
         offsets = (0, *np.cumsum(counts).tolist())
     finally:

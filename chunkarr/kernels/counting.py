@@ -53,14 +53,7 @@ place = place + (i8(1) if beyond else i8(0))
 """
 """Puts the number of a bin right by its edges."""
 
-_CLIMB = """
-def kernel(p):
-    count = load(p, 0)
-    values = pointer_{T}(load(p, 1))
-    out = pointer_i8(load(p, 2))
-    table = pointer_{T}(load(p, 3))
-    size = load(p, 4)
-    lost = load(p, 6)
+_HALVES = """
     places = stack_i8(64)
     start = 0
     while start < count:
@@ -71,9 +64,24 @@ def kernel(p):
         while half:
             for i in range(width):
                 place = load(places, i)
-                passed = load(table, place + half - 1) ABOVE load(values, start + i)
+                passed = PASSED load(values, start + i)
                 store(places, i, place + half if passed else place)
             half >>= 1
+"""
+"""Finds the places of 64 values by halves, all at a time; what is done with them follows."""
+
+_CLIMB = (
+    """
+def kernel(p):
+    count = load(p, 0)
+    values = pointer_{T}(load(p, 1))
+    out = pointer_i8(load(p, 2))
+    table = pointer_{T}(load(p, 3))
+    size = load(p, 4)
+    lost = load(p, 6)
+"""
+    + _HALVES.replace("PASSED", "load(table, place + half - 1) ABOVE")
+    + """
         for i in range(width):
             value = load(values, start + i)
             place = load(places, i)
@@ -81,6 +89,7 @@ def kernel(p):
             store(out, start + i, place if value == value else lost)
         start += width
 """
+)
 
 SOURCES = {
     "locate": _LOCATE + """
@@ -127,20 +136,7 @@ def kernel(p):
             store(counts, place, load(counts, place) + 1)
         start += width
 """,
-    "search": _LOCATE + """
-    places = stack_i8(64)
-    start = 0
-    while start < count:
-        width = min(64, count - start)
-        for i in range(width):
-            store(places, i, 0)
-        half = load(p, 5)
-        while half:
-            for i in range(width):
-                place = load(places, i)
-                reached = load(edges, place + half) <= load(values, start + i)
-                store(places, i, place + half if reached else place)
-            half >>= 1
+    "search": _LOCATE + _HALVES.replace("PASSED", "load(edges, place + half) <=") + """
         for i in range(width):
             value = load(values, start + i)
             inside = (value >= first) & (value <= last)

@@ -349,11 +349,11 @@ def _emit_parts(
     cut = Grid((-(-depth // stretch), *node.shape), (1, *grid.axes))
     store = planner.scratch(cut.shape, node.dtype, cut, node.label, PARTS)
     work = PartsWork(a, b, node.dtype, cut, tiles.inner, stretch, store)
-    bytes_read = sum(bytes_wanted([a, b]))
+    mapped, stored = bytes_wanted([a, b])
     seconds = (
         node.size * depth * 2 * SECONDS_PER_PRODUCT
-        + bytes_wanted([a, b])[1] * SECONDS_PER_BYTE_STORED
-        + bytes_read * SECONDS_PER_BYTE
+        + stored * SECONDS_PER_BYTE_STORED
+        + (mapped + stored) * SECONDS_PER_BYTE
     )
     step = Step(
         name=node.label,
@@ -362,7 +362,7 @@ def _emit_parts(
         bytes_task=_bytes_of(planner, Group(group.jobs[:1]), tiles),
         where=node.where,
         creates=(store,),
-        bytes_read=bytes_read,
+        bytes_read=mapped + stored,
         bytes_written=store.bytes_size,
         weight=seconds / max(1, cut.size),
         blas=True,
