@@ -19,6 +19,7 @@ from chunkarr.kernels.vecmath.circular import quotient
 from chunkarr.kernels.vecmath.exponential import (
     EXP,
     LN2,
+    LOG2_E,
     biased,
     expm1_parts,
     power_of_two,
@@ -56,11 +57,13 @@ COSH = Coefficients(
 )  # fmt: skip
 """(cosh(r) - 1 - r^2/2) / r^4 for the same; 2**-57 and 2**-32 of cosh(r)."""
 TANH_SHORT = (
-    -0.3333330750465393, 0.13332396745681763, -0.05386308208107948, 0.02133304625749588,
-    -0.007448792457580566, 0.0016041698399931192,
+    -0.3333328068256378, 0.13331441581249237, -0.05373971164226532, 0.020639080554246902,
+    -0.005704979877918959,
 )  # fmt: skip
-"""(tanh(x) / x - 1) / x^2 for |x| <= 0.8; 2**-27.8 of tanh(x)."""
-NEAR = 0.8
+"""(tanh(x) / x - 1) / x^2 for |x| <= 0.625; 2**-27.8 of tanh(x)."""
+NEAR = 0.625
+EXP_TWICE = (1.0, 2.0, *(c * 2.0**k for k, c in enumerate(EXP.single, 2)))
+"""e^(2 r) for |r| <= ln(2) / 4."""
 ARTANH = Coefficients(
     double=(
         0.6666666666666669, 0.39999999999983843, 0.2857142857559299, 0.22222221723378474,
@@ -121,12 +124,14 @@ def tanh(x: Value) -> Value:
 
 
 def _short_tanh(x: Value) -> Value:
-    shifted, r, _ = reduce_exp(at_most(fabs(x) * 2.0, 20.0), biased(x))
-    scale = power_of_two(shifted)
-    far = 1.0 - 2.0 / (fma(fma(r * r, polynomial(r, EXP), r), scale, scale) + 1.0)
+    size = fabs(x)
+    far = at_most(size, 10.0)
+    shifted = fma(far, 2.0 * LOG2_E, biased(x))
+    r = fma(biased(x) - shifted, LN2[0] / 2, far)
+    far = 1.0 - 2.0 / fma(polynomial(r, EXP_TWICE), power_of_two(shifted), 1.0)
     z = x * x
     near = fma(x * z, polynomial(z, TANH_SHORT), x)
-    return copysign(select(fabs(x) < NEAR, near, far), x)
+    return copysign(select(size < NEAR, near, far), x)
 
 
 def _logarithm(k: Value, s: Value, near: Value, tail: Value) -> Value:

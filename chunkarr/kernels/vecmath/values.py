@@ -15,6 +15,7 @@ of the `Format`, shorter polynomials (`Coefficients`), and constants whose parts
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,6 +55,9 @@ class Format(NamedTuple):
         """The bits of the mantissa."""
         return (1 << self.mantissa) - 1
 
+
+SHORT = 7
+"""Coefficients of a short polynomial."""
 
 DOUBLE = Format(52, 1023, -1077.0, 1025.0)
 SINGLE = Format(23, 127, -152.0, 130.0)
@@ -268,12 +272,16 @@ def parts(x: Value, high: float, low: float) -> tuple[float, float]:
 
 
 def polynomial(x: Value, coefficients: Coefficients | tuple[float, ...]) -> Value:
-    """Evaluate a polynomial by Estrin's scheme; the first coefficient is the constant.
+    """Evaluate a polynomial; the first coefficient is the constant.
 
-    The loops wait for results more than for units: pairs of terms are added up beside each other.
+    Loops of float64 wait for results more than for units: pairs of terms are added up beside each
+    other, by Estrin's scheme. In float32 short polynomials take Horner's, which has fewer steps.
     """
     if isinstance(coefficients, Coefficients):
         coefficients = coefficients.single if x.single else coefficients.double
+    if x.single and len(coefficients) <= SHORT:
+        *rest, last = coefficients
+        return functools.reduce(lambda total, c: fma(total, x, c), reversed(rest), x.like(last))
     powers = [x]
     while 2 << len(powers) <= 2 * len(coefficients) - 1:
         powers.append(powers[-1] * powers[-1])
