@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chunkarr import engine, maps, picks
+from chunkarr import engine, maps, patches, picks
 from chunkarr.attached import Attached
 from chunkarr.expr.affine import Affine
 from chunkarr.expr.build import as_expr, caller, cast_lazily, view
@@ -63,9 +63,6 @@ COPY_BYTES_MAX = 1 << 26
 
 READS_MAX = 8
 """After this many elements read of an array that has to be computed, all of it is."""
-
-WRITES_MAX = 32
-"""After this many assignments to an array that is not in memory yet, it is brought there."""
 
 
 _writing = threading.RLock()
@@ -337,7 +334,7 @@ class Array(Attached):
         if held is not None:
             if names_element(key, held.ndim):
                 element = held[key]
-                if type(element) is not np.void:
+                if type(element) is not np.void or element.dtype.names is None:
                     return element
             if type(key) is Array and key.ndim and immediate(held) and taken_now(held, (key,)):
                 return Array.of(np.asarray(held[key.compute()]))
@@ -366,8 +363,8 @@ class Array(Attached):
         """Give one element: a scalar, which for records is a view, or the Python object."""
         if self.dtype.names is not None and not self.is_scalar:
             return Array(base=self, lens=place, scalar=True, writable=self.writable)
-        if self.dtype.kind in "SU":
-            # A text is Python's `str` or `bytes` too, and is used as one.
+        if self.dtype.kind in "SUV" and self.dtype.names is None:
+            # A text is Python's `str` or `bytes` too, and is used as one; so are raw bytes.
             return Array(view(self.to_expr(), place)).compute()[()]
         if self._count_reads():
             return self[tuple([term.offset for term in place.terms])]
@@ -537,9 +534,11 @@ class Array(Attached):
 
     def _count_writes(self) -> None:
         """Bring an array into memory when writes pile up on it."""
-        cell, most = self._root_cell(), settings().memory // 8
-        if cell is not None and len(cell.operands) > WRITES_MAX and cell.nbytes <= most:
-            self._root.persist()
+        root, cell = self._root, self._root_cell()
+        if cell is not None and patches.piled_up(cell):
+            # The holder's reference, this function's and the call's own.
+            below = None if sys.getrefcount(cell) > 3 else patches.carry_out(cell)
+            root.persist() if below is None else root.rebind(below)
 
     def _count_reads(self) -> bool:
         """Bring an array into memory when reads of elements pile up; tells whether it is there."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import math
 import os
 import threading
 import weakref
@@ -168,9 +169,14 @@ def _carry_out(plan: Plan, executor: Executor, limits: Limits) -> Trace | None:
     return trace
 
 
-def execute(targets: Sequence[Target], *, resume: bool = False) -> list[Store]:
-    """Plan and run; gives the store of each target."""
-    limits, executor = current_limits()
+def execute(
+    targets: Sequence[Target],
+    *,
+    resume: bool = False,
+    within: tuple[Limits, Executor] | None = None,
+) -> list[Store]:
+    """Plan and run within limits, by default those of now; gives the store of each target."""
+    limits, executor = within or current_limits()
     plan = plan_for(targets, limits)
     if resume:
         _resume(plan, targets)
@@ -212,7 +218,8 @@ def values(*exprs: Expr) -> list[NDArray]:
         found = read_box(exprs[0])
         if found is not None:
             return [found]
-    limits, _ = current_limits()
+    within = current_limits()
+    limits, _ = within
     wanted = sum(expr.nbytes for expr in exprs if not _in_memory(expr))
     if wanted > max(0, limits.bytes_available) and wanted > 1 << 16:
         biggest = max(exprs, key=lambda expr: expr.nbytes)
@@ -235,7 +242,7 @@ def values(*exprs: Expr) -> list[NDArray]:
         for expr in exprs
     ]
     out = []
-    for expr, target, store in zip(exprs, targets, execute(targets), strict=True):
+    for expr, target, store in zip(exprs, targets, execute(targets, within=within), strict=True):
         whole = store.read(region_of(store.shape))
         if target.store is None and store.in_memory:
             out.append(whole.copy())
@@ -294,7 +301,7 @@ def select(operand: Expr, mask: Expr, line: Any = None) -> Compress:
     limits, executor = current_limits()
     limits = without_crumbs(limits, (operand, mask))
     rest = operand.shape[mask.ndim :]
-    width = int(np.prod(rest, dtype=object)) * operand.dtype.itemsize
+    width = math.prod(rest) * operand.dtype.itemsize
     most = min(limits.chunk_bytes, limits.bytes_share // 4) // max(1, width)
     # Cells that are whole along the last axes follow each other in C order.
     bands = Grid(mask.shape, choose_cut(mask.shape, max(1, most), (1,) * mask.ndim))
@@ -332,7 +339,7 @@ def square_cut(shape: tuple[int, ...], elements: int) -> tuple[int, ...]:
     (63, 125)
     """
     cell = [max(1, n) for n in shape]
-    while int(np.prod(cell, dtype=object)) > elements:
+    while math.prod(cell) > elements:
         axis = max(range(len(cell)), key=lambda a: cell[a])
         if cell[axis] == 1:
             break

@@ -36,7 +36,7 @@ from chunkarr.machine import is_stopped
 from chunkarr.scheduler.handshake import Question, answer, ask_here, differences, open_to_others
 from chunkarr.scheduler.remote import cancel, cancel_and_forget, forget, run_remote
 from chunkarr.scheduler.state import Event, TaskFailed, TaskRangeDone, WorkerJoined, WorkerLost
-from chunkarr.scheduler.steps import OrderedWork, Step
+from chunkarr.scheduler.steps import Step, is_ordered
 from chunkarr.scheduler.worker import Surroundings
 from chunkarr.settings import settings
 
@@ -364,7 +364,7 @@ class ClusterExecutor:
     def _repeatable(self, given: _UnderWay) -> bool:
         """Whether two workers may run a range: its tasks do not write what they read."""
         work = self._steps[given.step].work
-        if not isinstance(work, OrderedWork):
+        if not is_ordered(work):
             return True
         touched = map(work.accesses, range(given.start, given.stop))
         return all(set(task.reads).isdisjoint(task.writes) for task in touched)

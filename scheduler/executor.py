@@ -21,7 +21,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
-from chunkarr.scheduler.ranges import enter_worker, run_range
+from chunkarr.scheduler.ranges import enter_worker, inside_worker, leave_worker, run_range
 from chunkarr.scheduler.state import Event, TaskFailed, TaskRangeDone, WorkerJoined, WorkerLost
 from chunkarr.scheduler.steps import Cancelled, Step
 
@@ -92,6 +92,25 @@ class _ThreadRun:
 
 Message = Callable[[], None]
 
+SECONDS_LIGHT = 1e-4
+"""A step that takes less does not repay waking a thread and waiting for it."""
+
+
+def _is_light(step: Step) -> bool:
+    # What calls foreign code may take any time whatever its weight says.
+    return not step.blas and step.tasks * step.weight < SECONDS_LIGHT
+
+
+def _run_here(message: Message) -> None:
+    """Run a range in the thread that waits for it."""
+    within = inside_worker()
+    enter_worker()
+    try:
+        message()
+    finally:
+        if not within:
+            leave_worker()
+
 
 class ThreadExecutor:
     """A pool of daemon threads that starts at its first use and stays."""
@@ -107,24 +126,28 @@ class ThreadExecutor:
         self.workers = workers
         self.lock = threading.Lock()
         self._pool: list[_Worker] = []
+        self._useful = 0
         self._run: _ThreadRun | None = None
         _executors.add(self)
 
     def start(self, steps: Sequence[Step]) -> None:
-        """Begin a run, with as many threads as its widest step has tasks."""
+        """Begin a run, for as many threads as its widest step has tasks."""
         self._run = _ThreadRun(steps)
-        useful = min(self.workers, max((step.tasks for step in steps), default=0))
-        while len(self._pool) < useful:
-            self._pool.append(_Worker(len(self._pool)))
+        self._useful = min(self.workers, max((step.tasks for step in steps), default=0))
 
     def ready(self) -> Sequence[int]:
-        """Give all threads: each is idle between steps."""
-        return range(len(self._pool))
+        """Give all threads: each is idle between steps, or starts with its first range."""
+        return range(self._useful)
 
     def submit(self, worker: int, step: int, start: int, stop: int) -> None:
-        """Put a range into the inbox of a thread."""
+        """Put a range into the inbox of a thread, or run it here if a thread is not worth it."""
         assert self._run is not None
         message = partial(_run_and_tell, self._run, worker, step, start, stop)
+        if _is_light(self._run.steps[step]):
+            _run_here(message)
+            return
+        while len(self._pool) <= worker:
+            self._pool.append(_Worker(len(self._pool)))
         self._pool[worker].inbox.put(message)
 
     def next_events(self, timeout: float) -> list[Event]:

@@ -24,7 +24,7 @@ from dataclasses import replace
 from chunkarr.errors import WorkerLostError
 from chunkarr.records import dataclass
 from chunkarr.scheduler.order import Frontier
-from chunkarr.scheduler.steps import Cancelled, OrderedWork, Step
+from chunkarr.scheduler.steps import Cancelled, Step, is_ordered
 
 ATTEMPTS_MAX = 3
 """Workers that one task may cost."""
@@ -161,7 +161,7 @@ class StepState:
         assert not step.tasks or bytes_free >= step.bytes_task, "the planner lets no such step pass"
         self._admitted = bytes_free // step.bytes_task if step.bytes_task else step.tasks
         self._frontier: Frontier | None = None
-        if isinstance(step.work, OrderedWork):
+        if is_ordered(step.work):
             window = max(WINDOW_MIN, 32 * len(self._idle))
             self._frontier = Frontier(step.work.accesses, step.tasks, window)
 

@@ -8,7 +8,7 @@ stores, so running one twice, or again after a lost worker, is harmless.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard
 
 from chunkarr.records import dataclass
 from chunkarr.storage.store import Box, Store
@@ -45,7 +45,6 @@ class Touched:
     writes: Sequence[Box]
 
 
-@runtime_checkable
 class TelltaleWork(Protocol):
     """Work that tells what its tasks read and write, so that some of them can be left out."""
 
@@ -64,7 +63,6 @@ class Accesses:
     writes: Sequence[Hashable]
 
 
-@runtime_checkable
 class OrderedWork(Protocol):
     """Work whose tasks depend on each other through the tiles they read and write.
 
@@ -77,6 +75,17 @@ class OrderedWork(Protocol):
 
     def accesses(self, task: int) -> Accesses:
         """Tell what a task reads and writes."""
+
+
+def is_telltale(work: Work) -> TypeGuard[TelltaleWork]:
+    """Whether work tells what its tasks touch."""
+    # A protocol's own isinstance takes as long as a small task.
+    return hasattr(work, "touched")
+
+
+def is_ordered(work: Work) -> TypeGuard[OrderedWork]:
+    """Whether the tasks of work depend on each other."""
+    return hasattr(work, "accesses")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ small; this keeps the rest, up to a number of bytes that the engine sets for eac
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import threading
@@ -58,7 +59,7 @@ class Arena:
     def empty(self, shape: tuple[int, ...], dtype: Any) -> NDArray:
         """Make an array whose values are undefined, as `np.empty` does; its base owns the bytes."""
         dtype = np.dtype(dtype)
-        count = int(np.prod(shape, dtype=object)) * dtype.itemsize
+        count = math.prod(shape) * dtype.itemsize
         if count < BYTES_MIN or dtype.hasobject or not _PRIVATE:
             return np.empty(shape, dtype)
         block = self._take(count) or _new_block(count)

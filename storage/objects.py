@@ -7,6 +7,7 @@ time where a lock is asked for, since many of them are not safe for threads.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 from contextlib import AbstractContextManager
 from typing import Any
@@ -56,7 +57,7 @@ class ObjectStore(Store):
     @property
     def bytes_read_extra(self) -> int:
         """What decoding a chunk may hold."""
-        return int(np.prod(self.grid.chunk_shape, dtype=object)) * self.dtype.itemsize
+        return math.prod(self.grid.chunk_shape) * self.dtype.itemsize
 
     def _held(self) -> AbstractContextManager[Any]:
         return contextlib.nullcontext() if self.lock is None else self.lock

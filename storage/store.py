@@ -7,6 +7,7 @@ Nothing is visible to others before `commit`, which publishes the metadata last.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -44,7 +45,7 @@ class Store(ABC):
     @property
     def bytes_size(self) -> int:
         """Bytes of the whole array, decoded."""
-        return int(np.prod(self.shape, dtype=object)) * self.dtype.itemsize
+        return math.prod(self.shape) * self.dtype.itemsize
 
     @property
     def write_grid(self) -> Grid | None:

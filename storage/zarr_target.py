@@ -339,7 +339,7 @@ def _compressors(
 ) -> tuple[Any, ...]:
     """Give zarr's codecs for what was asked for."""
     if asked == "auto":
-        size = dtype.itemsize * int(np.prod(chunks, dtype=object))
+        size = dtype.itemsize * math.prod(chunks)
         asked = "blosc" if size <= BLOSC_BYTES_MAX else "zstd"
     if isinstance(asked, str):
         # Bytes have nothing to shuffle, and their bits do.

@@ -210,7 +210,7 @@ class Mixed:
         if value in self._outputs:
             return outs[self._outputs[value]]
         dtype = self._program.dtype_of(value)
-        count = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        count = math.prod(shape) * dtype.itemsize
         return self._raw[self._slots[value]][:count].view(dtype).reshape(shape)
 
     def _run_pieces(

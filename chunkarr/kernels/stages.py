@@ -8,6 +8,7 @@ zero-dimensional inputs only are computed once, not once per piece.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -310,7 +311,7 @@ class Pieces:
 
     def _bind(self, shape: tuple[int, ...]) -> list[Array | None]:
         bound: list[Array | None] = []
-        count = int(np.prod(shape, dtype=np.int64))
+        count = math.prod(shape)
         for stage in self.plan.stages:
             if stage.scalar or stage.slot < 0:
                 bound.append(None)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from chunkarr.grid import Region, region_of, region_shape
 from chunkarr.records import dataclass
-from chunkarr.scheduler.steps import Context, Step, TelltaleWork, Work
+from chunkarr.scheduler.steps import Context, Step, Work, is_telltale
 from chunkarr.storage.reshaped import ReshapedStore
 from chunkarr.storage.store import Box, Store
 
@@ -98,7 +98,7 @@ def leave_out(steps: Sequence[Step]) -> list[Step]:
 
 def _left(step: Step, wanted: _Wanted) -> Step:
     work = step.work
-    if not isinstance(work, TelltaleWork):
+    if not is_telltale(work):
         wanted.add_all()
         return step
     chosen = []

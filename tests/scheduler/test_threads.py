@@ -17,6 +17,7 @@ import pytest
 import threadpoolctl
 
 from chunkarr.scheduler.executor import Executor, ThreadExecutor
+from chunkarr.scheduler.ranges import inside_worker
 from chunkarr.scheduler.registry import get_executor
 from chunkarr.scheduler.run import StepRecord, Trace, run
 from chunkarr.scheduler.steps import Context, Step
@@ -266,3 +267,31 @@ def test_a_task_that_does_nothing_costs_less_than_five_microseconds(threads: Exe
 class Noop:
     def run(self, task: int, context: Context) -> None:
         pass
+
+
+@pytest.mark.parametrize(
+    ("weight", "blas", "here"),
+    [(1e-6, False, True), (1e-3, False, False), (1e-6, True, False)],
+)
+def test_light_steps_run_in_the_thread_that_waits(
+    threads: ThreadExecutor, weight: float, blas: bool, here: bool
+) -> None:
+    seen: list[tuple[threading.Thread, bool]] = []
+    work = Call(lambda task: seen.append((threading.current_thread(), inside_worker())))
+    run([Step("note", work, tasks=4, bytes_task=0, weight=weight, blas=blas)], threads, PLENTY)
+    assert len(seen) == 4
+    assert all((thread is threading.current_thread()) == here for thread, _ in seen)
+    assert all(inside for _, inside in seen)
+    assert not inside_worker()
+
+
+def test_an_error_of_a_light_step_is_raised_and_leaves_no_trace(threads: ThreadExecutor) -> None:
+    def fail(task: int) -> None:
+        message = f"task {task}"
+        raise RuntimeError(message)
+
+    step = Step("fail", Call(fail), tasks=2, bytes_task=0, weight=1e-6)
+    with pytest.raises(RuntimeError, match="task 0"):
+        run([step], threads, PLENTY)
+    assert not inside_worker()
+    run([Step("pass", Call(lambda task: None), tasks=2, bytes_task=0, weight=1e-6)], threads, 0)
