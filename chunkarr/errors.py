@@ -200,3 +200,9 @@ class MaskedOperandError(NotYetError):
     """A masked array met chunked arrays where its mask would be lost."""
 
     code = "CA5002"
+
+
+class ObjectOperandError(NotYetError):
+    """An operation was asked for that Python objects do one by one."""
+
+    code = "CA5003"

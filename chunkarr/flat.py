@@ -6,6 +6,7 @@ are assigned are repeated or cut until they fit.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -89,17 +90,26 @@ class Flat:
 
     def __setitem__(self, key: Any, value: Any) -> None:
         """Set elements to values in turn."""
+        if isinstance(key, tuple) and not key:
+            message = "Assigning to a flat iterator with a 0-D index is not supported"
+            raise IndexError(message)
         line, places = self._line, _plain(key)
-        values = namespace.ravel(namespace.asarray(value))
-        if not values.size:
-            message = "Error setting single item of array."
-            raise ValueError(message)
+        if _is_index(places) and self.base.dtype.hasobject:
+            line[places] = value
+            return
+        values = namespace.ravel(namespace.asarray(value, self.base.dtype))
         if _is_index(places):
+            if not values.size:
+                message = "Error setting single item of array."
+                raise ValueError(message)
             line[places] = values[0]
             return
-        count = namespace.count_nonzero(places) if _is_mask(places) else line[places].size
-        laid = values if values.size == count else wrap(resize(values.to_expr(), int(count)))
-        line[places] = laid.astype(self.base.dtype)
+        if not values.size:
+            return
+        named = (int(namespace.count_nonzero(places)),) if _is_mask(places) else line[places].shape
+        count = math.prod(named)
+        laid = values if values.size == count else wrap(resize(values.to_expr(), count))
+        line[places] = namespace.reshape(laid, named)
 
     def __eq__(self, other: object) -> Any:
         return self._compare(operator.eq, other)
@@ -135,8 +145,10 @@ def _scalars(array: Array) -> Iterator[Any]:
 
 def _plain(key: Any) -> Any:
     """Take an index out of a tuple of one, as NumPy's flat does."""
-    if isinstance(key, tuple) and len(key) == 1:
-        key = key[0]
+    if isinstance(key, tuple) and len(key) <= 1:
+        key = key[0] if key else ...
+    if isinstance(key, Flat):
+        return key.copy()
     if isinstance(key, tuple) or key is None:
         message = "unsupported iterator index"
         raise IndexError(message)

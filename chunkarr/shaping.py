@@ -287,11 +287,9 @@ def putmask(a: Any, /, mask: Any, values: Any) -> None:
 
 
 def _table(values: Any, dtype: np.dtype[Any]) -> Any:
-    """Give a few values as a vector of a dtype."""
-    given = namespace.asarray(values)
-    if given.nbytes > namespace.ARGUMENT_BYTES:
-        raise namespace.not_yet("place")
-    return given.compute().ravel().astype(dtype)
+    """Give values as a vector of a dtype, few of them as one of NumPy's."""
+    given = namespace.ravel(namespace.asarray(values)).astype(dtype)
+    return given.compute() if given.nbytes <= namespace.ARGUMENT_BYTES else given
 
 
 def _put_where(a: Any, test: Expr, turn: Expr, values: Any) -> None:
@@ -301,7 +299,9 @@ def _put_where(a: Any, test: Expr, turn: Expr, values: Any) -> None:
         laid: Expr = constant(values[0], a.dtype, test.shape)
     else:
         place = apply("remainder", turn, values.size)
-        laid = call(functools.partial(np.take, values), a.dtype, place)
+        few = isinstance(values, np.ndarray)
+        take = functools.partial(np.take, values)
+        laid = call(take, a.dtype, place) if few else values[wrap(place)].to_expr()
     a[...] = wrap(where(fold(test, a.shape), fold(laid, a.shape), held))
 
 
@@ -483,7 +483,9 @@ def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> None:
             raise IndexError(message)
         places = places % a.size
     places = np.clip(places, 0, a.size - 1) if mode == "clip" else places % a.size
-    laid = np.resize(values, places.size)
+    few = isinstance(values, np.ndarray)
+    count = places.size
+    laid = np.resize(values, count) if few else wrap(shapes.resize(values.to_expr(), count))
     if a.ndim:
         a[np.unravel_index(places, a.shape)] = laid
     else:

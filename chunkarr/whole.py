@@ -40,6 +40,9 @@ def check_fit(name: str, arrays: Sequence[Array], copies: float) -> None:
     )
 
 
+OBJECT_COPIES = 8
+"""Python objects take this many times the bytes of the numbers that they are made of."""
+
 MEMORY_LEAST = 1 << 16
 """What is as small as this always fits."""
 

@@ -96,6 +96,9 @@ def arange(*args: Any, dtype: object = None, **named: Any) -> Expr:
     if dtype is None:
         kind = np.promote_types(kind, np.asarray(stop).dtype)
     count = max(0, math.ceil((stop - start) / step))
+    if kind.kind == "b":
+        # Two elements at most, or NumPy's refusal.
+        return from_ndarray(np.arange(start, start + step * min(count, 3), step, dtype), owned=True)  # type: ignore[call-overload]
     # NumPy fills with first + i * (second - first), both already of the result's dtype.
     first = np.asarray(start).astype(kind)[()]
     second = np.asarray(start + step).astype(kind)[()]
@@ -129,6 +132,9 @@ def _arange_times(start: Any, stop: Any, step: Any, dtype: object) -> Expr:
     kind = np.result_type(*(np.asarray(v) for v in (start, stop, start + step)))
     first, last, second = (np.asarray(v).astype(kind) for v in (start, stop, start + step))
     span, each = (int((v - first).astype(np.int64)) for v in (last, second))
+    if not each:
+        message = "arange: step cannot be zero"
+        raise ValueError(message)
     ramp = (first[()], (second - first)[()])
     count = max(0, math.ceil(span / each))
     return Generate(shape=(count,), dtype=kind, line=caller(), kind="ramp", values=ramp)

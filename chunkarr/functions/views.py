@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,23 +61,25 @@ def swapaxes(shape: Shape, axis1: int, axis2: int) -> Affine:
 
 def moveaxis(shape: Shape, source: Any, destination: Any) -> Affine:
     """Move axes to other positions."""
-    many = (
-        (source, destination) if isinstance(source, tuple | list) else ((source,), (destination,))
-    )
-    froms, tos = (
-        [normalize_axis(a, len(shape), word) for a in part]
-        for part, word in zip(many, ("source", "destination"), strict=True)
-    )
+    froms = _told_apart(source, len(shape), "source")
+    tos = _told_apart(destination, len(shape), "destination")
     if len(froms) != len(tos):
         message = "`source` and `destination` arguments must have the same number of elements"
-        raise ValueError(message)
-    if len(set(froms)) != len(froms) or len(set(tos)) != len(tos):
-        message = "repeated axis"
         raise ValueError(message)
     order = [axis for axis in range(len(shape)) if axis not in froms]
     for to, origin in sorted(zip(tos, froms, strict=True)):
         order.insert(to, origin)
     return permute(shape, order)
+
+
+def _told_apart(axes: Any, ndim: int, argument: str) -> list[int]:
+    """Read one axis or several, which have to be different ones."""
+    many = axes if isinstance(axes, Iterable) else (axes,)
+    numbers = [normalize_axis(axis, ndim, argument) for axis in many]
+    if len(set(numbers)) != len(numbers):
+        message = f"repeated axis in `{argument}` argument"
+        raise ValueError(message)
+    return numbers
 
 
 def squeeze(shape: Shape, axis: Any = None) -> Affine:
