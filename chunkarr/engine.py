@@ -36,6 +36,7 @@ from chunkarr.scheduler.run import Trace, run
 from chunkarr.settings import config, settings
 from chunkarr.storage.arena import arena
 from chunkarr.storage.chunkcache import chunk_cache
+from chunkarr.storage.guard import watched
 from chunkarr.storage.memory import MemoryStore
 from chunkarr.storage.store import Store
 
@@ -189,10 +190,11 @@ def _resume(plan: Plan, targets: Sequence[Target]) -> None:
     """Let the stores of targets go on from what a run of the same plan has left."""
     find: Any = importlib.import_module("chunkarr.plan.mark").find_mark
     mark = find(plan, [target.expr for target in targets])
-    for number, target in enumerate(targets):
-        if target.store is not None:
-            target.store.resume_as(f"{mark}-{number}")
-            target.store.create()
+    with watched():
+        for number, target in enumerate(targets):
+            if target.store is not None:
+                target.store.resume_as(f"{mark}-{number}")
+                target.store.create()
     if any(target.store is not None and target.store.resumed for target in targets):
         plan.steps = importlib.import_module("chunkarr.plan.missing").leave_out(plan.steps)
 
@@ -241,18 +243,22 @@ def values(*exprs: Expr) -> list[NDArray]:
         else Target(expr, MemoryStore(shape=expr.shape, dtype=expr.dtype, owned=True))
         for expr in exprs
     ]
-    out = []
-    for expr, target, store in zip(exprs, targets, execute(targets, within=within), strict=True):
-        whole = store.read(region_of(store.shape))
-        if target.store is None and store.in_memory:
-            out.append(whole.copy())
-            continue
-        if target.store is None:
-            whole = np.array(whole)
-            if not isinstance(expr, Source) and expr.memo.store is not store:
-                store.release()
-        out.append(whole)
-    return out
+    stores = execute(targets, within=within)
+    with watched():
+        return list(map(_taken, exprs, targets, stores))
+
+
+def _taken(expr: Expr, target: Target, store: Store) -> NDArray:
+    """Give a value as an array of the caller's own."""
+    whole = store.read(region_of(store.shape))
+    if target.store is not None:
+        return whole
+    if store.in_memory:
+        return whole.copy()
+    whole = np.array(whole)
+    if not isinstance(expr, Source) and expr.memo.store is not store:
+        store.release()
+    return whole
 
 
 def _in_memory(expr: Expr) -> bool:

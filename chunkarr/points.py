@@ -17,6 +17,7 @@ from chunkarr.expr.affine import Affine
 from chunkarr.expr.node import Expr, Regrid, View
 from chunkarr.grid import region_of, region_shape
 from chunkarr.settings import settings
+from chunkarr.storage.guard import watched
 from chunkarr.storage.store import Store
 
 NDArray = npt.NDArray[Any]
@@ -43,8 +44,9 @@ def read_box(expr: Expr) -> NDArray | None:
     box = affine.bounding(whole)
     if math.prod(region_shape(box)) > ELEMENTS_MAX or not _cheap(store, box):
         return None
-    found = affine.localized(whole, box).apply(store.read(box))
-    return np.array(np.broadcast_to(found, expr.shape))
+    with watched():
+        found = affine.localized(whole, box).apply(store.read(box))
+        return np.array(np.broadcast_to(found, expr.shape))
 
 
 def _cheap(store: Store, box: tuple[slice, ...]) -> bool:

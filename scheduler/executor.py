@@ -24,6 +24,7 @@ from typing import Protocol
 from chunkarr.scheduler.ranges import enter_worker, inside_worker, leave_worker, run_range
 from chunkarr.scheduler.state import Event, TaskFailed, TaskRangeDone, WorkerJoined, WorkerLost
 from chunkarr.scheduler.steps import Cancelled, Step
+from chunkarr.storage.guard import now
 
 
 class Executor(Protocol):
@@ -76,12 +77,13 @@ class Executor(Protocol):
 class _ThreadRun:
     """One run on threads; also the context that its tasks see."""
 
-    __slots__ = ("cancelled", "context", "events", "steps")
+    __slots__ = ("began", "cancelled", "context", "events", "steps")
 
     def __init__(self, steps: Sequence[Step]) -> None:
         self.cancelled = False
         self.steps = steps
         self.events: SimpleQueue[Event] = SimpleQueue()
+        self.began = now()
         # Threads do not inherit context variables, and NumPy's errstate is one.
         self.context = contextvars.copy_context()
 
@@ -233,7 +235,7 @@ def _run_and_tell(run: _ThreadRun, worker: int, step: int, start: int, stop: int
     began = time.perf_counter()
     work = run.steps[step].work
     # A context can be entered by one thread at a time; a copy takes constant time.
-    failed = run.context.copy().run(run_range, work, start, stop, run)
+    failed = run.context.copy().run(run_range, work, start, stop, run, run.began)
     if failed is None:
         run.events.put(TaskRangeDone(worker, start, stop, time.perf_counter() - began))
     else:

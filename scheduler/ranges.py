@@ -10,6 +10,7 @@ from typing import Any
 
 from chunkarr.faults import fault_point
 from chunkarr.scheduler.steps import Context, Work
+from chunkarr.storage.guard import Moment, watched
 
 _inside = threading.local()
 
@@ -30,22 +31,26 @@ def inside_worker() -> bool:
 
 
 def run_range(
-    work: Work, start: int, stop: int, context: Context
+    work: Work, start: int, stop: int, context: Context, since: Moment
 ) -> tuple[int, BaseException] | None:
-    """Run tasks one after another; give the one that failed and its error, or None."""
+    """Run tasks one after another; give the one that failed and its error, or None.
+
+    A range fails as well where a mapped file broke `since` the run began.
+    """
     task = start
     whole: Any = getattr(work, "run_range", None)
     try:
-        if whole is not None:
-            context.check()
-            fault_point("compute")
-            whole(start, stop, context)
-        else:
-            run, check = work.run, context.check
-            for task in range(start, stop):
-                check()
+        with watched(since):
+            if whole is not None:
+                context.check()
                 fault_point("compute")
-                run(task, context)
+                whole(start, stop, context)
+            else:
+                run, check = work.run, context.check
+                for task in range(start, stop):
+                    check()
+                    fault_point("compute")
+                    run(task, context)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the run raises it again
         return task, error
     return None

@@ -19,12 +19,14 @@ from chunkarr.scheduler.ranges import enter_worker, leave_worker, run_range
 from chunkarr.scheduler.steps import Cancelled, Work
 from chunkarr.scheduler.worker import Surroundings, pack_error
 from chunkarr.storage.files import handles
+from chunkarr.storage.guard import Moment, now
 
 BYTES_PAGES = 32 << 20
 """So many bytes of mapped files are given back together."""
 
 WORKS_MAX = 8
-_works: OrderedDict[tuple[str, int], Work] = OrderedDict()
+_works: OrderedDict[tuple[str, int], tuple[Work, Moment]] = OrderedDict()
+"""Works, and when they came."""
 _works_lock = threading.Lock()
 _cancelled: deque[str] = deque(maxlen=64)
 
@@ -104,11 +106,12 @@ def run_remote(
     enter_worker()
     handles.watch = _pages.look
     try:
-        work = _work(key, packed)
-        if work is None:
+        held = _work(key, packed)
+        if held is None:
             return ("lacking",)
+        work, came = held
         with surroundings() as events:
-            failed = run_range(work, start, stop, _Context(key[0]))
+            failed = run_range(work, start, stop, _Context(key[0]), came)
         noted = list(events.found)
     except BaseException as error:  # noqa: BLE001 - travels as data, so that Dask does not retry
         failed, noted = (start, error), []
@@ -121,16 +124,17 @@ def run_remote(
     return ("failed", failed[0], pack_error(failed[1]))
 
 
-def _work(key: tuple[str, int], packed: bytes | None) -> Work | None:
-    """Give the work of a step, unpickled once for all ranges that come here."""
+def _work(key: tuple[str, int], packed: bytes | None) -> tuple[Work, Moment] | None:
+    """Give the work of a step, unpickled once for all ranges that come here, and when it came."""
     with _works_lock:
         if key in _works:
             _works.move_to_end(key)
             return _works[key]
         if packed is None:
             return None
-        work: Work = cloudpickle.loads(packed)
-        _works[key] = work
+        came = now()
+        held: tuple[Work, Moment] = cloudpickle.loads(packed), came
+        _works[key] = held
         while len(_works) > WORKS_MAX:
             _works.popitem(last=False)
-        return work
+        return held

@@ -32,6 +32,7 @@ from chunkarr.room import allow_compiling, may_compile
 from chunkarr.scheduler.ranges import enter_worker, run_range
 from chunkarr.scheduler.steps import Cancelled, Context, Work
 from chunkarr.settings import config
+from chunkarr.storage.guard import now
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +185,7 @@ class _Server:
         self._connection, self._board, self._worker = connection, board, worker
         self._works: dict[int, Work] = {}
         self._run = 0
+        self._began = now()
         self._surroundings: Surroundings | None = None
         self._warned = Warnings()
 
@@ -197,7 +199,7 @@ class _Server:
             message = pickle.loads(self._connection.recv_bytes())  # noqa: S301 - our parent
             match message:
                 case ("begin", run, surroundings):
-                    self._run, self._surroundings = run, surroundings
+                    self._run, self._surroundings, self._began = run, surroundings, now()
                 case ("end",):
                     self._works.clear()
                 case ("range", step, packed, start, stop):
@@ -218,7 +220,7 @@ class _Server:
                 work = self._works[step]
                 context = _Step(self._board, self._run, work, self._worker)
                 noted: Any = work if hasattr(work, "run_range") else context
-                failed = run_range(noted, start, stop, context)
+                failed = run_range(noted, start, stop, context, self._began)
                 met = list(events.found)
         except BaseException as error:  # noqa: BLE001 - a step that cannot be unpickled
             failed = start, error

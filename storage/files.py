@@ -27,6 +27,7 @@ except ImportError:  # Windows has no such limits
 
 from chunkarr.errors import OutputError, format_bytes
 from chunkarr.grid import Region
+from chunkarr.storage.guard import GuardedMap, look_at
 from chunkarr.storage.store import NDArray
 
 SYNC_THREADS = 16
@@ -97,7 +98,12 @@ def write_at(fd: int, data: NDArray | bytes, offset: int) -> None:
     """Write all bytes at an offset; a short write is continued."""
     rest = buffer_of(data)
     while rest.nbytes:
-        done = os.pwrite(fd, rest, offset)
+        try:
+            done = os.pwrite(fd, rest, offset)
+        except OSError as error:
+            if error.errno == errno.EFAULT:
+                look_at(rest)  # the bytes lie in a map of a file that was cut short
+            raise
         rest, offset = rest[done:], offset + done
 
 
@@ -217,7 +223,7 @@ class OpenFile:
     """
 
     fd = -1
-    bytes: mmap.mmap | None = None
+    bytes: GuardedMap | None = None
     _held: list[int] = []  # noqa: RUF012 - of an object whose making was interrupted
     _close = staticmethod(os.close)  # kept, because modules may be gone when the interpreter ends
 

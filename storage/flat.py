@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import mmap
 import os
+from functools import partial
 from typing import Any
 
 import google_crc32c
 import numpy as np
 
-from chunkarr.errors import CorruptChunkError
 from chunkarr.grid import Cell, Grid, Region, region_shape
 from chunkarr.storage.files import OpenFile, as_bytes, view_of
-from chunkarr.storage.spill import SpillStore
+from chunkarr.storage.guard import GuardedMap
+from chunkarr.storage.spill import SpillStore, cut_short
 from chunkarr.storage.store import NDArray
 
 PIECE_BYTES = 1 << 20
@@ -65,8 +66,10 @@ class FlatStore(SpillStore):
             self._put(file, data, self._data + start * self.dtype.itemsize, entry, index)
             return
         if os.fstat(file.fd).st_size < self.bytes_file:
-            raise CorruptChunkError(self._path or "", cell, "the file was cut short")
-        with mmap.mmap(file.fd, self.bytes_file) as writable:
+            raise cut_short(self._path or "", 0, cell)
+        told = partial(cut_short, self._path or "")
+        with GuardedMap.of(file.fd, self.bytes_file, told) as writable:
+            writable.intact()
             whole = self._whole(writable)
             whole[tile] = data.view(self.dtype).reshape(region_shape(tile))
             del whole

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from chunkarr.errors import FormatError, OutputError
 from chunkarr.faults import fault_point
 from chunkarr.grid import Grid, Region
 from chunkarr.storage.files import OpenFile, handles, preallocate, view_of
+from chunkarr.storage.guard import GuardedMap
 from chunkarr.storage.store import NDArray, Store
 
 NDIM_MAX = 64
@@ -82,7 +84,7 @@ class MappedStore(Store):
         self.grid = Grid.single(shape) if grid is None else grid
         self.name = os.path.basename(path) if name is None else name
         self._private: NDArray | None = None
-        self._private_map: mmap.mmap | None = None
+        self._private_map: GuardedMap | None = None
         info = os.stat(self.path)
         self._identity = (info.st_dev, info.st_ino)
         handles.use(self, self._key)
@@ -97,7 +99,8 @@ class MappedStore(Store):
     def read(self, region: Region) -> NDArray:
         """Give the box as a view of the map, writable where the mode is not "r".
 
-        Somebody may cut the file short afterwards; touching the view then ends the process.
+        Somebody may cut the file short afterwards; touching the view then ends the process, except
+        within `guard.watched`.
         """
         fault_point("read", self.path)
         return view_of(self._array(), region)
@@ -126,9 +129,12 @@ class MappedStore(Store):
     def _array(self) -> NDArray:
         """Give the whole array; kept only in mode "c", where the changes live in this map."""
         data = self._file().bytes if self._private is None else self._private_map
-        # Touching the map of a file that someone cut short would kill the process.
-        if data is not None and data.size() < self.offset + self.bytes_size:
-            raise FormatError(self.path, "the file was cut short after it was opened")
+        if data is not None and not data.intact():
+            if self._private is not None:
+                raise FormatError(self.path, "the file was cut short after it was opened")
+            # Its pages stay lost, but the file may be whole again. If not, opening it tells.
+            handles.drop(self._key)
+            data = self._file().bytes
         if self._private is not None:
             return self._private
         start = self.offset % mmap.ALLOCATIONGRANULARITY
@@ -175,7 +181,8 @@ class MappedStore(Store):
                 start = self.offset - self.offset % mmap.ALLOCATIONGRANULARITY
                 length = self.offset + self.bytes_size - start
                 access = _ACCESS[self.mode]
-                file.bytes = mmap.mmap(opened.fd, length, access=access, offset=start)
+                told = partial(_cut_short, self.path)
+                file.bytes = GuardedMap.of(opened.fd, length, told, access=access, offset=start)
             return file
         finally:
             opened.close()
@@ -201,6 +208,10 @@ class MappedStore(Store):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.path!r}, shape={self.shape}, dtype={self.dtype})"
+
+
+def _cut_short(path: str, _: int) -> FormatError:
+    return FormatError(path, "the file was cut short while it was read")
 
 
 _ACCESS = {"r": mmap.ACCESS_READ, "r+": mmap.ACCESS_WRITE, "c": mmap.ACCESS_COPY}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import math
-import mmap
 import os
 import stat
 import struct
@@ -38,6 +37,7 @@ from chunkarr.storage.files import (
     wait_for,
     write_at,
 )
+from chunkarr.storage.guard import GuardedMap
 from chunkarr.storage.journal import Journal, checksum_of
 from chunkarr.storage.mapped import MappedStore, check_extent
 from chunkarr.storage.store import NDArray, Store
@@ -265,7 +265,10 @@ class NpyTarget(Store):
     def _store(self, file: OpenFile, shape: tuple[int, ...], region: Region, box: NDArray) -> None:
         # The disk was reserved when the file was made, so storing to the map cannot fail for room.
         if file.bytes is None:
-            file.bytes = mmap.mmap(file.fd, self._bytes_file)
+            told = partial(_cut_short, self.path)
+            file.bytes = GuardedMap.of(file.fd, self._bytes_file, told)
+        if not file.bytes.intact():
+            raise _cut_short(self.path, 0)
         array: NDArray = np.ndarray(shape, self.dtype, file.bytes, len(self._header))
         view_of(array, region)[...] = box
 
@@ -333,6 +336,10 @@ class NpyTarget(Store):
 
     def __repr__(self) -> str:
         return f"NpyTarget({self.path!r}, shape={self.shape}, dtype={self.dtype})"
+
+
+def _cut_short(path: str, _: int) -> OutputError:
+    return OutputError(path, "the file was cut short while it was written")
 
 
 def _key(region: Region) -> str:

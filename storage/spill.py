@@ -25,6 +25,7 @@ import secrets
 import struct
 import threading
 import weakref
+from functools import partial
 from typing import Any
 
 import google_crc32c
@@ -46,6 +47,7 @@ from chunkarr.storage.files import (
     view_of,
     write_at,
 )
+from chunkarr.storage.guard import GuardedMap
 from chunkarr.storage.store import NDArray, Store
 
 _MAGIC = b"CHUNKARR-SPILL-1"
@@ -113,6 +115,11 @@ class Session:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=Session._after_fork)  # noqa: SLF001 - the hook is our own
+
+
+def cut_short(path: str, _: int, cell: Cell = ()) -> CorruptChunkError:
+    """Give the error of scratch that does not hold all that was written to it any more."""
+    return CorruptChunkError(path, cell, "the file was cut short")
 
 
 class SpillStore(Store):
@@ -323,14 +330,13 @@ class SpillStore(Store):
         assert self._path is not None
         try:
             fault_point("spill.read", self._path)
-            held = os.fstat(file.fd).st_size
-            if file.bytes is None and held >= self.bytes_file:
-                file.bytes = mmap.mmap(file.fd, self.bytes_file, prot=mmap.PROT_READ)
+            if file.bytes is None and os.fstat(file.fd).st_size >= self.bytes_file:
+                told = partial(cut_short, self._path)
+                file.bytes = GuardedMap.of(file.fd, self.bytes_file, told, prot=mmap.PROT_READ)
         except OSError as error:
             raise self._spill_error(os.path.dirname(self._path), error) from error
-        # Touching the map of a file that someone cut short would kill the process.
-        if file.bytes is None or held < self.bytes_file:
-            raise CorruptChunkError(self._path, cell, "the file was cut short")
+        if file.bytes is None or not file.bytes.intact():
+            raise cut_short(self._path, 0, cell)
         return file.bytes
 
     def _verify(self, data: mmap.mmap, cell: Cell, index: int, offset: int, size: int) -> None:
