@@ -530,7 +530,9 @@ class Array(Attached):
         if self._base is not None and isinstance(self._lens, Affine):
             self._base._assign(self._lens.then(affine), value)  # noqa: SLF001
             return
-        self.rebind(lay(affine, self.to_expr(), value))
+        cell = self.to_expr()
+        # The holder's reference, this function's and the call's own; any other is a reader's.
+        self.rebind(lay(affine, cell, value, unread=sys.getrefcount(cell) <= 3))
 
     def _count_writes(self) -> None:
         """Bring an array into memory when writes pile up on it."""

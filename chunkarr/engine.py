@@ -23,7 +23,7 @@ from chunkarr.errors import MemoryBudgetError
 from chunkarr.expr.cuts import cut_of
 from chunkarr.expr.node import Blocks, Compress, Expr, Source, walk
 from chunkarr.floats import gathering, tell
-from chunkarr.grid import Grid, region_of
+from chunkarr.grid import CRUMB_BYTES, Grid, fair_bytes, region_of
 from chunkarr.kernels import tier
 from chunkarr.plan.grids import choose_cut
 from chunkarr.plan.plan import Limits, Plan, Row, Target
@@ -94,20 +94,12 @@ def plan_for(targets: Sequence[Target], limits: Limits) -> Plan:
     return plan
 
 
-CELLS_MANY = 1 << 10
-"""Chunks that are more than these are made larger,"""
-
-CRUMB_BYTES = 1 << 16
-"""but not beyond this size."""
-
-
 def without_crumbs(limits: Limits, exprs: Sequence[Expr]) -> Limits:
     """Let chunks be larger where very many very small ones would cost more than what is in them."""
     if limits.chunk_bytes >= CRUMB_BYTES:
         return limits
-    fair = max((node.nbytes for node in walk(exprs)), default=0) // CELLS_MANY
-    chunk_bytes = max(limits.chunk_bytes, min(fair, CRUMB_BYTES))
-    return dataclasses.replace(limits, chunk_bytes=chunk_bytes)
+    most = max((node.nbytes for node in walk(exprs)), default=0)
+    return dataclasses.replace(limits, chunk_bytes=fair_bytes(limits.chunk_bytes, most))
 
 
 def _named(exprs: Sequence[Expr]) -> list[Expr]:

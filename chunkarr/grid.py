@@ -48,6 +48,22 @@ def shift(region: Region, origin: Sequence[int]) -> Region:
     return tuple(slice(s.start - o, s.stop - o) for s, o in zip(region, origin, strict=True))
 
 
+CHUNKS_MANY = 1 << 10
+"""Chunks that are more than these are made larger,"""
+
+CRUMB_BYTES = 1 << 16
+"""but not beyond this size."""
+
+
+def fair_bytes(chunk_bytes: int, nbytes: int) -> int:
+    """Give the bytes of a chunk where very many very small ones would cost more than they hold.
+
+    >>> fair_bytes(64, 1000), fair_bytes(64, 1 << 20), fair_bytes(1 << 20, 1 << 40)
+    (64, 1024, 1048576)
+    """
+    return max(chunk_bytes, min(nbytes // CHUNKS_MANY, CRUMB_BYTES))
+
+
 @dataclass(frozen=True, slots=True)
 class Grid:
     """The cut of an index space into chunks.

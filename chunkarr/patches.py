@@ -21,7 +21,11 @@ WRITES_MAX = 32
 
 def piled_up(cell: Expr) -> bool:
     """Whether so much is laid over a value that it is time to bring it into memory."""
-    return len(cell.operands) > WRITES_MAX and cell.nbytes <= settings().memory // 8
+    below, count = cell, 0
+    while isinstance(below, Overlay) and below.based and count < WRITES_MAX:
+        count += len(below.places)
+        below = below.operands[0]
+    return count >= WRITES_MAX and cell.nbytes <= settings().memory // 8
 
 
 def carry_out(cell: Expr) -> Source | None:

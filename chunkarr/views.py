@@ -129,8 +129,11 @@ def put(lens: Lens, base: Expr, value: Expr) -> Expr:
     return lens.put(base, value) if isinstance(lens, Reading) else lay(lens, base, value)
 
 
-def lay(affine: Affine, base: Expr, value: Expr) -> Expr:
-    """Give the base's new value after assigning `value` to what an affine view shows."""
+def lay(affine: Affine, base: Expr, value: Expr, *, unread: bool = False) -> Expr:
+    """Give the base's new value after assigning `value` to what an affine view shows.
+
+    `unread` says that nothing else reads the base, the value neither.
+    """
     if not affine.boxed and affine.injective:
         return _lay_across(affine, base, value)
     if not affine.injective:
@@ -146,7 +149,7 @@ def lay(affine: Affine, base: Expr, value: Expr) -> Expr:
         for axis in range(len(affine.shape))
     )
     patch = view(value, Affine(tuple(place.count for place in places), terms))
-    return assign(base, places, patch)
+    return assign(base, places, patch, unread=unread)
 
 
 def _lay_across(affine: Affine, base: Expr, value: Expr) -> Expr:

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from chunkarr.grid import Grid, Region, region_shape
+from chunkarr.grid import Grid, Region, fair_bytes, region_shape
 from chunkarr.settings import settings
 from chunkarr.storage.npy import contiguous_axes
 from chunkarr.storage.store import NDArray, Store
@@ -433,7 +433,7 @@ class StreamStore(Store):
     drawn = True
 
     def __init__(self, draw: Draw, start: State | Stream, *, window: int | None = None) -> None:
-        bytes_cell = settings().chunk_bytes
+        bytes_cell = fair_bytes(settings().chunk_bytes, draw.count * draw.item_bytes)
         if window is None:
             window = max(1, bytes_cell // 4 // draw.item_bytes)
             if not draw.item:

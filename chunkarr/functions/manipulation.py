@@ -184,8 +184,13 @@ def _apart(value: Expr, base: Expr) -> bool:
     return True
 
 
-def assign(base: Expr, places: tuple[Progression, ...], value: Expr) -> Expr:
-    """Lay a value over part of a base; `value` has one axis per base axis."""
+def assign(
+    base: Expr, places: tuple[Progression, ...], value: Expr, *, unread: bool = False
+) -> Expr:
+    """Lay a value over part of a base; `value` has one axis per base axis.
+
+    `unread` says that the value is known not to read the base.
+    """
     if any(place.count == 0 for place in places):
         return base
     counts = tuple(place.count for place in places)
@@ -193,7 +198,12 @@ def assign(base: Expr, places: tuple[Progression, ...], value: Expr) -> Expr:
     whole = counts == base.shape and all(p.first == 0 and p.step == 1 for p in places)
     if whole:
         return patch
-    if isinstance(base, Overlay) and base.verb == "assign" and base.based and _apart(patch, base):
+    if (
+        isinstance(base, Overlay)
+        and base.verb == "assign"
+        and base.based
+        and (unread or _apart(patch, base))
+    ):
         # One node with many patches, however many assignments there were.
         operands, spots = (*base.operands, patch), (*base.places, places)
     else:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import chunkarr
+from chunkarr.expr.node import walk
 from chunkarr.patches import WRITES_MAX
 from chunkarr.settings import config
 
@@ -54,6 +55,14 @@ def through_a_view(np: Any, x: Any, out: Any) -> None:
         seen[:, i] = x[i] * 2
 
 
+def of_much_that_is_lazy(np: Any, x: Any, out: Any) -> None:
+    lazy = x + 1
+    for k in range(20):
+        lazy[k] = x[k + 1] * lazy[k]
+    for i in range(90):
+        out[i] = lazy[i] * 2
+
+
 def of_what_was_written(np: Any, x: Any, out: Any) -> None:
     for i in range(1, 90):
         out[i] = out[i - 1] * 0.5 + x[i]
@@ -65,6 +74,7 @@ PROGRAMS = [
     by_column_and_backward,
     over_each_other,
     through_a_view,
+    of_much_that_is_lazy,
     of_what_was_written,
 ]
 
@@ -75,6 +85,7 @@ def test_a_loop_of_writes_gives_numpys_values(program: Callable[[Any, Any, Any],
     program(np, VALUES, wanted)
     out = xp.ones((90, 7)).persist()
     program(xp, xp.asarray(VALUES), out)
+    assert len(walk([out.to_expr()])) < 10 * WRITES_MAX
     assert np.array_equal(out.compute(), wanted)
 
 
