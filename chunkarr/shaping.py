@@ -474,6 +474,9 @@ def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> None:
     values = _table(v, a.dtype)
     if not places.size or not values.size:
         return
+    if not a.size:
+        message = "cannot replace elements of an empty array"
+        raise IndexError(message)
     if not np.can_cast(places.dtype, np.intp, "safe"):
         np.put(np.zeros(1), places, 0)  # NumPy's own error
     if mode == "raise":

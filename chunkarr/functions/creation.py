@@ -95,7 +95,11 @@ def arange(*args: Any, dtype: object = None, **named: Any) -> Expr:
     kind = probe.dtype
     if dtype is None:
         kind = np.promote_types(kind, np.asarray(stop).dtype)
-    count = max(0, math.ceil((stop - start) / step))
+    length = (stop - start) / step
+    if abs(length) == np.inf:
+        message = "Maximum allowed size exceeded"
+        raise ValueError(message)
+    count = max(0, math.ceil(length))
     if kind.kind == "b":
         # Two elements at most, or NumPy's refusal.
         return from_ndarray(np.arange(start, start + step * min(count, 3), step, dtype), owned=True)  # type: ignore[call-overload]
