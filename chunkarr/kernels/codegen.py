@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from chunkarr.kernels import lanes
 from chunkarr.kernels.counting import SOURCES
 from chunkarr.kernels.folds import VARIANCE, Fold, fold_source
 from chunkarr.kernels.forms import form, type_of
@@ -47,6 +48,8 @@ def source_of(spec: Spec) -> str:
         writer.map()
     elif spec.mode == "row":
         writer.rows()
+    elif spec.mode == "lanes":
+        writer.lanes_of_rows()
     else:
         writer.columns()
     return "\n".join(writer.lines) + "\n"
@@ -102,6 +105,7 @@ class _Writer:
             self.put(self._variance(kind))
         self._open()
         self.put(f"panel = stack_{kind}({PANEL})")
+        self.put("\n".join(row.stacks() for row in folds))
         self._states(folds)
         self.put(f"runs = load(p, {RUNS})\nfor position in range(load(p, {POSITIONS})):")
         self.depth += 1
@@ -131,6 +135,37 @@ class _Writer:
         self.depth -= 1
         self.put(self.watch.close())
 
+    def lanes_of_rows(self) -> None:
+        """Write a kernel that reduces short rows of values, those of many positions at once."""
+        folds = self._row_folds()
+        for fold in {fold.fold.operation: fold.fold for fold in folds}.values():
+            self.put(lanes.fold_source(fold))
+        self._open()
+        self.put(lanes.stacks(self._fold_type()))
+        self._states(folds)
+        self.put(f"runs = load(p, {RUNS})\nfor position in range(load(p, {POSITIONS})):")
+        self.depth += 1
+        self.put("first = 0\nwhile first < length:")
+        self.depth += 1
+        self.put(f"width = min({lanes.STRIP}, length - first)\nfor lane in range(runs):")
+        self.depth += 1
+        self._pointers()
+        self.put("for j in range(width):")
+        self.depth += 1
+        value = self._body("(first + j)")[self.spec.program.results[0]]
+        self.put(f"store(panel, lane * {lanes.STRIP} + j, {self._stored(value)})")
+        self.depth -= 1
+        self._turn("run_axes", "run_base")
+        self.depth -= 1
+        self.put("target = position * length + first")
+        for row in folds:
+            self.put(lanes.reduced(row))
+        self.put("first += width")
+        self.depth -= 1
+        self._turn("kept_axes", "kept_base")
+        self.depth -= 1
+        self.put(self.watch.close())
+
     def _row_folds(self) -> list[RowFold]:
         reducers = self.spec.reducers
         tags = [f"_{k}_" for k in range(len(reducers))] if len(reducers) > 1 else [""]
@@ -140,13 +175,12 @@ class _Writer:
         ]
 
     def _states(self, folds: list[RowFold]) -> None:
-        """Write where partial results and states lie; those of several reducers are in a table."""
+        """Write where states lie; those of several reducers are in a table."""
         table, base = "p", STATES
         if len(folds) > 1:
             table, base = "states", 0
             self.put(f"states = pointer_i8(load(p, {SCRATCH}))")
         for fold in folds:
-            self.put(fold.stacks())
             for place, entry in enumerate(fold.states()):
                 self.put(f"out{fold.tag}{place} = pointer_{entry}(load({table}, {base}))")
                 base += 1

@@ -25,7 +25,7 @@ from chunkarr.kernels.axes import (
 from chunkarr.kernels.folds import reduces
 from chunkarr.kernels.forms import compiles
 from chunkarr.kernels.program import Program
-from chunkarr.kernels.reducers import PANEL_ROWS, Reducer, State
+from chunkarr.kernels.reducers import LANES, PANEL_ROWS, Reducer, State
 from chunkarr.kernels.spec import FLAGS, OPERANDS, SCRATCH, STATES, Spec
 from chunkarr.kernels.vecmath import UNFINISHED
 from chunkarr.records import dataclass
@@ -35,6 +35,10 @@ TILE = 64
 RECIPES_MAX = 4096
 RUN_MIN = 16
 """Shortest run of a row-wise reduction against the operands' order that is left to NumPy's tier."""
+SHORT_MAX = 24
+"""Longest row that is reduced beside others whose values are not next to its own in memory."""
+BESIDE_MIN = 16
+"""Fewest rows that are reduced beside each other."""
 
 _recipes: dict[tuple[Any, ...], tuple[Program, Recipe | None]] = {}
 _compiles: dict[int, tuple[Program, bool]] = {}
@@ -161,10 +165,10 @@ def map_recipe(program: Program, arrays: Sequence[Array], outs: Sequence[Array])
     return _remember(key, program, recipe)
 
 
-def _class_of(array: Array) -> str:
-    if array.ndim == 0 or array.shape[-1] == 1:
+def _class_of(array: Array, axis: int = -1) -> str:
+    if array.ndim == 0 or array.shape[axis] == 1:
         return "s"
-    return "u" if array.strides[-1] == array.itemsize else "g"
+    return "u" if array.strides[axis] == array.itemsize else "g"
 
 
 def _strides(array: Array, ndim: int) -> list[int]:
@@ -251,16 +255,37 @@ def reduce_recipe(
         return _remember(key, program, None)
     operands, reduction = collapse_reduction(arrays, shape, axes)
     apart = len(reducers) > 1 and reduction.columns
-    if not reduction.rows or apart or _against_order(operands, reduction):
+    mode = _mode_of(operands, reduction)
+    if mode is None or apart:
         return _remember(key, program, None)
     kept = tuple(n for axis, n in enumerate(shape) if axis not in axes)
-    recipe = _reduction_recipe(program, reducers, operands, reduction, kept)
+    recipe = _reduction_recipe(program, reducers, operands, reduction, kept, mode)
     return _remember(key, program, recipe)
+
+
+def _mode_of(operands: list[Array], reduction: Reduction) -> str | None:
+    """Give the kind of kernel that reduces, None where NumPy's tier does."""
+    if not reduction.rows:
+        return None
+    if reduction.columns:
+        return "column"
+    if _are_short(operands, reduction):
+        return "lanes"
+    return None if _against_order(operands, reduction) else "row"
+
+
+def _are_short(operands: list[Array], reduction: Reduction) -> bool:
+    """Whether rows are reduced side by side."""
+    if not reduction.outer or reduction.outer[-1] < BESIDE_MIN:
+        return False
+    beside = len(reduction.outer) - 1
+    apart = any(_class_of(a, beside) == "g" for a in operands)
+    return math.prod(reduction.rows) <= (SHORT_MAX if apart else LANES)
 
 
 def _against_order(operands: list[Array], reduction: Reduction) -> bool:
     """Whether a row-wise reduction would read a large operand line by line for single values."""
-    if reduction.columns or reduction.rows[-1] < RUN_MIN:
+    if reduction.rows[-1] < RUN_MIN:
         return False
     last = len(reduction.shape) - 1
     return any(axis != last for axis in fast_axes(operands))
@@ -272,27 +297,25 @@ def _reduction_recipe(
     operands: list[Array],
     reduction: Reduction,
     results: tuple[int, ...],
+    mode: str,
 ) -> Recipe:
-    shape, by_column = reduction.shape, bool(reduction.columns)
+    shape = reduction.shape
     strides = [_strides(a, len(shape)) for a in operands]
     first = len(reduction.outer)
     last = first + len(reduction.rows)
-    if by_column:
-        kept = [*range(first), *range(last, len(shape) - 1)]
-        runs = list(range(first, last))
-    else:
-        kept, runs = list(range(first)), list(range(first, last - 1))
+    inner_axis = first - 1 if mode == "lanes" else len(shape) - 1
+    kept = [axis for axis in (*range(first), *range(last, len(shape))) if axis != inner_axis]
+    runs = [axis for axis in range(first, last) if axis != inner_axis]
     loops = [(shape[axis], [s[axis] for s in strides]) for axis in (*kept, *runs)]
-    inner = [s[-1] for s in strides]
+    inner = [s[inner_axis] for s in strides]
     positions = math.prod(shape[axis] for axis in kept)
     count = math.prod(shape[axis] for axis in runs)
-    classes = "".join(_class_of(a) for a in operands)
+    classes = "".join(_class_of(a, inner_axis) for a in operands)
     first_reducer, *others = reducers
-    mode = "column" if by_column else "row"
     spec = Spec(program, first_reducer, mode, classes, tuple(others))
-    header = [positions, len(kept), shape[-1], len(runs), count]
+    header = [positions, len(kept), shape[inner_axis], len(runs), count]
     scratch = 0
-    if by_column:
+    if mode == "column":
         levels = (-(-count // PANEL_ROWS)).bit_length() + 1
         width = 3 if first_reducer.kind == "var" else 1
         values = spec.scratch_values + levels * spec.strip * width

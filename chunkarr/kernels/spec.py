@@ -33,7 +33,7 @@ class Spec:
     program: Program
     reducer: Reducer | None
     mode: str
-    """ "map", "row", "column", or a kernel of `chunkarr.kernels.counting`."""
+    """ "map", "row", "lanes" (short rows), "column", or a kernel of `chunkarr.kernels.counting`."""
     classes: str
     """One of "u", "s", "g" for each input, then for each output."""
     others: tuple[Reducer, ...] = ()

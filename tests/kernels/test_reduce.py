@@ -19,6 +19,7 @@ from chunkarr.kernels.evaluate import (
     identity_state,
     merge,
     reduce_region,
+    reduce_regions,
     reducer_of,
     tree_merge,
     ufunc_reducer,
@@ -357,3 +358,43 @@ def test_windows_that_overlap_are_reduced_by_a_kernel() -> None:
     assert reduce_recipe(plain(F8), reducers, [windows.T], windows.T.shape, (0,)) is not None
     across = np.zeros((100, 5000)).T
     assert reduce_recipe(plain(F8), reducers, [across], across.shape, (1,)) is None
+
+
+SIDE_BY_SIDE = [
+    *(("f8", name) for name in ("sum", "min", "max", "var", "argmin", "argmax", "any")),
+    *(("f4", name) for name in ("sum", "prod", "var", "max")),
+    *(("i4", name) for name in ("sum", "min", "argmax", "bitwise_xor")),
+    *(("u1", "max"), ("?", "all"), ("?", "max"), ("c16", "sum")),
+]
+
+
+@pytest.mark.parametrize(("dtype", "name"), SIDE_BY_SIDE)
+def test_short_rows_are_reduced_side_by_side_to_the_bits_of_long_ones(
+    dtype: str, name: str
+) -> None:
+    rng = np.random.default_rng(7)
+    for n in (2, 3, 7, 16, 24, 63, 64):
+        x = rng.integers(-3, 4, (300, n)).astype(dtype)
+        if x.dtype.kind in "fc":
+            x *= rng.standard_normal(x.shape).astype(x.real.dtype)
+            x[::7, 0], x[::9, -1], x[5::11, n // 2] = np.nan, np.inf, -0.0
+            x[250:] = np.copysign(0.0, rng.standard_normal((50, n)))
+        three = x[:288].reshape(4, 72, n)
+        for view in (x, np.asfortranarray(x), x[::-2, ::-1], three[:, ::2], three.swapaxes(0, 1)):
+            last = view.ndim - 1
+            reduce_in_both(plain(dtype), name, [view], view.shape, (last,))
+
+
+def test_short_rows_share_a_kernel() -> None:
+    x = np.random.default_rng(8).standard_normal((1000, 3, 5))
+    names = ("sum", "var", "max", "argmin", "min")
+    together = [reducer_of(name) for name in names]
+    recipe = reduce_recipe(plain(F8), tuple(together), [x], x.shape, (2,))
+    assert recipe is not None
+    assert recipe.entry.spec.mode == "lanes"
+    with kernels("compiled"):
+        found = reduce_regions(plain(F8), together, [x], x.shape, (2,))
+    for name, state in zip(names, found, strict=True):
+        alone = reduce_in_both(plain(F8), name, [x], x.shape, (2,))
+        for one, two in zip(state, alone, strict=True):
+            assert_same_bits(one, two)
