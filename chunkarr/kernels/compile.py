@@ -33,6 +33,7 @@ from chunkarr.kernels.folds import OPERATIONS
 from chunkarr.kernels.spec import FLAGS
 from chunkarr.kernels.users import RAISED
 from chunkarr.kernels.vecmath import registry
+from chunkarr.kernels.vecmath.plane import Complex
 from chunkarr.kernels.vecmath.values import Value
 
 SIGNATURE = types.void(types.CPointer(types.int64))
@@ -139,10 +140,15 @@ def _float_function(name: str, operands: int) -> Any:
 
 
 def _vector_function(function: Callable[..., Any], operands: int) -> Any:
-    """Make an intrinsic of a function of `chunkarr.kernels.vecmath`."""
+    """Make an intrinsic of a function of `chunkarr.kernels.vecmath`, on parts where complex."""
 
-    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return function(*(Value(builder, arg) for arg in args)).ir
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        found = function(*map(functools.partial(_value, context, builder), signature.args, args))
+        if isinstance(found, Value):
+            return found.ir
+        made = context.make_complex(builder, signature.return_type)
+        made.real, made.imag = found.re.ir, found.im.ir
+        return made._getvalue()  # noqa: SLF001 - how Numba's own code takes it
 
     if operands == 1:
 
@@ -155,6 +161,13 @@ def _vector_function(function: Callable[..., Any], operands: int) -> Any:
         return x(x, y), generate
 
     return intrinsic(typed_two)
+
+
+def _value(context: Any, builder: Any, kind: Any, arg: Any) -> Value | Complex:
+    if not isinstance(kind, types.Complex):
+        return Value(builder, arg)
+    z = context.make_complex(builder, kind, value=arg)
+    return Complex(Value(builder, z.real), Value(builder, z.imag))
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -379,8 +392,8 @@ def _namespace() -> dict[str, Any]:
     names |= {"half": half, "from_half": from_half, "to_half": to_half}
     names |= {"spread": spread, "find": find, "advance": advance}
     names |= {f"fold_{operation}": _fold_of(operation) for operation in OPERATIONS}
-    for name, function in registry.functions().items():
-        names[f"vec_{name}"] = _vector_function(function, function.__code__.co_argcount)
+    for name, (function, count) in registry.functions().items():
+        names[f"vec_{name}"] = _vector_function(function, count)
     names["inline"] = _Function
     return names
 

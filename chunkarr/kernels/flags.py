@@ -160,6 +160,8 @@ def kinds_of_op(op: Op, sources: Sequence[np.dtype[Any]]) -> int:
         return found | (ALL if op.name in {"floor_divide", "remainder", "divmod", "power"} else 0)
     if op.name in _QUIET or op.name in _COMPARING:
         return found
+    if is_ours(op.name) and op.types[0].kind == "c":
+        return ALL
     return found | (_ARITHMETIC | _FUNCTIONS).get(op.name.removeprefix(PREFIX), ALL)
 
 

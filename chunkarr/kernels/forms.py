@@ -201,9 +201,10 @@ def form(op: Op, args: list[str], sources: list[np.dtype[Any]]) -> str | None:
         return f"({converted[1]} if {converted[0]} else {converted[2]})" if matches else None
     loop = op.types[0]
     if is_ours(op.name):
-        if loop.kind == "c":
+        plain, plane = op.name.removeprefix(PREFIX), "plane_" if loop.kind == "c" else ""
+        if plane and plain == "absolute":
             return f"vec_hypot({converted[0]}.real, {converted[0]}.imag)"
-        call = f"vec_{op.name.removeprefix(PREFIX)}({', '.join(filter(None, converted))})"
+        call = f"vec_{plane}{plain}({', '.join(filter(None, converted))})"
         return f"half({call})" if result == "f2" else call
     name = f"{op.name}:{op.output}" if op.output else op.name
     text = FORMS.get("e" if loop == np.float16 else loop.kind, {}).get(name)

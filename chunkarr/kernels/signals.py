@@ -28,8 +28,8 @@ from chunkarr.kernels.vecmath import UNFINISHED, is_ours, unfinished
 
 _LIBRARY = {kind: bit for bit, kind in BITS.items()}
 
-WIDTHS = {"f2": "i4", "f4": "i4", "f8": "i8"}
-"""The integer that takes the bits of a float."""
+WIDTHS = {"f2": "i4", "f4": "i4", "f8": "i8", "c8": "i4", "c16": "i8"}
+"""The integer that takes the bits of a float, or of a part of a complex number."""
 
 
 def kept(program: Program) -> frozenset[int]:
@@ -69,7 +69,7 @@ def conditions(
         return found
     kinds = kinds_of_op(op, sources)
     found = []
-    if loop.kind == "f":
+    if loop.kind in "fc":
         given = [
             str(cast_form(arg, source, loop)) for arg, source in zip(args, sources, strict=True)
         ]
@@ -105,7 +105,8 @@ class Watch:
     def _width(self, number: int) -> str:
         """Give an integer as wide as an operation's operands: it suits the vectors they are in."""
         sizes = [source.itemsize for source in self._sources[number]]
-        return f"i{max(4, self._program.ops[number].dtype.itemsize, *sizes)}"
+        # Those of complex numbers are in float64.
+        return f"i{min(8, max(4, self._program.ops[number].dtype.itemsize, *sizes))}"
 
     def open(self) -> str:
         """Give the lines before the first loop."""
@@ -118,7 +119,9 @@ class Watch:
             kind = str(type_of(op.dtype))
             name = f"unread_{kind}"
             # Numba makes int64 of all sums of integers, and vectors are cut for the widest number.
-            lines.append(f"{name} = {WIDTHS[kind]}({name} | bits({value}))")
+            parts = (f"{value}.real", f"{value}.imag") if op.dtype.kind == "c" else (value,)
+            read = " | ".join(f"bits({part})" for part in parts)
+            lines.append(f"{name} = {WIDTHS[kind]}({name} | {read})")
         width = self._width(number)
         for flags, condition in conditions(op, self._sources[number], args, value):
             name = f"noticed_{width}"

@@ -25,6 +25,8 @@ DENSE = 4000
 PRECISION = 250
 PRECISION_ANGLES = 1300
 """Bits with which sin(2**1000) is right."""
+PRECISION_COMPLEX = 2400
+"""Bits with which the smaller part is right whatever the larger one."""
 
 Draw = Callable[[np.random.Generator, int], Array]
 
@@ -100,6 +102,84 @@ ONE: dict[str, tuple[Any, tuple[Draw, ...]]] = {
 """Functions of one operand: mpmath's, and what to draw operands from."""
 
 EVERY = (even(-3, 3), wide(-30, 30), wide(-1074, 1024), wide(-1074, -1000), wide(1000, 1024))
+
+ComplexDraw = Callable[[np.random.Generator, int], tuple[Array, Array]]
+
+
+def pair(re: Draw, im: Draw) -> ComplexDraw:
+    """Draw the parts of complex numbers."""
+    return lambda rng, count: (re(rng, count), im(rng, count))
+
+
+def circle(centre: float = 0.0) -> ComplexDraw:
+    """Draw close to the unit circle around a point, where logarithms cancel."""
+
+    def draw(rng: np.random.Generator, count: int) -> tuple[Array, Array]:
+        angle, size = rng.uniform(-np.pi, np.pi, count), beside(1.0)(rng, count)
+        return centre + size * np.cos(angle), size * np.sin(angle)
+
+    return draw
+
+
+def swapped(draws: tuple[ComplexDraw, ...]) -> tuple[ComplexDraw, ...]:
+    """Exchange the parts."""
+    return tuple(lambda rng, count, draw=draw: draw(rng, count)[::-1] for draw in draws)
+
+
+NEAR, FAR, LOW = even(-3, 3), wide(-500, 500), wide(-1074, -900)
+PLANE = (pair(NEAR, NEAR), pair(FAR, FAR), pair(wide(-40, 9), wide(-40, 9)))
+GROWING = (
+    *PLANE[::2],
+    pair(even(-700, 700), even(-700, 700)),
+    pair(beside(-745.0, -709.0, 709.0, 1400.0), wide(-1074, 0)),
+    pair(multiples(HALF_LN2, 60), multiples(HALF_PI / 2, 1 << 30)),
+    pair(NEAR, wide(40, 300)),
+    pair(LOW, NEAR),
+)
+LOGARITHMIC = (*PLANE, circle(), pair(LOW, LOW), pair(wide(900, 1024), wide(900, 1024)))
+INVERSE = (*LOGARITHMIC, pair(beside(-1.0, 1.0), wide(-500, 0)), pair(wide(-500, 0), even(-2, 2)))
+
+
+def arctanh(z: Any) -> Any:
+    """Compute without the shortcuts of mpmath, which lose small parts."""
+    return (mpmath.log(1 + z) - mpmath.log(1 - z)) / 2
+
+
+COMPLEX: dict[str, tuple[Any, tuple[ComplexDraw | tuple[ComplexDraw, ...], ...]]] = {
+    "exp": (mpmath.exp, GROWING),
+    "exp2": (ONE["exp2"][0], GROWING[:-2]),
+    "expm1": (lambda z: mpmath.exp(z) - 1, GROWING),
+    "sin": (mpmath.sin, swapped(GROWING)),
+    "cos": (mpmath.cos, swapped(GROWING)),
+    "tan": (mpmath.tan, swapped(GROWING)),
+    "sinh": (mpmath.sinh, GROWING),
+    "cosh": (mpmath.cosh, GROWING),
+    "tanh": (mpmath.tanh, GROWING),
+    "sqrt": (mpmath.sqrt, LOGARITHMIC),
+    "sign": (lambda z: z / abs(z), PLANE),
+    "log": (mpmath.log, LOGARITHMIC),
+    "log2": (ONE["log2"][0], LOGARITHMIC),
+    "log10": (mpmath.log10, LOGARITHMIC),
+    "log1p": (lambda z: mpmath.log(1 + z), (*LOGARITHMIC, circle(-1.0))),
+    "arcsin": (mpmath.asin, INVERSE),
+    "arccos": (mpmath.acos, INVERSE),
+    "arctan": (lambda z: arctanh(z * 1j) / 1j, swapped(INVERSE)),
+    "arcsinh": (mpmath.asinh, swapped(INVERSE)),
+    "arccosh": (mpmath.acosh, INVERSE),
+    "arctanh": (arctanh, INVERSE),
+    "power": (
+        mpmath.power,
+        (
+            (pair(NEAR, NEAR), pair(NEAR, NEAR)),
+            (circle(), pair(even(-5, 5), even(-5, 5))),
+            (pair(wide(-30, 30), wide(-30, 30)), pair(even(-1, 1), even(-1, 1))),
+        ),
+    ),
+}
+"""Functions of complex numbers."""
+WHOLE = {"expm1", "power"}
+"""Functions whose parts cancel where they are small beside the other: errors are of the whole."""
+
 TWO: dict[str, tuple[Any, tuple[tuple[Draw, Draw], ...]]] = {
     "power": (
         mpmath.power,
@@ -118,6 +198,9 @@ TWO: dict[str, tuple[Any, tuple[tuple[Draw, Draw], ...]]] = {
 """Functions of two operands; what is drawn for the second has the same place."""
 
 
+REFERENCES: dict[str, dict[str, tuple[Any, Any]]] = {"f": {**ONE, **TWO}, "c": {**COMPLEX}}
+
+
 def program(name: str, dtype: np.dtype[Any], count: int) -> Program:
     """A program of one of our functions."""
     op = Op(PREFIX + name, tuple(range(count)), (dtype,) * count, dtype)
@@ -134,21 +217,31 @@ def computed(name: str, operands: list[Array]) -> Array:
 
 def errors(name: str, operands: list[Array]) -> Iterator[float]:
     """Errors in units in the last place, where the exact result is a float within the range."""
-    reference = (ONE | TWO)[name][0]
+    kind = operands[0].dtype.kind
+    reference, number = REFERENCES[kind][name][0], mpmath.mpc if kind == "c" else mpmath.mpf
     info = np.finfo(operands[0].dtype)
     found = computed(name, operands)
-    with mpmath.workprec(PRECISION_ANGLES if name in {"sin", "cos", "tan"} else PRECISION):
+    precision = PRECISION_ANGLES if name in {"sin", "cos", "tan"} else PRECISION
+    with mpmath.workprec(PRECISION_COMPLEX if kind == "c" else precision):
         for got, *given in zip(found.tolist(), *(x.tolist() for x in operands), strict=True):
-            exact = reference(*map(mpmath.mpf, given))
-            if isinstance(exact, mpmath.mpc) or abs(exact) > float(info.max):
+            exact = reference(*map(number, given))
+            if (kind == "f" and isinstance(exact, mpmath.mpc)) or abs(exact) > float(info.max):
                 continue
-            size = max(abs(float(exact)), float(info.smallest_normal))
-            unit = mpmath.ldexp(1, int(np.frexp(size)[1]) - info.nmant - 1)
-            yield float(abs(mpmath.mpf(got) - exact) / unit)
+            error = number(got) - exact
+            parts = [(error, exact)]
+            if kind == "c" and name not in WHOLE:
+                parts = [(error.real, exact.real), (error.imag, exact.imag)]
+            for wrong, right in parts:
+                size = max(float(abs(right)), float(info.smallest_normal))
+                unit = mpmath.ldexp(1, int(np.frexp(size)[1]) - info.nmant - 1)
+                yield float(abs(wrong) / unit)
 
 
 def samples(name: str, dtype: str, count: int) -> Iterator[list[Array]]:
     """Operands of every kind, finite, not zero, and seeded."""
+    if np.dtype(dtype).kind == "c":
+        yield from complex_samples(name, dtype, count)
+        return
     draws: list[tuple[Draw, ...]]
     draws = [(draw,) for draw in ONE[name][1]] if name in ONE else list(TWO[name][1])
     for place, kind in enumerate(draws):
@@ -157,6 +250,22 @@ def samples(name: str, dtype: str, count: int) -> Iterator[list[Array]]:
             operands = [draw(rng, count).astype(dtype) for draw in kind]
         whole = np.logical_and.reduce([np.isfinite(x) & (x != 0) for x in operands])
         yield [x[whole] for x in operands]
+
+
+def complex_samples(name: str, dtype: str, count: int) -> Iterator[list[Array]]:
+    """Complex operands of every kind, finite, without zeros, and seeded."""
+    for place, draws in enumerate(COMPLEX[name][1]):
+        rng = np.random.default_rng([place, len(name)])
+        operands = []
+        for draw in draws if isinstance(draws, tuple) else (draws,):
+            z = np.empty(count, dtype)
+            with np.errstate(all="ignore"):
+                z.real, z.imag = draw(rng, count)
+            operands.append(z)
+        whole = np.logical_and.reduce(
+            [np.isfinite(z) & (z.real != 0) & (z.imag != 0) for z in operands]
+        )
+        yield [z[whole] for z in operands]
 
 
 def worst(name: str, dtype: str, count: int) -> float:

@@ -228,7 +228,9 @@ def test_size_decides_who_computes_a_function_and_nothing_else() -> None:
     assert vecmath.chosen("sqrt", (f8,), large) == "sqrt"
     assert vecmath.chosen("exp", (np.dtype(np.float16),), large) == "vecmath.exp"
     assert vecmath.chosen("exp", (np.dtype(np.longdouble),), large) == "exp"
-    assert vecmath.chosen("exp", (np.dtype(complex),), large) == "exp"
+    assert vecmath.chosen("exp", (np.dtype(complex),), large) == "vecmath.exp"
+    assert vecmath.chosen("exp", (np.dtype(np.clongdouble),), large) == "exp"
+    assert vecmath.chosen("cbrt", (np.dtype(complex),), large) == "cbrt"
 
 
 def test_bits_do_not_depend_on_chunks_workers_or_executor(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,12 +16,13 @@ import functools
 import hashlib
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from chunkarr.kernels.program import Op, Program
+from chunkarr.kernels.program import Program
 
 PREFIX = "vecmath."
 """What stands before the ufunc's name where an operation is to be done by a function of ours."""
@@ -36,6 +37,12 @@ MODULES = {
     "roots": ("cbrt", "hypot"),
 }
 """The approximations, by the module of this package that has them."""
+COMPLEX_MODULES = {
+    "plane_waves": ("exp", "exp2", "expm1", "sin", "cos", "tan", "sinh", "cosh", "tanh"),
+    "plane_powers": ("sqrt", "sign", "log", "log2", "log10", "log1p", "power"),
+    "plane_inverses": ("arcsin", "arccos", "arctan", "arcsinh", "arccosh", "arctanh"),
+}
+"""The same of complex numbers."""
 EXACT_MODULES = {
     "division": ("fmod", "remainder", "floor_divide"),
     "parts": ("nextafter", "frexp", "exponent", "ldexp"),
@@ -48,15 +55,28 @@ THOROUGH_MODULES = {
 """Slower versions of functions that leave some operands unfinished."""
 
 NAMES = frozenset(name for names in MODULES.values() for name in names)
+# The size of a complex number is hypot of its parts.
+COMPLEX_NAMES = frozenset({"absolute"}.union(*COMPLEX_MODULES.values()))
 
 LARGE, LARGE_RATIO = {"f4": 2.0**19, "f8": 2.0**45}, 2.0**53
 """From where on angles, and quotients that remainders are of, are unfinished."""
+LARGE_POWER = 2.0**33
+"""From where on complex exponents are: logarithms of floats are below 745."""
 UNFINISHED = 1 << 16
 """The flag of a kernel that met such an operand: it is run again with the slower versions."""
 
 _ANGLES, _RATIOS = MODULES["circular"], EXACT_MODULES["division"]
-_SLOWER = {PREFIX + name: f"{PREFIX}any_{name}" for name in _ANGLES}
-_SLOWER |= {name: f"any_{name}" for name in _RATIOS}
+COMPLEX_ANGLES = {
+    **dict.fromkeys(("exp", "exp2", "expm1", "sinh", "cosh", "tanh"), "imag"),
+    **dict.fromkeys(("sin", "cos", "tan"), "real"),
+}
+"""The part of a complex number that is an angle, by function."""
+COMPLEX_SLOWER = (*COMPLEX_ANGLES, "power")
+_SLOWER = {
+    "f": {PREFIX + name: f"{PREFIX}any_{name}" for name in _ANGLES}
+    | {name: f"any_{name}" for name in _RATIOS},
+    "c": {PREFIX + name: f"{PREFIX}any_{name}" for name in COMPLEX_SLOWER},
+}
 
 ELEMENTS_MIN = 1 << 22
 """From this many elements on, a kernel is worth waiting for, and our functions are chosen.
@@ -73,8 +93,7 @@ def chosen(name: str, types: Sequence[np.dtype[Any]], shape: Sequence[int]) -> s
     ('vecmath.exp', 'exp')
     """
     known = name in NAMES and all(kind.kind == "f" and kind.itemsize <= 8 for kind in types)
-    # The size of a complex number is hypot of its parts.
-    known |= name == "absolute" and types[0].char in {"F", "D"}
+    known |= name in COMPLEX_NAMES and all(kind.char in {"F", "D"} for kind in types)
     return PREFIX + name if known and math.prod(shape) >= ELEMENTS_MIN else name
 
 
@@ -90,16 +109,31 @@ def unfinished(name: str, args: Sequence[str], kind: str) -> str:
         sizes = [f"f8(fabs({arg}))" for arg in args]
         ratio = f"({sizes[0]} >= {LARGE_RATIO} * {sizes[1]}) & ({sizes[1]} > 0)"
         return f"{ratio} & ({sizes[0]} < inf)"
-    if plain in _ANGLES and plain != name and kind in LARGE:
-        return f"(fabs({args[0]}) >= {kind}({LARGE[kind]})) & (fabs({args[0]}) < inf)"
+    if plain == name:
+        return ""
+    if not kind.startswith("c"):
+        angle = plain in _ANGLES and kind in LARGE
+        return _beyond(args[0], kind, LARGE[kind]) if angle else ""
+    # Complex numbers are computed in float64.
+    part = f"f{int(kind[1:]) // 2}"
+    if plain in COMPLEX_ANGLES:
+        return _beyond(f"{args[0]}.{COMPLEX_ANGLES[plain]}", part, LARGE["f8"])
+    if plain == "power":
+        sides = [_beyond(f"{args[1]}.{side}", part, LARGE_POWER) for side in ("real", "imag")]
+        return f"({sides[0]}) | ({sides[1]})"
     return ""
+
+
+def _beyond(arg: str, kind: str, limit: float) -> str:
+    """Give the condition that a finite number is as large as a limit."""
+    return f"(fabs({arg}) >= {kind}({limit})) & (fabs({arg}) < inf)"
 
 
 def thorough(program: Program) -> Program:
     """Give the program with functions that leave nothing unfinished."""
     ops = [
-        Op(_SLOWER.get(op.name, op.name), op.args, op.types, op.dtype, op.output)
-        if op.types and op.types[0].kind == "f"
+        replace(op, name=_SLOWER.get(op.types[0].kind, {}).get(op.name, op.name))
+        if op.types
         else op
         for op in program.ops
     ]

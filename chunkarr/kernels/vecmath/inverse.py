@@ -66,11 +66,18 @@ def arctan(x: Value) -> Value:
     steep = size > 1.0
     below = select(steep, size, 1.0)
     t, low = _quotient(select(steep, size.like(1.0), size), below)
-    return copysign(_angle(t, low, steep, select(steep, size.like(1.0), 0.0)), x)
+    total, rest = _angle(t, low, steep, select(steep, size.like(1.0), 0.0))
+    return copysign(total + rest, x)
 
 
 def arctan2(y: Value, x: Value) -> Value:
     """Give the angle of the point (x, y), between -pi and pi."""
+    total, rest = arctan2_parts(y, x)
+    return copysign(total + rest, y)
+
+
+def arctan2_parts(y: Value, x: Value) -> tuple[Value, Value]:
+    """Give the angle of the point (x, |y|) in two parts."""
     a, b = fabs(y), fabs(x)
     steep = a > b
     above, below = select(steep, b, a), select(steep, a, b)
@@ -85,7 +92,7 @@ def arctan2(y: Value, x: Value) -> Value:
     t, low = _quotient(above, below)
     turned = x.bits() < 0
     quarters = select(steep, a.like(1.0), select(turned, a.like(2.0), 0.0))
-    return copysign(_angle(t, low, steep ^ turned, quarters), y)
+    return _angle(t, low, steep ^ turned, quarters)
 
 
 def _quotient(above: Value, below: Value) -> tuple[Value, Value]:
@@ -97,15 +104,18 @@ def _quotient(above: Value, below: Value) -> tuple[Value, Value]:
     return t, fma(-t, below, above) * inverse
 
 
-def _angle(t: Value, low: Value, down: Value, quarters: Value) -> Value:
-    """Give a number of quarter turns and arctan(t + low) more, or less where it goes down."""
+def _angle(t: Value, low: Value, down: Value, quarters: Value) -> tuple[Value, Value]:
+    """Give a number of quarter turns and arctan(t + low) more, or less where it goes down.
+
+    The result is in two parts.
+    """
     t, low = select(down, -t, t), select(down, -low, low)
     half, half_low = parts(t, *HALF_PI)
     z = t * t
     near = fma(t * z, polynomial(z, ATAN), low)
     total = fma(quarters, half, t)
     error = fma(quarters, half, -total) + t
-    return total + (error + fma(quarters, half_low, near))
+    return total, error + fma(quarters, half_low, near)
 
 
 def _near_sine(x: Value) -> tuple[Value, Value, Value]:

@@ -63,6 +63,12 @@ def split(x: Value, extra: Value | None = None) -> tuple[Value, Value, Value]:
     return k, ((above & kind.fraction) + start).floats(), above & ~kind.fraction
 
 
+def inverse_power(raised: Value) -> Value:
+    """Give 2**-k for an integer that has k + bias + 1 where a float has its exponent."""
+    kind = raised.format
+    return (((2 * kind.bias + 1) << kind.mantissa) - raised).floats()
+
+
 def normal(x: Value) -> tuple[Value, Value]:
     """Give x, scaled where it is subnormal, and what `split` is to subtract for its exponent."""
     kind, tiny = x.format, x < x.format.tiny
@@ -146,8 +152,7 @@ def log1p_of(x: Value, low: Value) -> Value:
     """
     total, error = any_two_sum(x, x.like(1.0))
     k, m, raised = split(total)
-    scale = (((2 * x.format.bias + 1) << x.format.mantissa) - raised).floats()
-    error = select(x < 2.0 ** (x.format.mantissa + 7), (error + low) * scale, 0.0)
+    error = select(x < 2.0 ** (x.format.mantissa + 7), (error + low) * inverse_power(raised), 0.0)
     near = k.equals(0.0)
     f, error = two_sum(select(near, x, near_one(m, total)), select(near, low, error))
     half, rest = rest_of(f)
