@@ -57,19 +57,26 @@ class nditer:  # noqa: N801 - NumPy's name
         self, op: Any, flags: Any = None, op_flags: Any = None, *args: Any, **kw: Any
     ) -> None:
         self._given = list(op) if isinstance(op, list | tuple) else [op]
-        self._inner = np.nditer(_buffers("nditer", op, op_flags), flags, op_flags, *args, **kw)
+        held = _buffers("nditer", op, op_flags)
+        self._held = held if isinstance(held, list) else [held]
+        self._inner = np.nditer(held, flags, op_flags, *args, **kw)
 
     @property
     def operands(self) -> tuple[Any, ...]:
         """The arrays that are iterated over; those that were made on the way are new ones."""
-        pairs = zip(self._inner.operands, self._given, strict=True)
-        return tuple(o if isinstance(o, Array) else Array.of(held) for held, o in pairs)
+        found = zip(self._inner.operands, self._given, self._held, strict=True)
+        return tuple(
+            given
+            if isinstance(given, Array) and np.may_share_memory(seen, held)
+            else Array.of(seen)
+            for seen, given, held in found
+        )
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in ("_given", "_inner"):
+        if name in ("_given", "_held", "_inner"):
             object.__setattr__(self, name, value)
         else:
             setattr(self._inner, name, value)

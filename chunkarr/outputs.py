@@ -8,8 +8,9 @@ import numpy as np
 
 from chunkarr.arrays import Array, wrap
 from chunkarr.dispatch import arrays_in
-from chunkarr.expr.build import as_expr, broadcast_shapes, cast_lazily
+from chunkarr.expr.build import as_expr, broadcast_shapes, cast_lazily, stretch
 from chunkarr.expr.build import where as where_
+from chunkarr.expr.node import Expr
 
 
 def harmless(name: str, value: Any, where: Any) -> Any:
@@ -23,6 +24,29 @@ def harmless(name: str, value: Any, where: Any) -> Any:
     if isinstance(value, Array) or isinstance(where, Array):
         return wrap(where_(as_expr(where), as_expr(value), number))
     return np.where(where, value, number)
+
+
+def spread(result: Any, where: Any) -> Any:
+    """Give results that nothing was left out of the shape that the mask gives them."""
+    if isinstance(result, tuple):
+        return tuple([spread(part, where) for part in result])
+    mask = check_mask(where)
+    shape = broadcast_shapes(np.shape(result), mask.shape)
+    if shape == np.shape(result):
+        return result
+    return wrap(stretch(as_expr(result.to_expr()), shape))
+
+
+def check_mask(where: Any) -> Expr:
+    """Give a mask, or raise NumPy's TypeError for what is no mask."""
+    mask = where.to_expr() if isinstance(where, Array) else as_expr(where)
+    if mask.dtype != bool:
+        message = (
+            f"Cannot cast array data from {mask.dtype!r} to dtype('bool') according to the rule "
+            "'safe'"
+        )
+        raise TypeError(message)
+    return mask
 
 
 def write(ufunc: np.ufunc, result: Any, out: Any, where: Any, casting: str) -> Any:
@@ -47,14 +71,7 @@ def write(ufunc: np.ufunc, result: Any, out: Any, where: Any, casting: str) -> A
     if where is True:
         out[...] = result
         return out
-    mask = where.to_expr() if isinstance(where, Array) else as_expr(where)
-    if mask.dtype != bool:
-        message = (
-            f"Cannot cast array data from {mask.dtype!r} to dtype('bool') according to the rule "
-            "'safe'"
-        )
-        raise TypeError(message)
-    chosen = where_(mask, cast_lazily(result.to_expr(), out.dtype), out.to_expr())
+    chosen = where_(check_mask(where), cast_lazily(result.to_expr(), out.dtype), out.to_expr())
     out[...] = wrap(chosen)
     return out
 

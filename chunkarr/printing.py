@@ -31,7 +31,9 @@ def array_text(array: Array, *, summary: bool) -> str:
             return str(corner)
         text = repr(corner)
     # NumPy ends with the shape, here the corners', and the dtype where it is not implied.
-    at = text.rindex("shape=")
+    at = text.rfind("shape=")
+    if at < 0:  # NumPy before 2.2, and its legacy modes, show none
+        return text
     body, tail = text[:at].rstrip(), text[at:]
     tail = tail.replace(f"shape={corner.shape}", f"shape={array.shape}", 1)
     line = len(body) - (body.rfind("\n") + 1)

@@ -282,6 +282,9 @@ def test_strides_write_to_the_base(settings: dict[str, Any], read: bool) -> None
         assert x.tolist() == plain.tolist()
 
 
+OVER = ["readwrite", "updateifcopy"]
+
+
 @pytest.mark.parametrize("settings", MODES.values(), ids=list(MODES))
 def test_an_iterator_writes_to_the_array(settings: dict[str, Any]) -> None:
     with chunkarr.config(**settings):
@@ -292,6 +295,10 @@ def test_an_iterator_writes_to_the_array(settings: dict[str, Any]) -> None:
                 value[...] = value + 1
         assert x.compute().tolist() == [[1, 2, 3], [4, 5, 6]]
         assert double.compute().tolist() == [[0, 2, 4], [6, 8, 10]]
+        with chunkarr.nditer(x, [], [OVER], ["i2"], casting="unsafe") as it:
+            it.operands[0][...] = 9  # a buffer of another dtype, written back at the end
+            it.operands[0][...] = 7
+        assert (x == 7).all()
 
 
 @pytest.mark.parametrize("settings", MODES.values(), ids=list(MODES))
