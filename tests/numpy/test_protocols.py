@@ -178,9 +178,10 @@ def test_str_and_repr_are_numpys(shape: tuple[int, ...], dtype: str) -> None:
 
 def test_print_options_hold() -> None:
     plain = np.linspace(0, 1, 30).reshape(5, 6)
-    with np.printoptions(precision=2, threshold=5, edgeitems=1, linewidth=40):
-        assert str(chunkarr.array(plain)) == str(plain)
-        assert repr(chunkarr.array(plain)) == repr(plain)
+    for legacy in (False, "2.1"):  # of which the second shows no shape
+        with np.printoptions(precision=2, threshold=5, edgeitems=1, linewidth=40, legacy=legacy):
+            assert str(chunkarr.array(plain)) == str(plain)
+            assert repr(chunkarr.array(plain)) == repr(plain)
 
 
 def test_repr_of_a_large_lazy_array_computes_nothing_and_str_its_corners() -> None:
