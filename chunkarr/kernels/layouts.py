@@ -35,7 +35,7 @@ TILE = 64
 RECIPES_MAX = 4096
 RUN_MIN = 16
 """Shortest run of a row-wise reduction against the operands' order that is left to NumPy's tier."""
-SHORT_MAX = 24
+SHORT_MAX, SHORT_BYTES = 40, 160
 """Longest row that is reduced beside others whose values are not next to its own in memory."""
 BESIDE_MIN = 16
 """Fewest rows that are reduced beside each other."""
@@ -279,8 +279,9 @@ def _are_short(operands: list[Array], reduction: Reduction) -> bool:
     if not reduction.outer or reduction.outer[-1] < BESIDE_MIN:
         return False
     beside = len(reduction.outer) - 1
-    apart = any(_class_of(a, beside) == "g" for a in operands)
-    return math.prod(reduction.rows) <= (SHORT_MAX if apart else LANES)
+    apart = [a.itemsize for a in operands if _class_of(a, beside) == "g"]
+    longest = min(SHORT_MAX, SHORT_BYTES // max(apart)) if apart else LANES
+    return math.prod(reduction.rows) <= longest
 
 
 def _against_order(operands: list[Array], reduction: Reduction) -> bool:
