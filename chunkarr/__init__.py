@@ -206,6 +206,7 @@ def _loaded() -> Any:
         importlib.import_module("chunkarr.catalogue").attach()
         importlib.import_module("chunkarr.operators").attach()
         importlib.import_module("chunkarr.jitted").attach()
+        importlib.import_module("chunkarr.dispatch").attach(namespace)
         globals()["_ready"] = True
     return namespace
 

@@ -136,7 +136,7 @@ TABLE: dict[str, Row] = {
     "searchsorted": Row(lookup.searchsorted, 0, tables=("a", "sorter"), scalar=True),
     "select": Row(lookup.select, 0),
     "sinc": Row(lookup.sinc, scalar=True),
-    "take": Row(fancy.take, 2, grows=True),
+    "take": Row(fancy.take, 2, scalar=True, grows=True),
     "packbits": Row(lookup.packbits),
     "unpackbits": Row(lookup.unpackbits),
     "busday_count": Row(lookup.busday_count, 0, scalar=True),
@@ -160,9 +160,6 @@ MAKERS: dict[str, Function] = {
     "tri": shapes.tri,
 }
 """Functions that make arrays from numbers."""
-
-OVERRIDES = ("where",)
-"""Functions of the namespace that the catalogue extends."""
 
 OBJECTS = ("c_", "mgrid", "ndenumerate", "ogrid", "r_")
 
@@ -441,12 +438,13 @@ def functions() -> dict[str, Any]:
         "from_dlpack": from_dlpack,
         "apply_over_axes": apply_over_axes,
         "fix": fix,
+        "fromfunction": tricks.fromfunction,
         "where": where,
     }
     made["einsum"] = _looking(made["einsum"])
     made["row_stack"] = namespace.vstack
     made.update({name: getattr(userfuncs, name) for name in USERS})
-    own = ("array_equiv", "from_dlpack", "apply_over_axes", "fix", "where")
+    own = ("array_equiv", "from_dlpack", "apply_over_axes", "fix", "fromfunction", "where")
     for name in (*HANDLES, *COUNTS, *SETS, *USERS, *own):
         made[name].__module__ = "chunkarr"
     return made
@@ -455,5 +453,5 @@ def functions() -> dict[str, Any]:
 def attach() -> None:
     """Put the functions into the namespace; names that are there already stay."""
     for name, value in functions().items():
-        if name in OVERRIDES or not hasattr(namespace, name):
+        if name == "where" or not hasattr(namespace, name):
             setattr(namespace, name, value)

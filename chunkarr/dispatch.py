@@ -12,6 +12,7 @@ import inspect
 import math
 import sys
 from collections.abc import Callable, Iterable
+from types import BuiltinFunctionType, EllipsisType, FunctionType, NoneType
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ import numpy.typing as npt
 
 from chunkarr.arrays import Array, wrap
 from chunkarr.errors import MaskedOperandError, NotYetError
-from chunkarr.expr.build import as_expr
+from chunkarr.expr.build import as_expr, itself
 from chunkarr.expr.build import plain as without_subclass
 from chunkarr.expr.node import Expr
 from chunkarr.functions.indexing import NUMBERS
@@ -54,16 +55,47 @@ def holds_arrays(values: Iterable[object]) -> bool:
     )
 
 
-def overrides(value: Any, kind: str) -> bool:
-    """Whether a value that is no array takes calls of NumPy's functions itself."""
-    own = getattr(type(value), f"__array_{kind}__", None)
-    return own is not None and not hasattr(value, "__array__")
-
-
-def _overridden(values: Iterable[object]) -> bool:
-    return any(
-        _overridden(v) if isinstance(v, list | tuple) else overrides(v, "function") for v in values
+COMMON = frozenset(
+    (
+        *(Array, np.ndarray, np.memmap, bool, int, float, complex, str, bytes, list, tuple),
+        *(NoneType, EllipsisType, slice, range, type, FunctionType, BuiltinFunctionType),
+        *(type(NO_VALUE), *np.sctypeDict.values(), *map(type, map(np.dtype, np.typecodes["All"]))),
     )
+)
+"""Classes of arguments that are not looked at any further."""
+WRITERS = frozenset(("copyto", "fill_diagonal", "place", "put", "put_along_axis", "putmask"))
+"""Functions that write to their first argument."""
+OWN = (Array, np.ndarray, np.generic)
+"""Classes whose protocols are those that answer here."""
+OURS: Any = object()
+"""Says that nobody else takes a call."""
+
+
+def familiar(values: Iterable[object]) -> bool:
+    """Whether none of the arguments is of another class, or has to be looked at."""
+    return COMMON.issuperset(map(type, values))
+
+
+def overrides(value: Any, kind: str) -> bool:
+    """Whether a value of another class takes calls of NumPy's functions itself."""
+    own = getattr(type(value), f"__array_{kind}__", None)
+    if own is None or isinstance(value, OWN):
+        return False
+    return kind == "function" or not hasattr(value, "__array__")
+
+
+def extends(value: Any) -> bool:
+    """Whether a value is of a class derived from ndarray, which computes in its own way."""
+    return isinstance(value, np.ndarray) and type(value) not in (np.ndarray, np.memmap)
+
+
+def taken(value: Any) -> Any:
+    """Give the array that an object makes of itself, unless NumPy knows more of the object."""
+    if isinstance(value, Array) or hasattr(type(value), "__array_function__"):
+        return value
+    made = itself(value)
+    known = hasattr(type(value), "__array_ufunc__") and not isinstance(made, Array)
+    return value if known else made
 
 
 def convert(value: Any, change: Callable[[Array], Any]) -> Any:
@@ -156,7 +188,7 @@ def give(result: Any, *, scalar: bool = False, plain: bool = False) -> Any:
         return wrap(result, scalar=scalar and result.ndim == 0)
     if isinstance(result, np.ndarray):
         if type(result) is not np.ndarray:
-            return result if hasattr(result, "mask") else Array.of(np.asarray(result))
+            return result if extends(result) else Array.of(np.asarray(result))
         return Array.of(result)
     if isinstance(result, np.generic):
         return result if plain else Array.of(np.asarray(result), scalar=True)
@@ -166,6 +198,15 @@ def give(result: Any, *, scalar: bool = False, plain: bool = False) -> Any:
     if isinstance(result, list):
         return [give(part, scalar=scalar, plain=plain) for part in result]
     return result
+
+
+def unscaled(result: Any) -> Any:
+    """Give arrays without axes for scalars, as ufuncs do with `out=...`."""
+    if isinstance(result, tuple):
+        return tuple([unscaled(part) for part in result])
+    if isinstance(result, Array):
+        return Array(result.to_expr()) if result.is_scalar else result
+    return Array.of(np.asarray(result))
 
 
 def ndarray_of(array: Array) -> NDArray:
@@ -190,7 +231,7 @@ def lift(
     arguments may be anything array-like; with `weak`, Python numbers among them stay what they are.
     """
     name = function.__name__.rstrip("_")
-    shared, order = _positions(function, numpy_function)
+    shared, order = positions(function, numpy_function)
     shown = None if numpy_function is None else signature_of(numpy_function)
     takes_out = shown is None or "out" in shown.parameters
     takes_into = "into" in told(function).parameters
@@ -200,9 +241,13 @@ def lift(
         if out is not None and not takes_out:
             raise no_out(name)
         if len(args) > shared:
-            args, kwargs, out = _by_name(name, args, kwargs, out, shared, order)
+            args, kwargs, out = by_name(name, args, kwargs, out, shared, order)
         if kwargs:
             kwargs = {k: v for k, v in kwargs.items() if v is not NO_VALUE}
+        if not (familiar(args) and familiar(kwargs.values())):
+            made, args, kwargs = ask(public, numpy_function, args, kwargs, out)
+            if made is not OURS:
+                return made
         if isinstance(out, tuple):
             message = "return arrays must be of ArrayType"
             raise TypeError(message)
@@ -215,8 +260,6 @@ def lift(
                 return numpy_into(numpy_function, plain, named, out)
             result = give(numpy_function(*plain, **named), plain=not arrays)
         else:
-            if numpy_function is not None and not arrays and _overridden(args):
-                return numpy_function(*args, **kwargs)
             masked = masked_call(name, args, kwargs) if arrays else None
             if masked is not None:
                 result = masked
@@ -229,7 +272,7 @@ def lift(
                 except MaskedOperandError:
                     if numpy_function is None:
                         raise
-                    return on_masked(numpy_function, args, kwargs)
+                    return on_subclass(numpy_function, args, kwargs)
                 named = {k: convert(v, Array.to_expr) for k, v in kwargs.items()}
                 if isinstance(out, Array | np.ndarray) and takes_into:
                     named["into"] = out.dtype
@@ -239,7 +282,12 @@ def lift(
     public.__name__ = public.__qualname__ = name
     public.__module__ = "chunkarr"
     public.__signature__ = shown or told(function)  # type: ignore[attr-defined]
+    LIFTED.add(public)
     return public
+
+
+LIFTED: set[Function] = set()
+"""Public functions that `lift` has made."""
 
 
 @functools.cache
@@ -261,10 +309,87 @@ def no_out(name: str) -> TypeError:
     return TypeError(f"{name}() got an unexpected keyword argument 'out'")
 
 
-def on_masked(numpy_function: Function, args: Any, kwargs: dict[str, Any]) -> Any:
-    """Run NumPy's function on masked arrays, and on the values of chunked ones beside them."""
+def elsewhere(public: Function, numpy_function: Function, args: Any, kwargs: dict[str, Any]) -> Any:
+    """Give what operands of other classes make of a call of NumPy's function, or `OURS`.
+
+    Classes that take such calls are asked first, with chunked arrays as they are; raises TypeError
+    where none takes this one. What is derived from ndarray is left to NumPy.
+    """
+    whole = (*args, *kwargs.values())
+    flat = [v for a in whole for v in (a if isinstance(a, list | tuple) else (a,))]
+    own = [value for value in flat if overrides(value, "function")]
+    types = {type(v) for v in flat if hasattr(type(v), "__array_function__")}
+    for value in own:
+        # A program knows the functions by our names, a library by NumPy's.
+        for function in (public, numpy_function):
+            made = value.__array_function__(function, types, args, kwargs)
+            if made is not NotImplemented:
+                return made
+    if own and not (arrays_in(flat) and all(hasattr(value, "__array__") for value in own)):
+        message = f"no implementation found for 'numpy.{public.__name__}' on types {list(types)}"
+        raise TypeError(message)
+    writes = public.__name__ in WRITERS and type(args[0]) is Array
+    known = writes or not any(map(extends, flat))
+    return OURS if known else on_subclass(numpy_function, args, kwargs)
+
+
+def ask(
+    public: Function, numpy_function: Function | None, args: Any, kwargs: dict[str, Any], out: Any
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Ask operands of other classes about a call; also gives the arguments as we take them."""
+    made = OURS
+    if numpy_function is not None:
+        given = kwargs if out is None else kwargs | {"out": out}
+        made = elsewhere(public, numpy_function, args, given)
+    return made, tuple(map(taken, args)), {k: taken(v) for k, v in kwargs.items()}
+
+
+def ufunc_elsewhere(call: Function, args: Any, kwargs: dict[str, Any]) -> Any:
+    """Give what operands of other classes make of a ufunc or of its method, or `OURS`."""
+    flat = (*args, *_outs(kwargs))
+    known = any(hasattr(type(v), "__array_ufunc__") and not isinstance(v, OWN) for v in flat)
+    if any(overrides(value, "ufunc") for value in flat) or (known and not arrays_in(flat)):
+        return give(call(*args, **kwargs), plain=True)  # NumPy asks each of them
+    writes = call.__name__ == "at" and type(args[0]) is Array
+    known = writes or not any(map(extends, flat))
+    return OURS if known else on_subclass(call, args, kwargs)
+
+
+def _outs(kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    out = kwargs.get("out")
+    return out if isinstance(out, tuple) else (out,)
+
+
+def on_subclass(function: Function, args: Any, kwargs: dict[str, Any]) -> Any:
+    """Run NumPy's function on arrays of derived classes and the values of chunked ones.
+
+    What it writes into chunked arrays of `out=` is written into them.
+    """
     plain = [convert(a, Array.compute) for a in args]
-    return give(numpy_function(*plain, **{k: convert(v, Array.compute) for k, v in kwargs.items()}))
+    named = {k: convert(v, Array.compute) for k, v in kwargs.items()}
+    result = function(*plain, **named)
+    outs = _outs(kwargs)
+    if not arrays_in(outs):
+        return give(result, plain=not arrays_in((*args, *kwargs.values())))
+    for out, made in zip(outs, _outs(named), strict=True):
+        if isinstance(out, Array):
+            out[...] = np.asarray(made)
+    return outs if len(outs) > 1 else outs[0]
+
+
+def asking(function: Function, numpy_function: Function) -> Function:
+    """Make a public function that operands of other classes are asked about."""
+
+    @functools.wraps(function)
+    def public(*args: Any, **kwargs: Any) -> Any:
+        parts = args[0] if args and isinstance(args[0], list | tuple) else ()
+        if not (familiar(args) and familiar(parts) and familiar(kwargs.values())):
+            made, args, kwargs = ask(public, numpy_function, args, kwargs, None)
+            if made is not OURS:
+                return made
+        return function(*args, **kwargs)
+
+    return public
 
 
 def sole(out: Any) -> Any:
@@ -289,7 +414,7 @@ def numpy_into(function: Function, plain: list[Any], named: dict[str, Any], out:
     return out
 
 
-def _positions(function: Function, numpy_function: Function | None) -> tuple[int, list[str]]:
+def positions(function: Function, numpy_function: Function | None) -> tuple[int, list[str]]:
     """Give how many leading arguments have NumPy's place, and NumPy's names in their order."""
     own = _positional(function)
     if any(p.kind is p.VAR_POSITIONAL for p in told(function).parameters.values()):
@@ -309,7 +434,7 @@ def _positional(function: Function) -> list[str]:
     return [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
-def _by_name(
+def by_name(
     name: str,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
@@ -350,10 +475,11 @@ def lift_sequence(function: Function, numpy_function: Function) -> Function:
     @functools.wraps(function)
     def public(arrays: Any, *args: Any, **kwargs: Any) -> Any:
         parts = list(arrays)
-        if _overridden(parts):
-            return numpy_function(parts, *args, **kwargs)
-        if any(isinstance(part, np.ndarray) and hasattr(part, "mask") for part in parts):
-            return on_masked(numpy_function, (parts, *args), kwargs)
+        if not familiar(parts):
+            made = elsewhere(public, numpy_function, (parts, *args), kwargs)
+            if made is not OURS:
+                return made
+            parts = list(map(taken, parts))
         if not all(isinstance(part, Array) for part in parts):
             parts = [
                 part if isinstance(part, Array) else Array.of(np.asarray(part)) for part in parts
@@ -431,3 +557,23 @@ def shared_selection(values: Iterable[Any]) -> Selection | None:
 def refuse(name: str, alternative: str) -> NotYetError:
     """Make the error for a NumPy name that does not run out of core yet."""
     return NotYetError(f"numpy.{name} does not run on chunked arrays yet; {alternative}")
+
+
+def attach(namespace: Any) -> None:
+    """Let the functions of the namespace ask operands of other classes, as lifted ones do."""
+    for name, function in list(vars(namespace).items()):
+        ours = isinstance(function, FunctionType) and function.__module__ in HOMES
+        known = getattr(np, name, None)
+        if ours and callable(known) and function not in LIFTED and name not in CONVERSIONS:
+            setattr(namespace, name, asking(function, known))
+
+
+HOMES = ("chunkarr", "chunkarr.namespace")
+"""Where functions of the namespace say that they are from."""
+CONVERSIONS = frozenset(
+    (
+        *("array", "asanyarray", "asarray", "asarray_chkfinite", "ascontiguousarray"),
+        *("asfortranarray", "astype", "from_dlpack", "require"),
+    )
+)
+"""Functions that make arrays of whatever they are given."""

@@ -373,7 +373,13 @@ def _draw_into(inner: Inner, name: str, args: tuple[Any, ...], kwargs: dict[str,
         message = "size must match out.shape when used together"
         raise ValueError(message)
     out.check_writable()
-    out[...] = drawn(inner, name, (), {**named, "size": out.shape})
+    flags, inward = out.flags, name == "standard_gamma"
+    if not flags.c_contiguous and (inward or not flags.f_contiguous):
+        message = "Supplied output array must be contiguous"
+        raise ValueError(message)
+    # Numbers come in the order in which they lie.
+    target = out if flags.c_contiguous else out.transpose()
+    target[...] = drawn(inner, name, (), {**named, "size": target.shape})
     return out
 
 

@@ -76,7 +76,12 @@ class NpzFile(Mapping[str, Array]):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._members = open_npz(path)
+        self._path = os.fspath(path)
         self.files = list(self._members)
+
+    def __repr__(self) -> str:
+        more = "..." if len(self.files) > SHOWN_MAX else ""
+        return f"NpzFile {self._path!r} with keys: {', '.join(self.files[:SHOWN_MAX])}{more}"
 
     def __getitem__(self, name: str) -> Array:
         return _from_store(self._members[name])
@@ -95,6 +100,10 @@ class NpzFile(Mapping[str, Array]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+SHOWN_MAX = 5
+"""How many members the text of an archive names."""
 
 
 def load(file: Any, mmap_mode: str | None = None, **kwargs: Any) -> Any:
@@ -123,14 +132,17 @@ def _open_binary(path: str | os.PathLike[str]) -> Any:
 
 
 def memmap(
-    filename: str | os.PathLike[str],
+    filename: Any,
     dtype: Any = np.uint8,
     mode: str = "r+",
     offset: int = 0,
     shape: Any = None,
     order: str = "C",
 ) -> Array:
-    """Map a raw file, with the arguments of `np.memmap`; writes go to the file."""
+    """Map a raw file, open or not, with the arguments of `np.memmap`; writes go to the file."""
+    if hasattr(filename, "fileno"):
+        filename.flush()
+        filename = filename.name
     store = open_raw(filename, dtype, mode, offset, shape, order)
     return _from_store(store, writable=mode not in {"r", "readonly"})
 

@@ -48,8 +48,9 @@ class MaskedArray(np.ma.MaskedArray, metaclass=_Kind):
     """NumPy's class of arrays with masks, made of chunked arrays too."""
 
 
-_chapter = Chapter("ma", {"MaskedArray": MaskedArray, "masked_array": MaskedArray})
+own: dict[str, Any] = {"MaskedArray": MaskedArray, "masked_array": MaskedArray}
+_chapter = Chapter("ma", own)
 __getattr__ = _chapter.find
 __dir__ = _chapter.names
 
-core, extras, mrecords = map(mirrored, ("ma.core", "ma.extras", "ma.mrecords"))
+core, extras, mrecords = (mirrored(f"ma.{part}", own) for part in ("core", "extras", "mrecords"))

@@ -20,7 +20,7 @@ import numpy as np
 import chunkarr
 from chunkarr import namespace
 from chunkarr.arrays import Array
-from chunkarr.dispatch import arrays_in, convert, store_out
+from chunkarr.dispatch import LIFTED, arrays_in, asking, convert, store_out
 from chunkarr.whole import check_fit
 
 chunkarr.Array  # noqa: B018 - asking the package for it attaches the operators
@@ -41,6 +41,9 @@ class Chapter:
         for key, value in self.own.items():
             if isinstance(value, FunctionType) and getattr(namespace, key, None) is not value:
                 value.__module__ = f"chunkarr.{name}"
+                known = getattr(self.source, key, None)
+                if callable(known) and value not in LIFTED:
+                    self.own[key] = asking(value, known)
 
     def find(self, name: str) -> Any:
         """Give what a public name stands for: module-level `__getattr__`.
@@ -72,7 +75,8 @@ class Chapter:
     def _function(self, name: str, function: Function) -> Any:
         if getattr(np, name, None) is function:
             return getattr(chunkarr, name)
-        return on_values(f"{self.name}.{name}", function)
+        made = Called if hasattr(function, "reduce") else on_values
+        return made(f"{self.name}.{name}", function)
 
     def names(self) -> list[str]:
         """List the public names."""
@@ -108,8 +112,13 @@ COPIES = 4.0
 """How many copies of its arguments a function of NumPy may hold at once, as a guess."""
 
 
+WRITTEN = {"assign_fields_by_name": 0, "put": 0, "putmask": 0, "recursive_fill_fields": 1}
+"""Functions that write to an argument, and its place."""
+
+
 def on_values(name: str, function: Function) -> Function:
     """Make a function that hands the values of arrays to NumPy's."""
+    written = WRITTEN.get(name.rpartition(".")[2])
 
     @functools.wraps(function, updated=())
     def made(*args: Any, out: Any = None, **kwargs: Any) -> Any:
@@ -120,12 +129,42 @@ def on_values(name: str, function: Function) -> Function:
         named = {k: convert(v, Array.compute) for k, v in kwargs.items()}
         if out is not None and not isinstance(out, Array):
             named["out"] = out
-        result = given(function(*plain, **named))
-        return store_out(result, out) if isinstance(out, Array) else result
+        result = function(*plain, **named)
+        if written is not None and isinstance(args[written], Array):
+            args[written][...] = plain[written]
+        if isinstance(out, Array):
+            return store_out(given(result), out)
+        # What a function gives back as it got it stays the same object.
+        same = [mine for mine, held in zip(args, plain, strict=True) if held is result]
+        return same[0] if same else given(result)
 
     made.__module__ = f"chunkarr.{name.rpartition('.')[0]}"
     made.__doc__ = f"Run `numpy.{name}` on values that together fit the memory limit."
     return made
+
+
+class Called:
+    """An object of NumPy's that is called, and has methods, such as `ma.minimum.reduce`."""
+
+    def __init__(self, name: str, called: Any) -> None:
+        self._name, self._called = name, called
+        self._function = on_values(name, called.__call__)
+        self.__doc__ = self._function.__doc__
+        self.__name__ = self.__qualname__ = name.rpartition(".")[2]
+        self.__module__ = f"chunkarr.{name.rpartition('.')[0]}"
+
+    def __reduce__(self) -> str:
+        return self.__name__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it on values."""
+        return self._function(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        value = getattr(self._called, name)
+        return on_values(f"{self._name}.{name}", value) if callable(value) else value
 
 
 def given(result: Any) -> Any:

@@ -17,14 +17,16 @@ import numpy as np
 from chunkarr import engine
 from chunkarr.arrays import Array, wrap
 from chunkarr.dispatch import (
-    NO_VALUE,
+    by_name,
     convert,
+    familiar,
     give,
     holds_arrays,
     lift,
     lift_sequence,
     masked_functions,
     ndarray_of,
+    positions,
     refuse,
     small,
 )
@@ -32,7 +34,7 @@ from chunkarr.errors import NotYetError
 from chunkarr.exchange import check_device
 from chunkarr.expr import build
 from chunkarr.expr.affine import Affine
-from chunkarr.expr.build import constant
+from chunkarr.expr.build import constant, itself
 from chunkarr.expr.node import Expr
 from chunkarr.functions import creation, elementwise, manipulation, products, reductions, views
 from chunkarr.functions.views import NewShape
@@ -53,10 +55,12 @@ def array(
     order: str | None = "K",
     subok: bool = False,  # noqa: ARG001
     ndmin: int = 0,
-    ndmax: int = 0,
+    ndmax: int = 64,
     like: Any = None,  # noqa: ARG001
 ) -> Array:
     """Make an array of its own from anything array-like."""
+    if not familiar((object,)):
+        object = itself(object)
     if isinstance(object, Array):
         made = object if dtype is None else object.astype(dtype, copy=False)
         apart = order in ("C", "F") and not made.flags[f"{order}_CONTIGUOUS"]
@@ -65,18 +69,30 @@ def array(
             raise ValueError(message)
         if apart or (copy and made is object):
             made = made.copy(order or "K")
+    elif isinstance(object, list | tuple) and holds_arrays(object) and _is_object(dtype):
+        # Arrays of different shapes are elements.
+        made = Array.of(np.array(convert(object, _unless_number), dtype))
     elif isinstance(object, list | tuple) and holds_arrays(object):
         parts = [array(item, dtype) for item in object]
         made = stack(parts)
     else:
         if isinstance(object, np.ndarray):
             object = np.asarray(object)  # without what subclasses add, as in NumPy
-        options: Any = {"copy": copy, "order": order} | ({"ndmax": ndmax} if ndmax else {})
+        options: Any = {"copy": copy, "order": order} | ({"ndmax": ndmax} if ndmax != 64 else {})
         owned = np.array(object, dtype, **options)
         made = Array.of(owned, owned=owned is not object)
     if made.ndim < ndmin:
         made = made[(None,) * (ndmin - made.ndim)]
     return made
+
+
+def _is_object(dtype: Any) -> bool:
+    return dtype is not None and np.dtype(dtype).hasobject
+
+
+def _unless_number(held: Array) -> Any:
+    """Give what stands for a number as that number."""
+    return held.compute()[()] if held.is_scalar else held
 
 
 def asarray(
@@ -132,8 +148,11 @@ def _named(public: Function, numpy_function: Function, doc: str | None) -> Funct
 
 def _maker(function: Function, numpy_function: Function) -> Function:
     """Make a public creation function: NumPy's own where the result is small."""
+    shared, places = positions(function, numpy_function)
 
     def public(*args: Any, chunks: Any = None, **kwargs: Any) -> Any:
+        if len(args) > shared:
+            args, kwargs, _ = by_name(function.__name__, args, kwargs, None, shared, places)
         check_device(kwargs.pop("device", None))
         order = kwargs.pop("order", None)
         for name in ("like", "subok"):
@@ -141,10 +160,11 @@ def _maker(function: Function, numpy_function: Function) -> Function:
         plain = [_python(a) for a in args]
         named = {k: _python(v) for k, v in kwargs.items()}
         result = function(*plain, **named)
-        first = result[0] if isinstance(result, tuple) else result
+        first = result[0] if isinstance(result, tuple) and result else result
         lazy = [v for v in (*plain, *named.values()) if isinstance(v, Expr)]
         room = settings().eager_bytes
-        if not lazy and (first.dtype.hasobject or (room and first.nbytes <= room)):
+        few = isinstance(first, tuple) or first.dtype.hasobject or (room and first.nbytes <= room)
+        if few and not lazy:
             made = give(numpy_function(*plain, **named | ({"order": order} if order else {})))
         else:
             made = give(result)
@@ -168,7 +188,12 @@ def _python(value: Any) -> Any:
 
 
 def _like(function: Function, numpy_function: Function) -> Function:
+    shared, places = positions(function, numpy_function)
+
     def public(a: Any, *args: Any, chunks: Any = None, **kwargs: Any) -> Array:
+        if len(args) >= shared:
+            rest, kwargs, _ = by_name(function.__name__, (a, *args), kwargs, None, shared, places)
+            args = rest[1:]
         check_device(kwargs.pop("device", None))
         order = kwargs.pop("order", None) or "K"
         kwargs.pop("subok", None)
@@ -179,8 +204,9 @@ def _like(function: Function, numpy_function: Function) -> Function:
         made = wrap(function(shown, *plain, **named))
         room = settings().eager_bytes
         if made.dtype.hasobject or (room and made.nbytes <= room):
-            prototype = outline(whole.strides, whole.shape, whole.dtype)
-            made = Array.of(numpy_function(prototype, *plain, **named, order=order, subok=False))
+            held = whole.in_memory
+            like = outline(whole.strides, whole.shape, whole.dtype) if held is None else held
+            made = Array.of(numpy_function(like, *plain, **named, order=order, subok=False))
         elif made.shape == whole.shape:
             made = made.copy("F") if order == "F" or (order != "C" and whole.flags.fnc) else made
         return made.rechunk(chunks) if chunks is not None else made
@@ -202,45 +228,13 @@ empty_like = _like(creation.empty_like, np.empty_like)
 full_like = _like(creation.full_like, np.full_like)
 
 
-def fromfunction(
-    function: Function,
-    shape: Any,
-    *,
-    dtype: Any = float,
-    like: Any = None,  # noqa: ARG001
-    chunks: Any = None,
-    **kwargs: Any,
-) -> Any:
-    """Call a function with one array of positions per axis."""
-    lengths = (shape,) if isinstance(shape, int) else tuple(shape)
-    places = [wrap(creation.index_along(lengths, axis, dtype)) for axis in range(len(lengths))]
-    if chunks is not None:
-        places = [place.rechunk(chunks) for place in places]
-    return function(*places, **kwargs)
-
-
 # -- elementwise, reductions, joining --------------------------------------------------------------
 
-_where = lift(build.where, np.where, convert_first=3, weak=True)
-
-
-def where(condition: Any, x: Any = NO_VALUE, y: Any = NO_VALUE) -> Any:
-    """Choose elementwise between two arrays."""
-    if (x is NO_VALUE) != (y is NO_VALUE):
-        message = "either both or neither of x and y should be given"
-        raise ValueError(message)
-    if x is NO_VALUE:
-        whole = asarray(condition)
-        if not small([whole]):
-            raise refuse("where(condition)", "give x and y, or use x[condition]")
-        return give(np.where(ndarray_of(whole)))
-    return _where(condition, x, y)
-
-
+where = lift(build.where, np.where, convert_first=3, weak=True)
 clip = lift(elementwise.clip, np.clip, scalar=True)
 around = lift(elementwise.around, np.around, scalar=True)
 round = around
-isclose = lift(elementwise.isclose, np.isclose, convert_first=2, scalar=True)
+isclose = lift(elementwise.isclose, np.isclose, convert_first=2, scalar=True, weak=True)
 _nan_to_num = lift(elementwise.nan_to_num, np.nan_to_num, scalar=True)
 angle = lift(elementwise.angle, np.angle, scalar=True)
 iscomplex = lift(elementwise.iscomplex, np.iscomplex, scalar=True)
@@ -260,6 +254,8 @@ def nan_to_num(
 
 def astype(x: Array, dtype: Any, /, *, copy: bool = True, device: str | None = None) -> Array:
     """Convert to a dtype."""
+    if not isinstance(x, Array):
+        return np.astype(x, dtype, copy=copy, device=device)
     check_device(device)
     return x.astype(dtype, copy=copy)  # type: ignore[no-any-return]
 
@@ -276,10 +272,12 @@ def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> bool:
     left, right = asarray(a1), asarray(a2)
     if left.shape != right.shape:
         return False
+    if equal_nan and a1 is a2:
+        return True
     same = left == right
     if same is NotImplemented or isinstance(same, bool):
         return bool(same is True)
-    if equal_nan and left.dtype.kind in "fcmM":
+    if equal_nan and left.dtype.kind not in "biuSUV":
         same = same | (TABLE["isnan"](left) & TABLE["isnan"](right))
     return bool(same.all())
 
@@ -414,7 +412,10 @@ def broadcast_to(array: Any, shape: Any, subok: bool = False) -> Array:  # noqa:
 def reshape(a: Any, /, shape: Any, order: str = "C", *, copy: bool | None = None) -> Array:
     """Give the elements under another shape: a view where NumPy has one, else a copy."""
     whole = a if isinstance(a, Array) else asarray(a)
-    if order == "F":
+    if order == "K":
+        message = "order 'K' is not permitted for reshaping"
+        raise ValueError(message)
+    if _order(whole, order) == "F":
         turned = reshape(transpose(whole), views.reshape(whole.shape, shape).shape[::-1], copy=copy)
         flipped: Array = transpose(turned)
         return flipped
@@ -429,11 +430,21 @@ def reshape(a: Any, /, shape: Any, order: str = "C", *, copy: bool | None = None
     return seen.copy()
 
 
+def _order(whole: Array, order: str | None) -> str:
+    """Read an order of elements; "A" is the one in which the array lies."""
+    letter = (order or "C").upper()
+    if letter not in ("C", "F", "A", "K"):
+        message = f"order must be one of 'C', 'F', 'A', or 'K' (got '{order}')"
+        raise ValueError(message)
+    if letter == "A":
+        return "F" if whole.flags.fnc else "C"
+    return letter
+
+
 def ravel(a: Any, order: str = "C") -> Array:
     """Give the elements on one axis: a view where NumPy has one."""
     whole = a if isinstance(a, Array) else asarray(a)
-    if order == "A":
-        order = "F" if whole.flags.fnc else "C"
+    order = _order(whole, order)
     if order == "K" and whole.ndim > 1:
         # The axes in the order in which they lie in memory.
         steps = whole.strides

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from chunkarr import conversions, dask_names, dispatch, io, methods, namespace
 from chunkarr.arrays import Array, wrap
-from chunkarr.dispatch import arrays_in, at_hand, overrides, store_out
+from chunkarr.dispatch import arrays_in, at_hand, store_out
 from chunkarr.expr.build import broadcast_shapes, cast, constant, from_ndarray
 from chunkarr.functions import retype, views
 from chunkarr.functions.elementwise import power
@@ -18,7 +19,7 @@ from chunkarr.functions.manipulation import regrid
 from chunkarr.ufuncs import BY_UFUNC, TABLE
 from chunkarr.userfuncs import foreign
 from chunkarr.views import Part
-from chunkarr.whole import check_fit
+from chunkarr.whole import OBJECT_COPIES, check_fit
 
 BINARY = {
     "add": "add",
@@ -43,6 +44,12 @@ COMPARE = {
     "gt": "greater",
     "ge": "greater_equal",
 }
+OPERATORS: dict[str, Callable[[Any, Any], Any]] = {"divmod": divmod} | {
+    called: getattr(operator, f"__{name}__")
+    for name, called in (BINARY | COMPARE | {"pow": "power"}).items()
+    if name != "divmod"
+}
+"""Python's own, for operands of other classes: a matrix multiplies in its own way."""
 UNARY = {"neg": "negative", "pos": "positive", "abs": "absolute", "invert": "invert"}
 
 METHODS = [
@@ -68,7 +75,6 @@ METHODS = [
     "nonzero",
     "trace",
     "argsort",
-    "choose",
     "put",
 ]
 """Functions whose first argument is the array and which are methods too."""
@@ -88,6 +94,8 @@ def _binary(name: str) -> Callable[[Array, Any], Any]:
     ufunc, repeats = TABLE[name], name == "multiply"
 
     def method(self: Array, other: Any) -> Any:
+        if dispatch.extends(other):
+            return dispatch.give(OPERATORS[name](self.compute(), other))
         if not _known(other) or (repeats and _is_count(self) and isinstance(other, SEQUENCES)):
             return NotImplemented
         return ufunc(self, other)
@@ -99,6 +107,8 @@ def _reflected(name: str) -> Callable[[Array, Any], Any]:
     ufunc, repeats = TABLE[name], name == "multiply"
 
     def method(self: Array, other: Any) -> Any:
+        if dispatch.extends(other):
+            return dispatch.give(OPERATORS[name](other, self.compute()))
         if not _known(other) or (repeats and _is_count(self) and isinstance(other, SEQUENCES)):
             return NotImplemented
         return ufunc(other, self)
@@ -112,8 +122,10 @@ def _in_place(name: str) -> Callable[[Array, Any], Any]:
     def method(self: Array, other: Any) -> Any:
         if self.is_scalar:
             return ufunc(self, other)
-        ufunc(self, other, out=(self,))
-        return self
+        if name == "matmul" and (self.ndim < 1 or np.ndim(other) < 2):
+            message = "inplace matrix multiplication requires a matrix as its second operand"
+            raise ValueError(message)
+        return ufunc(self, other, out=(self,))
 
     return method
 
@@ -122,10 +134,14 @@ KNOWN = (Array, np.ndarray, np.generic, int, float, complex, list, tuple, str, b
 
 
 def _known(other: Any) -> bool:
-    """Whether an operand is something arrays compute with."""
-    if isinstance(other, np.ndarray) and type(other) is not np.ndarray:
-        return not hasattr(other, "mask")  # masked arrays compute with others themselves
-    return isinstance(other, KNOWN) or hasattr(other, "__array__") or overrides(other, "ufunc")
+    """Whether arrays compute with an operand, or leave it to the operand's own operator."""
+    if dispatch.extends(other):
+        return False
+    if isinstance(other, KNOWN) or hasattr(type(other), "__array__"):
+        return True
+    if hasattr(type(other), "__array_ufunc__"):
+        return other.__array_ufunc__ is not None
+    return not getattr(other, "__array_priority__", 0) > 0
 
 
 def _equality(name: str) -> Callable[[Array, Any], Any]:
@@ -133,13 +149,10 @@ def _equality(name: str) -> Callable[[Array, Any], Any]:
     ufunc = TABLE[name]
 
     def method(self: Array, other: Any) -> Any:
-        if other is not None:
-            if not _known(other):
+        if other is not None or self.dtype.hasobject:
+            if other is not None and not _known(other):
                 return NotImplemented
-            if (
-                self.dtype.names is not None
-                or getattr(other, "dtype", self.dtype).names is not None
-            ):
+            if "V" in (self.dtype.kind, getattr(other, "dtype", self.dtype).kind):
                 return _compare_records(self, other, equal=name == "equal")
             try:
                 return ufunc(self, other)
@@ -167,6 +180,8 @@ def _unary(name: str) -> Callable[[Array], Any]:
 
 
 def _pow(self: Array, other: Any) -> Any:
+    if dispatch.extends(other):
+        return dispatch.give(operator.pow(self.compute(), other))
     if not _known(other):
         return NotImplemented
     plain = at_hand((self, other))
@@ -191,12 +206,8 @@ def _method(name: str) -> Callable[..., Any]:
 
 def _transpose(self: Array, *axes: Any) -> Array:
     """Reverse or permute the axes."""
-    order = (
-        axes[0]
-        if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], tuple | list))
-        else axes
-    )
-    return self.view_through(views.transpose(self.shape, order or None))
+    order = axes[0] if len(axes) == 1 and (axes[0] is None or np.ndim(axes[0])) else axes or None
+    return self.view_through(views.transpose(self.shape, order))
 
 
 def _reshape(self: Array, *shape: Any, order: str = "C", copy: bool | None = None) -> Array:
@@ -213,10 +224,6 @@ def _ravel(self: Array, order: str = "C") -> Array:
 def _flatten(self: Array, order: str = "C") -> Array:
     """Give a copy of the elements on one axis."""
     return namespace.ravel(self, order).copy()
-
-
-OBJECT_COPIES = 8
-"""Python objects take this many times the bytes of the numbers that they are made of."""
 
 
 def _astype(
@@ -255,9 +262,12 @@ def _astype(
     return made
 
 
-def _conjugate(self: Array) -> Array:
+def _conjugate(self: Array, out: Any = None) -> Array:
     """Negate the imaginary part; real arrays are their own conjugates."""
-    return TABLE["conjugate"](self) if self.dtype.kind == "c" else self
+    if self.dtype.kind not in "biufcO":
+        message = "cannot conjugate non-numeric dtype"
+        raise TypeError(message)
+    return self if out is None and self.dtype.kind in "biuf" else TABLE["conjugate"](self, out=out)
 
 
 def _copied(self: Array) -> Array:
@@ -303,6 +313,8 @@ def _rechunk(self: Array, chunks: Any = "auto") -> Array:
 
 
 def _visit_ufunc(_: Array, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+    if any(dispatch.overrides(v, "ufunc") for v in (*inputs, *kwargs.get("out", ()))):
+        return NotImplemented
     own = BY_UFUNC.get(ufunc)
     if own is None:
         return foreign(ufunc, method, inputs, kwargs)

@@ -46,6 +46,7 @@ PACKERS: dict[str, Callable[[IO[bytes]], Any]] = {
     ".gz": lambda file: gzip.GzipFile(fileobj=file, mode="wb"),
     ".bz2": lambda file: bz2.BZ2File(file, "wb"),
     ".xz": lambda file: lzma.LZMAFile(file, "wb"),  # noqa: SIM115 - closed by its user
+    ".lzma": lambda file: lzma.LZMAFile(file, "wb"),  # noqa: SIM115 - closed by its user
 }
 """What compresses text, by the end of the file's name, as in NumPy."""
 
@@ -89,8 +90,8 @@ def savetxt(
 ) -> None:
     """Write an array of one or two axes as text, block by block.
 
-    The file appears whole or not at all; one that ends in .gz, .bz2 or .xz is compressed. Raises
-    ValueError for other numbers of axes, as NumPy does.
+    The file appears whole or not at all; one that ends in .gz, .bz2, .xz or .lzma is compressed.
+    Raises ValueError for other numbers of axes, as NumPy does.
     """
     whole = settled(X)
     lines = whole.ndim in (1, 2)
@@ -345,7 +346,9 @@ def genfromtxt(
 
     with _lines(fname, kwargs.get("encoding")) as lines:
         whole = _in_blocks(read, lines, most)
-    return _shaped(whole, ndmin, unpack)
+    made = _shaped(whole, ndmin, unpack)
+    # A single column comes alone, unlike in `loadtxt`.
+    return made[0] if isinstance(made, list) and len(made) == 1 else made
 
 
 GENFROMTXT_ENDS: dict[str, Any] = {"ndmin": 0, "unpack": None, "max_rows": None}

@@ -1,15 +1,15 @@
-"""Objects: ogrid, mgrid, r_ and c_ that are indexed to make arrays, and ndenumerate."""
+"""What is made of places: `indices`, `fromfunction`, and ogrid, mgrid, r_ and c_ by indexing."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 import numpy as np
 
 from chunkarr import namespace
-from chunkarr.arrays import Array
+from chunkarr.arrays import Array, wrap
 from chunkarr.dispatch import convert, give, small
 from chunkarr.expr.build import normalize_shape
 from chunkarr.expr.node import Expr
@@ -28,6 +28,23 @@ def indices(dimensions: Any, dtype: Any = int, sparse: bool = False) -> Expr | t
         )
     parts = [index_along(lengths, axis, dtype) for axis in range(len(lengths))]
     return stack(parts) if parts else index_along((0,), 0, dtype)
+
+
+def fromfunction(
+    function: Callable[..., Any],
+    shape: Any,
+    *,
+    dtype: Any = float,
+    like: Any = None,  # noqa: ARG001
+    chunks: Any = None,
+    **kwargs: Any,
+) -> Any:
+    """Call a function with one array of positions per axis."""
+    lengths = (shape,) if isinstance(shape, int) else tuple(shape)
+    places = [wrap(index_along(lengths, axis, dtype)) for axis in range(len(lengths))]
+    if chunks is not None:
+        places = [place.rechunk(chunks) for place in places]
+    return function(*places, **kwargs)
 
 
 class Grid:

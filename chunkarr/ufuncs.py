@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,32 +11,31 @@ import numpy as np
 from chunkarr.arrays import Array, wrap
 from chunkarr.dispatch import (
     NO_VALUE,
+    OURS,
     arrays_in,
     at_hand,
     expression,
+    familiar,
     give,
     mapped,
     ndarray_of,
     numpy_into,
-    on_masked,
-    overrides,
     refuse,
     shared_selection,
     small,
     sole,
+    taken,
+    ufunc_elsewhere,
+    unscaled,
 )
-from chunkarr.errors import MaskedOperandError
+from chunkarr.errors import ObjectOperandError
 from chunkarr.expr.affine import Affine
 from chunkarr.expr.build import (
     as_expr,
-    broadcast_shapes,
     cast_lazily,
     elementwise,
     normalize_axis,
     view,
-)
-from chunkarr.expr.build import (
-    where as where_,
 )
 from chunkarr.expr.node import Expr
 from chunkarr.functions import products
@@ -54,10 +54,11 @@ from chunkarr.functions.reductions import (
 from chunkarr.functions.views import moveaxis, squeeze
 from chunkarr.kernels.reducers import ASSOCIATIVE
 from chunkarr.maps import settle
+from chunkarr.outputs import harmless, spread, write
 from chunkarr.picks import apply_at
 from chunkarr.settings import settings
 from chunkarr.views import Selection, ndarray_key, plain_key
-from chunkarr.whole import at_once
+from chunkarr.whole import OBJECT_COPIES, at_once
 
 TOLD = frozenset(
     ("nin", "nout", "nargs", "ntypes", "types", "identity", "signature", "__doc__", "__signature__")
@@ -66,6 +67,22 @@ TOLD = frozenset(
 
 REDUCE_NAMES = {"add": "sum", "multiply": "prod", "minimum": "min", "maximum": "max"}
 """Ufuncs whose reduction has a kernel of its own."""
+
+
+def _asking(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Ask operands of other classes before a method of ours runs."""
+    name = method.__name__
+
+    @functools.wraps(method)
+    def public(self: UFunc, *args: Any, **kwargs: Any) -> Any:
+        if not (familiar(args) and familiar(kwargs.values())):
+            made = ufunc_elsewhere(getattr(getattr(np, self.__name__), name), args, kwargs)
+            if made is not OURS:
+                return made
+            args = tuple(map(taken, args))
+        return method(self, *args, **kwargs)
+
+    return public
 
 
 class UFunc:
@@ -80,6 +97,13 @@ class UFunc:
     def __repr__(self) -> str:
         return f"<ufunc '{self._numpy.__name__}'>"
 
+    def __eq__(self, other: object) -> bool:
+        # Classes that take ufuncs are called with NumPy's.
+        return other is self or other is self._numpy
+
+    def __hash__(self) -> int:
+        return hash(self._numpy)
+
     def __getattr__(self, name: str) -> Any:
         if name in TOLD:
             return getattr(self._numpy, name)
@@ -88,14 +112,20 @@ class UFunc:
     def __call__(self, *inputs: Any, out: Any = None, where: Any = True, **kwargs: Any) -> Any:
         """Apply to arrays, elementwise."""
         ufunc = self._numpy
+        if out is ...:
+            return unscaled(self(*inputs, where=where, **kwargs))
+        if not (familiar(inputs) and (out is None or familiar(_each(out)))):
+            asked = kwargs | ({} if out is None else {"out": _each(out)})
+            asked |= {} if where is True else {"where": where}
+            made = ufunc_elsewhere(ufunc, inputs, asked)
+            if made is not OURS:
+                return made
+            inputs = tuple(map(taken, inputs))
         if out is None and where is True and not kwargs and len(inputs) == ufunc.nin:
             if NUMBERS.issuperset(map(type, inputs)):
                 return ufunc(*inputs)
-            try:
-                plain = at_hand(inputs)
-                return self._lazy(inputs, kwargs) if plain is None else give(ufunc(*plain))
-            except MaskedOperandError:
-                return on_masked(ufunc, inputs, kwargs)
+            plain = at_hand(inputs)
+            return self._lazy(inputs, kwargs) if plain is None else give(ufunc(*plain))
         if not ufunc.nin <= len(inputs) <= ufunc.nargs:
             message = (
                 f"{ufunc.__name__}() takes from {ufunc.nin} to {ufunc.nargs} positional arguments "
@@ -111,7 +141,10 @@ class UFunc:
             inputs = inputs[: ufunc.nin]
         outs = out if isinstance(out, tuple) else (out,) * (out is not None)
         if all(o is None for o in outs):
-            return self._apply(inputs, kwargs)
+            if where is True:
+                return self._apply(inputs, kwargs)
+            inputs = tuple(harmless(ufunc.__name__, value, where) for value in inputs)
+            return spread(self._apply(inputs, kwargs), where)
         if ufunc.nout > 1 and not isinstance(out, tuple):
             message = "'out' must be a tuple of arrays"
             raise TypeError(message)
@@ -127,11 +160,11 @@ class UFunc:
         if done is not None:
             return done
         if where is not True:
-            inputs = tuple(_harmless(ufunc.__name__, value, where) for value in inputs)
+            inputs = tuple(harmless(ufunc.__name__, value, where) for value in inputs)
         result = self._apply(inputs, kwargs)
         results = result if isinstance(result, tuple) else (result,)
         written = tuple(
-            r if o is None else _write(ufunc, r, o, where, kwargs.get("casting", "same_kind"))
+            r if o is None else write(ufunc, r, o, where, kwargs.get("casting", "same_kind"))
             for r, o in zip(results, outs, strict=True)
         )
         return written if ufunc.nout > 1 else written[0]
@@ -193,8 +226,6 @@ class UFunc:
         for value in inputs:
             if isinstance(value, Array):
                 selected = selected or value.selection is not None
-            elif overrides(value, "ufunc"):
-                return value.__array_ufunc__(ufunc, "__call__", *inputs, **kwargs)
             elif isinstance(value, tuple | list) and arrays_in(value):
                 value = Array(expression(value))  # noqa: PLW2901 - a list of arrays is an array
             operands.append(value)
@@ -203,10 +234,13 @@ class UFunc:
             if selection is not None:
                 return self._select(selection, operands, options)
         operands = [a.to_expr() if isinstance(a, Array) else a for a in operands]
-        if ufunc.__name__ == "power" and not options:
-            made: tuple[Expr, ...] = (power(*operands),)
-        else:
-            made = elementwise(ufunc.__name__, *operands, **options)
+        try:
+            if ufunc.__name__ == "power" and not options:
+                made: tuple[Expr, ...] = (power(*operands),)
+            else:
+                made = elementwise(ufunc.__name__, *operands, **options)
+        except ObjectOperandError:
+            return at_once(ufunc.__name__, ufunc, OBJECT_COPIES)(*inputs, **kwargs)
         parts = tuple([Array(e, scalar=not e.shape) for e in made])
         if _lie_turned(inputs):
             parts = tuple([part.copy("F") for part in parts])
@@ -226,6 +260,7 @@ class UFunc:
         )
         return parts if self._numpy.nout > 1 else parts[0]
 
+    @_asking
     def reduce(
         self,
         array: Any,
@@ -238,11 +273,13 @@ class UFunc:
     ) -> Any:
         """Reduce over axes, by default the first."""
         name = self._numpy.__name__
+        if out is ...:
+            return unscaled(self.reduce(array, axis, dtype, None, keepdims, initial, where))
         out = sole(out)
         whole = array if isinstance(array, Array) else Array.of(np.asarray(array))
         start = None if initial is NO_VALUE else initial
         if small([whole, *arrays_in([where])]):
-            options: dict[str, Any] = {} if start is None else {"initial": start}
+            options: dict[str, Any] = {} if initial is NO_VALUE else {"initial": start}
             options |= {"keepdims": keepdims}
             options["where"] = ndarray_of(where) if isinstance(where, Array) else where
             plain = [ndarray_of(whole), axis, dtype]
@@ -251,7 +288,7 @@ class UFunc:
             result = give(self._numpy.reduce(*plain, **options))
         else:
             mask = where.to_expr() if isinstance(where, Array) else where
-            kind = self._reduce_dtype(whole, axis, dtype, start, mask, out)
+            kind = self._reduce_dtype(whole, axis, dtype, initial, mask, out)
             expr = whole.to_expr()
             axes = reduced_axes(axis, expr.ndim)
             reducer = REDUCE_NAMES.get(name, name)
@@ -262,14 +299,14 @@ class UFunc:
             else:
                 made = fold(reducer, expr, axes, kind, keepdims, start, mask, name)
             result = wrap(made, scalar=made.ndim == 0)
-        return result if out is None else _write(self._numpy, result, out, True, "unsafe")
+        return result if out is None else write(self._numpy, result, out, True, "unsafe")
 
     def _reduce_dtype(
         self, array: Array, axis: Any, dtype: Any, initial: Any, where: Any, out: Any
     ) -> np.dtype[Any]:
         """Give the dtype of a reduction; NumPy's refusals come from a tiny one."""
         probe = np.ones(tuple([min(n, 1) for n in array.shape]), array.dtype)
-        options: dict[str, Any] = {} if initial is None else {"initial": initial}
+        options: dict[str, Any] = {} if initial is NO_VALUE else {"initial": initial}
         if where is not True:
             options["where"] = np.ones((), getattr(where, "dtype", bool))
         reduced = self._numpy.reduce(probe, axis, dtype, **options)
@@ -277,6 +314,7 @@ class UFunc:
             return loop_dtype(self._numpy.__name__, array.dtype, None, out.dtype)
         return np.dtype(np.asarray(reduced).dtype)
 
+    @_asking
     def accumulate(self, array: Any, axis: int = 0, dtype: Any = None, out: Any = None) -> Any:
         """Give all intermediate results along an axis."""
         out = sole(out)
@@ -290,8 +328,9 @@ class UFunc:
         self._numpy.accumulate(shown, axis, dtype)  # NumPy's own refusals
         into = getattr(out, "dtype", None)
         result = wrap(accumulate(self._numpy.__name__, whole.to_expr(), axis, dtype, into))
-        return result if out is None else _write(self._numpy, result, out, True, "unsafe")
+        return result if out is None else write(self._numpy, result, out, True, "unsafe")
 
+    @_asking
     def outer(self, a: Any, b: Any, **kwargs: Any) -> Any:
         """Apply to all pairs."""
         if self._numpy.nin != 2:
@@ -300,6 +339,7 @@ class UFunc:
         right = b if isinstance(b, Array) else Array.of(np.asarray(b))
         return self(left[(..., *(None,) * right.ndim)], right, **kwargs)
 
+    @_asking
     def at(self, a: Any, indices: Any, *b: Any) -> None:
         """Apply in place at indices, again for each time that one is named.
 
@@ -327,6 +367,7 @@ class UFunc:
         else:
             a[indices] = self(a[indices], *b)
 
+    @_asking
     def reduceat(
         self, array: Any, indices: Any, axis: int = 0, dtype: Any = None, out: Any = None
     ) -> Any:
@@ -346,7 +387,7 @@ class UFunc:
         if dtype is None and out is not None:
             dtype = loop_dtype(self._numpy.__name__, whole.dtype, None, out.dtype)
         result = self._reduce_slices(whole, starts, axis, dtype)
-        return result if out is None else _write(self._numpy, result, out, True, "unsafe")
+        return result if out is None else write(self._numpy, result, out, True, "unsafe")
 
     def _reduce_slices(self, whole: Array, starts: Any, axis: int, dtype: Any) -> Array:
         number = normalize_axis(axis, whole.ndim)
@@ -377,6 +418,10 @@ class UFunc:
     def resolve_dtypes(self, dtypes: Any, **options: Any) -> tuple[np.dtype[Any], ...]:
         """Give the dtypes that operands would be taken and given in."""
         return self._numpy.resolve_dtypes(dtypes, **options)
+
+
+def _each(out: Any) -> tuple[Any, ...]:
+    return out if isinstance(out, tuple) else (out,)
 
 
 CHAIN_MAX = 64
@@ -413,62 +458,12 @@ SLICES_MAX = 256
 """The most slices of `reduceat` that are reduced each on its own."""
 
 
-def _harmless(name: str, value: Any, where: Any) -> Any:
-    """Replace what a mask leaves out by a number that no function warns of."""
-    if isinstance(value, list | tuple) and not arrays_in(value):
-        value = np.asarray(value)
-    kind = getattr(value, "dtype", np.dtype(object)).kind
-    if kind not in "iufc":
-        return value
-    number = np.asarray(1 if kind in "iu" or name == "arccosh" else 0.5, value.dtype)
-    if isinstance(value, Array) or isinstance(where, Array):
-        return wrap(where_(as_expr(where), as_expr(value), number))
-    return np.where(where, value, number)
-
-
-def _write(ufunc: np.ufunc, result: Any, out: Any, where: Any, casting: str) -> Any:
-    """Put a result into `out=`, only where the mask is true."""
-    if not isinstance(out, Array | np.ndarray):
-        message = "return arrays must be of ArrayType"
-        raise TypeError(message)
-    shape = broadcast_shapes(result.shape, out.shape)
-    if shape != out.shape:
-        message = (
-            f"non-broadcastable output operand with shape {out.shape} doesn't match the broadcast "
-            f"shape {shape}"
-        )
-        raise ValueError(message)
-    if not np.can_cast(result.dtype, out.dtype, casting):  # type: ignore[arg-type]
-        raise np._core._exceptions._UFuncOutputCastingError(  # type: ignore[attr-defined]  # noqa: SLF001
-            ufunc, casting, result.dtype, out.dtype, 0
-        )
-    if isinstance(out, np.ndarray):
-        np.copyto(out, result.compute(), casting="unsafe", where=_plain_mask(where))
-        return out
-    if where is True:
-        out[...] = result
-        return out
-    mask = where.to_expr() if isinstance(where, Array) else as_expr(where)
-    if mask.dtype != bool:
-        message = (
-            f"Cannot cast array data from {mask.dtype!r} to dtype('bool') according to the rule "
-            "'safe'"
-        )
-        raise TypeError(message)
-    chosen = where_(mask, cast_lazily(result.to_expr(), out.dtype), out.to_expr())
-    out[...] = wrap(chosen)
-    return out
-
-
-def _plain_mask(where: Any) -> Any:
-    return where.compute() if isinstance(where, Array) else where
-
-
 class MatmulUFunc(UFunc):
     """`matmul` and the small products of vectors and matrices that go through it."""
 
     __slots__ = ()
 
+    @_asking
     def __call__(self, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
         """Multiply."""
         if len(inputs) == 3 and out is None:
@@ -477,7 +472,14 @@ class MatmulUFunc(UFunc):
         result = self._apply(tuple(inputs), kwargs)
         if target is None:
             return result
-        return _write(self._numpy, result, target, True, kwargs.get("casting", "same_kind"))
+        core = _core_count(self.__name__, inputs) if not kwargs.keys() & {*PLACES} else 0
+        if core and result.shape[-core:] != target.shape[-core:]:
+            message = (
+                f"{self.__name__}: Output operand 0 has a mismatch in its core dimensions: "
+                f"{target.shape} for {result.shape}"
+            )
+            raise ValueError(message)
+        return write(self._numpy, result, target, True, kwargs.get("casting", "same_kind"))
 
     def _apply(self, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         plain = at_hand(inputs, broadcasts=False)
@@ -507,6 +509,13 @@ class MatmulUFunc(UFunc):
         if axes is not None:
             made = view(made, moveaxis(made.shape, _last(len(axes[2])), axes[2]))
         return wrap(made, scalar=made.ndim == 0)
+
+
+def _core_count(name: str, inputs: Sequence[Any]) -> int:
+    """Give how many axes of a product come from rows and columns, not from stacks of them."""
+    if name == "matmul":
+        return sum(np.ndim(value) > 1 for value in inputs)
+    return int(name != "vecdot")
 
 
 PLACES = ("axes", "axis", "keepdims")

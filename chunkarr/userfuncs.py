@@ -102,7 +102,7 @@ def vectorize(
     Given signatures instead, such as `["float64(float64, float64)"]`, or Numba's keywords
     (`nopython`, `cache`, `identity`), it is a decorator that compiles the function with Numba.
     """
-    signatures = None if pyfunc is None or callable(pyfunc) else pyfunc
+    signatures = pyfunc if isinstance(pyfunc, str | list | tuple) else None
     if options or signatures is not None:
         options |= {"cache": True} if cache else {}
         compiled = functools.partial(_compiled, signatures, options)
@@ -187,16 +187,25 @@ class UserUFunc:
         return UserUFunc, (self.ufunc,)
 
 
+SETTINGS = ("pyfunc", "signature", "otypes", "excluded", "cache")
+"""What of NumPy's own object can be read and set."""
+
+
 class Vectorized:
     """A function of scalars made one of arrays; it has to be without side effects."""
 
     def __init__(self, numpy: np.vectorize) -> None:
         self._numpy = numpy
-        self.pyfunc = numpy.pyfunc
-        self.signature = numpy.signature
-        self.otypes = numpy.otypes
         self.__doc__ = numpy.__doc__
         self.__name__ = getattr(self.pyfunc, "__name__", "vectorize")
+
+    def __getattr__(self, name: str) -> Any:
+        if name in SETTINGS:
+            return getattr(self._numpy, name)
+        raise AttributeError(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._numpy, name, value) if name in SETTINGS else super().__setattr__(name, value)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Apply to all elements, or all cores."""

@@ -15,9 +15,10 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
-from chunkarr.errors import MaskedOperandError, NotYetError
+from chunkarr.errors import MaskedOperandError, NotYetError, ObjectOperandError
 from chunkarr.expr.affine import Affine, broadcast
 from chunkarr.expr.node import Dtype, Expr, Generate, Line, Map, Reduce, Shape, Source, View
+from chunkarr.grid import region_of
 from chunkarr.storage.memory import MemoryStore
 
 Operand = Expr | bool | int | float | complex
@@ -64,7 +65,15 @@ def plain(value: object) -> np.ndarray[Any, Any]:
     if isinstance(value, np.ndarray) and type(value) is not np.ndarray and hasattr(value, "mask"):
         message = "chunked arrays have no masks: use x.filled(value), or where= of reductions"
         raise MaskedOperandError(message)
-    return np.asarray(value)
+    return np.asarray(itself(value))
+
+
+def itself(value: Any) -> Any:
+    """Give the array that an object makes of itself, where NumPy would take none but its own."""
+    make = getattr(type(value), "__array__", None)
+    if make is None or isinstance(value, np.ndarray | np.generic) or hasattr(value, "to_expr"):
+        return value
+    return make(value)
 
 
 def _weak(value: object) -> type | None:
@@ -120,7 +129,7 @@ def elementwise(
     types, results = loop[: ufunc.nin], loop[ufunc.nin :]
     if any(kind.hasobject for kind in (*types, *results)):
         message = f"{name} of Python objects runs on small arrays only; use a numeric dtype"
-        raise NotYetError(message)
+        raise ObjectOperandError(message)
     return tuple(
         Map(
             shape=shape,
@@ -179,6 +188,9 @@ def cast(operand: Expr, dtype: object) -> Expr:
     if isinstance(operand, Generate) and operand.kind == "full":
         return constant(np.asarray(operand.values[0]).astype(wanted), shape=operand.shape)
     if wanted.hasobject or operand.dtype.hasobject:
+        held = operand.held
+        if held is not None and held.in_memory:
+            return from_ndarray(held.read(region_of(held.shape)).astype(wanted), owned=True)
         message = "casts from or to Python objects run on small arrays only"
         raise NotYetError(message)
     if wanted.itemsize == 0:  # "S" or "U" without a length

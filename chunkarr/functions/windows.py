@@ -18,7 +18,8 @@ from chunkarr.functions.views import moveaxis
 
 def _places(M: Any) -> Expr | None:
     """Give 1 - M, 3 - M, ..., M - 1; None where one point or none is left."""
-    return None if M <= 1 else cast(arange(1 - M, M, 2), np.float64)
+    M = float(M)  # 1 - M has no unsigned form
+    return None if M <= 1 else arange(1 - M, M, 2)
 
 
 def _ones(M: Any) -> Expr:

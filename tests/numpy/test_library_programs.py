@@ -1,0 +1,92 @@
+"""Programs that use the rarer parts of NumPy's library print what they print with NumPy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import chunkarr
+from tests.numpy.support import MODES
+from tests.numpy.test_guide_programs import printed
+
+PROGRAMS = {
+    "masked operations": """
+m, x = np.ma.array([3, 1, 2], mask=[0, 1, 0]), np.arange(3)
+print(np.ma.minimum.reduce(m), np.ma.add.outer(m, x), np.ma.add.accumulate(m), np.ma.add(m, x))
+print(np.ma.maximum(m, 2), np.ma.sqrt(m), np.ma.add.reduce(x), np.ma.minimum.__name__)
+np.ma.put(x, [0], [9])
+np.ma.putmask(x, [False, True, False], 7)
+print(x, np.ma.core.masked_array(np.zeros(2)) + 1)
+n = np.ma.core.masked_array(np.zeros((2, 2)))
+n[0] = 1
+print(n)
+""",
+    "fields": """
+from numpy.lib.recfunctions import assign_fields_by_name, recursive_fill_fields
+
+a = np.zeros(2, dtype=[("a", int), ("b", float)])
+b = np.array([(1, 2.0), (3, 4.0)], dtype=[("b", int), ("a", float)])
+assign_fields_by_name(a, b)
+print(a)
+c = np.zeros(3, dtype=a.dtype)
+print(recursive_fill_fields(a, c) is c, c)
+""",
+    "generators": """
+for draw in ("random", "standard_normal", "standard_exponential", "standard_gamma"):
+    shape = () if draw != "standard_gamma" else (2.0,)
+    for out in (np.zeros((2, 3), order="F"), np.zeros((3, 4))[:, ::2], np.zeros((2, 2)).T):
+        try:
+            print(getattr(np.random.default_rng(1), draw)(*shape, out=out))
+        except ValueError as error:
+            print(type(error).__name__)
+""",
+    "files": """
+import io
+import tempfile
+
+with tempfile.NamedTemporaryFile() as file:
+    file.write(b"12345678")
+    mapped = np.memmap(file, dtype="u1", mode="r+")
+    mapped[0] = 65
+    mapped.flush()
+    print(mapped, np.memmap(file.name, dtype="u1", mode="r", offset=4))
+np.savez("few.npz", a=1, b=2)
+np.savez("many.npz", *range(7))
+print(np.load("few.npz"), np.load("many.npz"))
+np.savetxt("a.csv.lzma", np.eye(2))
+print(np.loadtxt("a.csv.lzma"), open("a.csv.lzma", "rb").read(5))
+one, two = [("a", "i4")], [("a", "i4"), ("b", "f8")]
+print(np.genfromtxt(io.StringIO("21\\n35"), dtype=one, unpack=True))
+print(np.genfromtxt(io.StringIO("1"), dtype=one, unpack=True))
+print(np.genfromtxt(io.StringIO("1 2\\n3 4"), dtype=two, unpack=True))
+print(np.loadtxt(io.StringIO("21\\n35"), dtype=one, unpack=True))
+""",
+    "vectorize": """
+@np.vectorize
+def square(x):
+    "Square."
+    return x**2
+
+square.cache = True
+print(square(np.arange(5)), square.__doc__, square.otypes, square.pyfunc(3))
+same = np.vectorize(lambda x: x)
+same.otypes = "i"
+print(same(np.zeros((0, 3))).dtype, same.otypes, same.signature)
+try:
+    np.vectorize(pyfunc=3)
+except TypeError:
+    print("no function")
+print([window(np.uint8(5)).round(4) for window in (np.hanning, np.hamming, np.bartlett)])
+""",
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.filterwarnings("error")
+def test_a_program_prints_what_it_prints_with_numpy(name: str, mode: str, tmp_path: Path) -> None:
+    with chunkarr.config(**MODES[mode]), np.printoptions():
+        wanted = printed(PROGRAMS[name], np, tmp_path / "numpy")
+        assert printed(PROGRAMS[name], chunkarr, tmp_path / "chunkarr") == wanted
