@@ -23,7 +23,7 @@ import numpy.typing as npt
 from chunkarr import engine, maps, patches, picks
 from chunkarr.attached import Attached
 from chunkarr.expr.affine import Affine
-from chunkarr.expr.build import as_expr, caller, cast_lazily, view
+from chunkarr.expr.build import as_expr, caller, cast_lazily, itself, view
 from chunkarr.expr.cuts import computed
 from chunkarr.expr.node import Expr, Source
 from chunkarr.functions.indexing import NUMBERS, Basic, Fancy, Masked, names_element, read_key
@@ -396,7 +396,7 @@ class Array(Attached):
         if self.is_scalar and self._base is None:
             message = f"{self.dtype.type.__name__!r} object does not support item assignment"
             raise TypeError(message)
-        self.assign(key, value)
+        self.assign(key, itself(value))
 
     def assign(self, key: Any, value: Any) -> None:
         """Set what an index of positions names, as `x[key] = value` does."""
