@@ -49,6 +49,9 @@ CALL_BYTES = 1 << 16
 CALLS_WANTED = 32
 """Where boxes are large enough for it, there are so many calls that any workers share them."""
 
+WHOLE_PARTS = 4
+"""What every call takes as a whole is repaid by boxes of this part of its bytes."""
+
 SECONDS_PER_BYTE_CALLED = 2e-9
 """Rough cost of a byte that an unknown function takes or gives."""
 
@@ -254,9 +257,13 @@ def _cut(
     def bytes_deciding(cell: tuple[int, ...]) -> int:
         return _bytes_deciding(call, recipes, cell)
 
-    each = max([1, *_box_bytes(call, recipes, ones)])
-    few = max(1, CALL_BYTES // each, -(-math.prod(call.tasks) // CALLS_WANTED))
-    elements = max(1, min(planner.limits.chunk_bytes // each, few))
+    boxes = _box_bytes(call, recipes, ones)
+    sides = (*call.reads, *(made.laid for made in call.makes))
+    moving = [n for n, laid in zip(boxes, sides, strict=True) if {*laid.follows} - {WHOLE}]
+    each = max([1, *moving])
+    whole = (sum(boxes) - sum(moving)) // WHOLE_PARTS
+    few = max(1, max(CALL_BYTES, whole) // each, -(-math.prod(call.tasks) // CALLS_WANTED))
+    elements = max(1, min(max(planner.limits.chunk_bytes, whole) // each, few))
     unit = _unit(planner, nodes, ends)
     if bytes_deciding(unit) > 3 * planner.limits.bytes_share:
         # Boxes as wide as the target's chunks do not fit: it gets a copy of the results.

@@ -271,6 +271,14 @@ def test_boxes_stay_within_their_share() -> None:
     assert all(step.bytes_task <= 4 * MIB for step in plan.steps)
 
 
+@pytest.mark.parametrize("function", ["isin", "searchsorted"])
+def test_what_every_call_takes_does_not_cut_the_loop_into_crumbs(function: str) -> None:
+    x = xp.from_array(np.arange(500_000.0))
+    table = xp.from_array(np.arange(500_000.0)[::2])
+    made = xp.isin(x, table) if function == "isin" else xp.searchsorted(table, x)
+    assert all(step.tasks <= 64 for step in plan_of(made, at=limits(256 * MIB)).steps)
+
+
 def test_boxes_are_read_only() -> None:
     a = values(40, 30)
     x = xp.from_array(a)
