@@ -49,11 +49,20 @@ class _Lock:
         self.lock.release()
 
 
+def _seed(value: Any) -> Any:
+    """Give NumPy's array for a chunked one, which NumPy would not take for a seed."""
+    return np.asarray(value) if hasattr(value, "to_expr") else value
+
+
 class Owing(_Base):
     """What the bit generators below have beside NumPy's."""
 
     _owed: tuple[Source, Stream] | None = None
     _lock: _Lock | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        seeds, named = map(_seed, args), {k: _seed(v) for k, v in kwargs.items()}
+        super().__init__(*seeds, **named)
 
     @property
     def bare_lock(self) -> Any:
@@ -108,19 +117,23 @@ class Owing(_Base):
         theirs: Any = super()
         return theirs.random_raw(size, output)
 
-    def jumped(self, jumps: int = 1) -> Any:
-        """Give a new generator far ahead."""
-        self.settle()
-        theirs: Any = super()
-        return theirs.jumped(jumps)
-
     def _legacy_seeding(self, seed: Any) -> None:
         self._owed = None
         theirs: Any = super()
         theirs._legacy_seeding(seed)  # noqa: SLF001 - what NumPy's `seed` calls
 
 
-class Skipping(Owing):
+class Jumping(Owing):
+    """What generators have that can jump far ahead."""
+
+    def jumped(self, jumps: int = 1) -> Any:
+        """Give a new generator far ahead."""
+        self.settle()
+        theirs: Any = super()
+        return theirs.jumped(jumps)
+
+
+class Skipping(Jumping):
     """What generators have that can skip words."""
 
     def advance(self, delta: int) -> Any:
@@ -138,7 +151,7 @@ class PCG64DXSM(Skipping, np.random.PCG64DXSM):
     """`numpy.random.PCG64DXSM`."""
 
 
-class MT19937(Owing, np.random.MT19937):
+class MT19937(Jumping, np.random.MT19937):
     """`numpy.random.MT19937`."""
 
 
