@@ -33,6 +33,12 @@ print(a)
 c = np.zeros(3, dtype=a.dtype)
 print(recursive_fill_fields(a, c) is c, c)
 """,
+    "seeds": """
+from numpy.random import MT19937, PCG64, SFC64, Generator, Philox
+
+print(Generator(MT19937(np.arange(10))).random(2), Philox(key=np.array([1, 2])).random_raw(2))
+print(PCG64(np.uint64(3)).random_raw(), [hasattr(b(1), "jumped") for b in (SFC64, PCG64, MT19937)])
+""",
     "generators": """
 for draw in ("random", "standard_normal", "standard_exponential", "standard_gamma"):
     shape = () if draw != "standard_gamma" else (2.0,)
