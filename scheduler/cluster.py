@@ -14,13 +14,14 @@ on, would draw all ranges to the worker that holds it, and end the run if that w
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
 import uuid
 import warnings
 from asyncio import CancelledError, gather, wait_for
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -53,8 +54,13 @@ SECONDS_ALL_STOPPED = 10.0
 SECONDS_ALL_SILENT = 60.0
 """So long where it cannot be told: they may hold the interpreter's lock, all at the same time.
 
-Workers that are all paused for want of memory are waited for as long.
+Workers that are all paused for want of memory are waited for as long, and so is somebody who runs
+any of the ranges that the cluster was given.
 """
+SECONDS_ALL_GONE = 120.0
+"""So long where none is left. A task that ends each worker is given up by Dask only after four."""
+SECONDS_IDLE = 10.0
+"""How long nothing has ended before it is asked whether anything runs."""
 SECONDS_GREET = 10.0
 """How long a worker may take to say who it is: it imports chunkarr for that."""
 SECONDS_MUTE = 30.0
@@ -108,13 +114,13 @@ class ClusterExecutor:
         self._fit: list[str] | None = None
         self._stuck: set[str] = set()
         self._later: list[tuple[_UnderWay, str]] = []
-        self._doubled = False
+        self._doubled = self._manned = False
         self._submitted = 0
         self._slots = 0
-        self._heard = self._looked = self._peopled = time.monotonic()
+        self._heard = self._looked = self._ended = time.monotonic()
         self._warned = self._is_lost = False
         self._reported: dict[str, float] = {}
-        self._silent = self._paused = 0.0
+        self._borne: dict[str, float] = {}
         self._greeted: dict[tuple[str, str], int] = {}
         self._greet_next = 0.0
         self.bytes_most: int | None = None
@@ -127,13 +133,14 @@ class ClusterExecutor:
         self._token = uuid.uuid4().hex
         self._steps, self._packed, self._under_way = steps, {}, {}
         self._done = SimpleQueue()
-        self._heard = self._looked = self._peopled = time.monotonic()
+        self._heard = self._looked = self._ended = time.monotonic()
         self._warned = self._is_lost = self._doubled = False
-        self._silent = self._paused = 0.0
+        self._borne = {}
         while not self._alive():  # perhaps it is connecting again
             self._look()
             time.sleep(0.02)
-        self.workers = max(1, sum(self._meet().values()))
+        threads = sum(self._meet().values())
+        self._manned, self.workers = threads > 0, max(1, threads)
         self._surroundings = Surroundings.here(self.workers)
         self._slots = self.workers * self.depth
 
@@ -154,6 +161,8 @@ class ClusterExecutor:
         done: list[tuple[_UnderWay, str]] = []
         try:
             done.append(self._done.get(timeout=timeout))
+            self._ended = time.monotonic()
+            self._borne |= {"idle": 0.0, "unmanned": 0.0}
             while not self._done.empty():
                 done.append(self._done.get_nowait())
         except Empty:
@@ -293,6 +302,8 @@ class ClusterExecutor:
                 late = min((g.began for g in self._under_way.values()), default=now)
                 if now - late > SECONDS_LOOK or self._fit is not None:
                     self._mind_silent()
+                if self._under_way and self._manned and now - self._ended > SECONDS_IDLE:
+                    self._mind_idle()
                 return events
         elif self.client.status == "closed" or now - self._heard > SECONDS_SILENT:
             raise self._lost(f"the client is {self.client.status}")
@@ -335,26 +346,55 @@ class ClusterExecutor:
 
     def _mind_all_silent(self, reported: dict[str, float]) -> None:
         """Raise where no worker at all has reported for long, though ranges are under way."""
-        # Looks are counted, and not the time between them: this process may have been stopped too.
         unheard = bool(reported) and reported == self._reported
-        self._silent = self._silent + SECONDS_LOOK if unheard else 0.0
         self._reported = reported
         stopped = all(self._is_stopped(address) for address in reported)
-        if self._silent > (SECONDS_ALL_STOPPED if stopped else SECONDS_ALL_SILENT):
-            what = "all its workers are stopped" if stopped else "no worker reports"
-            places = ", ".join(sorted(reported))
-            raise self._lost(f"{what}, for {self._silent:.0f} s now: {places}")
+        self._bear(
+            "silent",
+            unheard,
+            SECONDS_ALL_STOPPED if stopped else SECONDS_ALL_SILENT,
+            "all its workers are stopped" if stopped else "no worker reports",
+            reported,
+        )
 
     def _mind_all_paused(self, states: dict[str, str]) -> None:
         """Warn where Dask has paused all workers, and raise where it does not let them go on."""
         paused = bool(states) and set(states.values()) == {"paused"}
-        self._paused = self._paused + SECONDS_LOOK if paused else 0.0
         if paused:
             self._warn_once("all workers of the Dask cluster are paused: their memory is short")
-        if self._paused > SECONDS_ALL_SILENT:
-            places = ", ".join(sorted(states))
-            reason = f"all its workers are paused for want of memory, for {self._paused:.0f} s now"
-            raise self._lost(f"{reason}: {places}")
+        reason = "all its workers are paused for want of memory"
+        self._bear("paused", paused, SECONDS_ALL_SILENT, reason, states)
+
+    def _mind_idle(self) -> None:
+        """Give what nobody runs to Dask once more, and raise where nobody runs that either.
+
+        A range may wait behind work of others, which runs. Where nothing runs at all, somebody has
+        forgotten it.
+        """
+        try:
+            running = self._ask(
+                lambda: self.client.scheduler.call_stack(keys=None), SECONDS_STOPPED
+            )
+        except (OSError, TimeoutError, RuntimeError):
+            return  # a worker that does not answer may be at it
+        self._bear("idle", not running, SECONDS_ALL_SILENT, "no worker runs what it was given", ())
+        if not running and self._borne["idle"] > SECONDS_IDLE:
+            for given in list(self._under_way.values()):
+                if len(given.futures) == 1 and self._repeatable(given):
+                    self._doubled = True
+                    self._submit(given, None)
+
+    def _bear(
+        self, what: str, holds: bool, seconds: float, reason: str, places: Iterable[str]
+    ) -> None:
+        """Raise where something has held at each look for so long.
+
+        Looks are counted, and not the time between them: this process may have been stopped too.
+        """
+        borne = self._borne[what] = self._borne.get(what, 0.0) + SECONDS_LOOK if holds else 0.0
+        if borne > seconds:
+            where = ": " + ", ".join(sorted(places)) if places else ""
+            raise self._lost(f"{reason}, for {borne:.0f} s now{where}")
 
     def _is_stopped(self, address: str) -> bool:
         """Whether a worker is a process of this machine that a signal has stopped."""
@@ -370,10 +410,11 @@ class ClusterExecutor:
         return all(set(task.reads).isdisjoint(task.writes) for task in touched)
 
     def _grown(self, threads: int) -> list[Event]:
-        now = time.monotonic()
-        if threads:
-            self._peopled = now
-        elif now - self._peopled > SECONDS_SILENT:
+        # A run may have to queue for its first workers; those that it had should come back soon.
+        self._manned = self._manned or threads > 0
+        patience = SECONDS_ALL_GONE if self._manned else math.inf
+        self._bear("unmanned", not threads, patience, "all its workers are gone", ())
+        if self._borne["unmanned"] > SECONDS_SILENT:
             self._warn_once("the Dask cluster has no workers; waiting for some")
         old, self._slots = self._slots, max(self._slots, threads * self.depth)
         self.workers = max(1, threads)

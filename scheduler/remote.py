@@ -25,8 +25,18 @@ BYTES_PAGES = 32 << 20
 """So many bytes of mapped files are given back together."""
 
 WORKS_MAX = 8
-_works: OrderedDict[tuple[str, int], tuple[Work, Moment]] = OrderedDict()
-"""Works, and when they came."""
+
+
+class _Held:
+    """A work, and when it came; unpickled by the first range, for which others wait."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.came = now()
+        self.work: Work | None = None
+
+
+_works: OrderedDict[tuple[str, int], _Held] = OrderedDict()
 _works_lock = threading.Lock()
 _cancelled: deque[str] = deque(maxlen=64)
 
@@ -109,9 +119,8 @@ def run_remote(
         held = _work(key, packed)
         if held is None:
             return ("lacking",)
-        work, came = held
         with surroundings() as events:
-            failed = run_range(work, start, stop, _Context(key[0]), came)
+            failed = run_range(held[0], start, stop, _Context(key[0]), held[1])
         noted = list(events.found)
     except BaseException as error:  # noqa: BLE001 - travels as data, so that Dask does not retry
         failed, noted = (start, error), []
@@ -127,14 +136,16 @@ def run_remote(
 def _work(key: tuple[str, int], packed: bytes | None) -> tuple[Work, Moment] | None:
     """Give the work of a step, unpickled once for all ranges that come here, and when it came."""
     with _works_lock:
-        if key in _works:
-            _works.move_to_end(key)
-            return _works[key]
-        if packed is None:
+        if packed is not None:
+            _works.setdefault(key, _Held())
+        held = _works.get(key)
+        if held is None:
             return None
-        came = now()
-        held: tuple[Work, Moment] = cloudpickle.loads(packed), came
-        _works[key] = held
+        _works.move_to_end(key)
         while len(_works) > WORKS_MAX:
             _works.popitem(last=False)
-        return held
+    # The worker's event loop takes the lock above, and what is unpickled may ask the loop.
+    with held.lock:
+        if held.work is None and packed is not None:
+            held.work = cloudpickle.loads(packed)
+        return None if held.work is None else (held.work, held.came)

@@ -203,6 +203,67 @@ def test_workers_that_stay_paused_are_named(
         assert store.log() == ["create", "discard"]
 
 
+def forget_ranges(client: Any, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a cluster never run the next ranges that it is given."""
+    submit, left = client.submit, [count]
+
+    def forgetful(*arguments: Any, **options: Any) -> Any:
+        left[0] -= 1
+        nowhere = {"workers": ["tcp://127.0.0.1:9"], "allow_other_workers": False}
+        return submit(*arguments, **options | (nowhere if left[0] >= 0 else {}))
+
+    monkeypatch.setattr(client, "submit", forgetful)
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+def test_what_a_cluster_forgets_is_given_to_it_again(
+    client: Any, store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_file, "SECONDS_IDLE", 1)
+    forget_ranges(client, 1, monkeypatch)
+    began = time.monotonic()
+    run([put(Put(store))], ClusterExecutor(client), PLENTY)
+    assert store.open().tolist() == list(range(1, 51))
+    assert 2 < time.monotonic() - began < 20
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+def test_what_a_cluster_never_runs_is_an_error_and_not_a_hang(
+    client: Any, store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_file, "SECONDS_IDLE", 1)
+    monkeypatch.setattr(cluster_file, "SECONDS_ALL_SILENT", 5)
+    executor = ClusterExecutor(client)
+    with monkeypatch.context() as patch:
+        forget_ranges(client, 99, patch)
+        with pytest.raises(ClusterLost, match="no worker runs what it was given"):
+            run([put(Put(store))], executor, PLENTY)
+    assert store.log() == ["create", "discard"]
+    run([put(Put(store))], executor, PLENTY)
+    assert store.open().tolist() == list(range(1, 51))
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+def test_workers_that_are_all_gone_and_stay_so_are_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_file, "SECONDS_ALL_GONE", 5)
+    monkeypatch.setattr(cluster_file, "SECONDS_SILENT", 3)
+    store = FileStore(tmp_path / "out", (2,))
+    with make_cluster(1) as cluster, make_client(cluster) as client:
+        work = Vanish(tmp_path / "mark")
+        step = Step("vanish", work, 2, 8, creates=(store,))
+        with (
+            pytest.warns(UserWarning, match="has no workers"),
+            pytest.raises(ClusterLost, match="all its workers are gone"),
+        ):
+            run([step], ClusterExecutor(client), PLENTY, CloseCluster(cluster, work.mark, 0))
+    assert store.log() == ["create", "discard"]
+
+
 @pytest.mark.slow
 @pytest.mark.faults
 def test_workers_that_do_not_say_who_they_are_are_done_without(
@@ -286,17 +347,21 @@ class Vanish:
 
 
 class CloseCluster:
-    """An observer that ends the cluster under the run."""
+    """An observer that ends the cluster under the run, or scales it."""
 
-    def __init__(self, cluster: Any, mark: Path) -> None:
-        self.cluster, self.mark = cluster, mark
+    def __init__(self, cluster: Any, mark: Path, workers: int | None = None) -> None:
+        self.cluster, self.mark, self.workers = cluster, mark, workers
 
     def step_started(self, *_: object) -> None:
         pass
 
     def progress(self, *_: object) -> None:
-        if self.mark.exists() and self.cluster.status.name == "running":
+        if not self.mark.exists() or self.cluster.status.name != "running":
+            return
+        if self.workers is None:
             self.cluster.close()
+        else:
+            self.cluster.scale(self.workers)
 
     def step_finished(self, *_: object) -> None:
         pass
