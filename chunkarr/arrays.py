@@ -223,16 +223,16 @@ class Array(Attached):
             return self._lens.shape
         return self.to_expr().shape
 
-    def reshape_in_place(self, shape: tuple[int, ...]) -> None:
-        """Take another shape of as many elements; views of this array go on seeing the old one."""
+    def become(self, lens: Lens) -> None:
+        """Be the view of itself under another shape or dtype; its views go on seeing the old."""
         seen = self._views()
-        if self._base is None and not seen:
-            self.rebind(get(NewShape(shape), self.to_expr()))
+        if self._base is None and not seen and isinstance(lens, NewShape):
+            self.rebind(get(lens, self.to_expr()))
             return
         inner = Array(self._cell, base=self._base, lens=self._lens, writable=self._writable)
         for other in seen:
             other._base = inner  # noqa: SLF001 - one class
-        self._base, self._lens, self._cell = inner, NewShape(shape), None
+        self._base, self._lens, self._cell = inner, lens, None
 
     def _views(self) -> list[Array]:
         """List the views of this array that are alive; slow, so only for changes of its shape."""
@@ -346,7 +346,7 @@ class Array(Attached):
         item = read_key(plain_key(key), self.shape)
         if isinstance(item, Basic):
             if item.scalar:
-                return self._element(item.affine)
+                return self if self.is_scalar else self._element(item.affine)
             if self.is_scalar and not item.affine.shape:
                 return Array(self.to_expr())  # `scalar[...]` is an array
             seen = self.view_through(item.affine)
@@ -361,7 +361,7 @@ class Array(Attached):
 
     def _element(self, place: Affine) -> Any:
         """Give one element: a scalar, which for records is a view, or the Python object."""
-        if self.dtype.names is not None and not self.is_scalar:
+        if self.dtype.names is not None:
             return Array(base=self, lens=place, scalar=True, writable=self.writable)
         if self.dtype.kind in "SUV" and self.dtype.names is None:
             # A text is Python's `str` or `bytes` too, and is used as one; so are raw bytes.
@@ -391,7 +391,7 @@ class Array(Attached):
     def _set(self, key: Any, value: Any) -> None:
         named = field_key(key, self.dtype, single=self.is_scalar)
         if named is not None:
-            self._field(named).assign((...), value)
+            self._field(named).assign(() if self.is_scalar else (...), value)
             return
         if self.is_scalar and self._base is None:
             message = f"{self.dtype.type.__name__!r} object does not support item assignment"

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from chunkarr import exchange, namespace, shaping
 from chunkarr.arrays import Array, wrap
+from chunkarr.errors import NotYetError
 from chunkarr.expr.affine import Affine
 from chunkarr.expr.build import normalize_axis
 from chunkarr.flags import Flags, setflags
@@ -43,6 +44,9 @@ def view(self: Array, dtype: Any = None, type: Any = None) -> Any:
     if _is_array_class(dtype):
         dtype, type = None, dtype
     if type not in (None, Array):
+        if issubclass(type, Array):
+            message = "numpy.ndarray cannot be derived from here: wrap an array, or use x.compute()"
+            raise NotYetError(message)
         seen_as: Any = np.asarray(self if dtype is None else view(self, dtype)).view(type)
         return seen_as
     if dtype is None:
@@ -103,7 +107,7 @@ def resize(self: Array, *new_shape: Any, refcheck: bool = True) -> None:
     Raises ValueError for views and for arrays on file, whose data is not their own.
     """
     target = new_shape[0] if len(new_shape) == 1 else new_shape
-    if target is None or target == ():
+    if not new_shape or target is None:
         return
     shape = (target,) if isinstance(target, int | np.integer) else tuple(target)
     lengths = tuple([operator.index(n) for n in shape])
@@ -112,7 +116,7 @@ def resize(self: Array, *new_shape: Any, refcheck: bool = True) -> None:
         raise ValueError(message)
     size = int(np.prod(lengths, dtype=object))
     if size == self.size and self.flags.forc and not self.is_scalar:
-        self.reshape_in_place(lengths)
+        self.become(views.NewShape(lengths))
         return
     if self.base is not None or self.is_scalar or store_of(self.to_expr()) is not None:
         message = "cannot resize this array: it does not own its data"
@@ -152,6 +156,7 @@ def partition(
 ) -> None:
     """Bring elements at places to where sorting would, the smaller ones before them, in place."""
     self.check_writable("partition array")
+    normalize_axis(axis, self.ndim)
     self[...] = _function("partition")(self, kth, axis, kind, order)
 
 
@@ -164,7 +169,14 @@ def set_shape(self: Array, shape: Any) -> None:
             "the desired shape."
         )
         raise AttributeError(message)
-    self.reshape_in_place(lens.shape)
+    self.become(views.NewShape(lens.shape))
+
+
+def set_dtype(self: Array, dtype: Any) -> None:
+    """Change the dtype in place: the same bytes under another one, as `view` sees them."""
+    shown = outline(self.strides, self.shape, self.dtype).view(dtype)
+    if shown.dtype != self.dtype:
+        self.become(Retyped(shown.dtype, shown.shape))
 
 
 # -- bytes -----------------------------------------------------------------------------------------
@@ -210,6 +222,12 @@ def compress(self: Array, condition: Any, axis: int | None = None, out: Any = No
     return shaping.compress(condition, self, axis, out)
 
 
+def choose(self: Array, *choices: Any, out: Any = None, mode: str = "raise") -> Any:
+    """Take each element from the choice that it counts to; choices are one argument or several."""
+    from_ = choices[0] if len(choices) == 1 else choices
+    return namespace.choose(self, from_, out=out, mode=mode)  # type: ignore[attr-defined]
+
+
 def clip(self: Array, min: Any = None, max: Any = None, out: Any = None, **kwargs: Any) -> Any:
     """Limit values to an interval, either end of which may be left open."""
     return namespace.clip(self, min, max, out, **kwargs)
@@ -237,8 +255,10 @@ ATTACHED: dict[str, Any] = {
     "__delitem__": delitem,
     "argpartition": _function("argpartition"),
     "byteswap": byteswap,
+    "choose": choose,
     "clip": clip,
     "compress": compress,
+    "dtype": Array.dtype.setter(set_dtype),  # type: ignore[attr-defined]
     "dump": dump,
     "dumps": dumps,
     "fill": fill,

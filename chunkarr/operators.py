@@ -249,7 +249,9 @@ def _astype(
         held = dispatch.ndarray_of(self)
         cast_: Any = held.astype(wanted, order, casting)  # type: ignore[call-overload]
         return Array.of(cast_, scalar=self.is_scalar)
-    if wanted.hasobject:
+    unit = np.datetime_data(wanted)[0] if wanted.kind in "mM" else ""
+    if wanted.hasobject or (unit == "generic" and self.dtype.kind in "SU"):
+        # Texts say in what unit they count.
         check_fit("astype", [self], OBJECT_COPIES)
         return Array.of(self.compute().astype(wanted), scalar=self.is_scalar)
     if order == "F" or (order in ("A", "K") and self.flags.fnc):

@@ -368,9 +368,12 @@ def assign_now(held: NDArray, item: Any, key: Any, value: Any, on_file: bool) ->
     given = value
     if hasattr(value, "to_expr"):
         found = value.in_memory
-        if found is None and not on_file:
+        if held.dtype == object and item.scalar and not value.is_scalar:
+            found = value  # arrays are objects too
+        elif found is None and not on_file and not held.dtype.hasobject:
             return False
         given = value.compute() if found is None else found
+        given = given[()] if value.is_scalar else given
     if isinstance(item, Masked | Fancy):
         held[ndarray_key(key)] = given
     elif item.scalar:

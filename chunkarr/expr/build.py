@@ -101,7 +101,9 @@ def elementwise(
 ) -> tuple[Expr, ...]:
     """Apply a ufunc; gives its results."""
     ufunc = getattr(np, name)
-    values = [o if isinstance(o, Expr) or _weak(o) else as_expr(o) for o in operands]
+    # NumPy 2.4 dies of a Python number where it resolves dtypes with this rule.
+    weak = casting != "equiv"
+    values = [o if isinstance(o, Expr) or (weak and _weak(o)) else as_expr(o) for o in operands]
     kinds = tuple(v.dtype if isinstance(v, Expr) else type(v) for v in values)
     wanted = None if dtype is None else np.dtype(dtype)  # type: ignore[call-overload]
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 import string
 from typing import Any
 
@@ -28,7 +29,7 @@ from chunkarr.functions import views
 from chunkarr.functions.blocks import Operand, Slot, block_calls, lay_out
 from chunkarr.functions.manipulation import stack
 from chunkarr.functions.overlap import widened
-from chunkarr.functions.pieces import component, fold, multiply, operand, span, subtract
+from chunkarr.functions.pieces import component, fold, known, multiply, operand, span, subtract
 from chunkarr.functions.products import matmul
 from chunkarr.functions.reductions import any as any_
 from chunkarr.functions.reductions import sum as sum_
@@ -96,6 +97,9 @@ def tensordot(a: Expr, b: Any, axes: Any = 2) -> Expr:
             message = "tuple index out of range"
             raise IndexError(message)
         message = "shape-mismatch for sum"
+        raise ValueError(message)
+    if len({i % a.ndim for i in left}) < len(left) or len({j % b.ndim for j in right}) < len(right):
+        message = "duplicate axes are not allowed in tensordot"
         raise ValueError(message)
     names = string.ascii_letters
     first = list(names[: a.ndim])
@@ -369,7 +373,12 @@ def _from_lists(operands: tuple[Any, ...]) -> tuple[str, list[Any]]:
     """Write einsum(a, [0, 1], b, [1, 2], [0, 2]) as subscripts."""
 
     def letters(labels: Any) -> str:
-        return "".join("..." if x is Ellipsis else string.ascii_letters[int(x)] for x in labels)
+        if isinstance(labels, Expr):
+            labels = known(labels, "einsum", "a list of labels").tolist()
+        if any(x is not Ellipsis and not 0 <= operator.index(x) < 52 for x in labels):
+            message = "subscript is not within the valid range [0, 52)"
+            raise ValueError(message)
+        return "".join("..." if x is Ellipsis else string.ascii_letters[x] for x in labels)
 
     count = len(operands) // 2
     text = ",".join(letters(operands[2 * i + 1]) for i in range(count))

@@ -20,6 +20,7 @@ from chunkarr.expr.build import (
     insert_axes,
     normalize_shape,
     view,
+    where,
 )
 from chunkarr.expr.node import Dtype, Expr, Generate, Shape
 from chunkarr.functions.manipulation import assign
@@ -164,8 +165,12 @@ def linspace(
     first, last = (np.asarray(v).astype(kind) for v in (start, stop))
     delta = last - first
     step = delta / div if div > 0 else np.float64(np.nan)
-    if delta.ndim:
-        ramp = _ramps(first, last, step, num, ends=endpoint and num > 1)
+    vanishing = div > 0 and bool(np.any((step == 0) & (delta != 0)))
+    if delta.ndim or vanishing:
+        ends_ = endpoint and num > 1
+        ramp = _ramps(
+            first, last, delta if vanishing else step, num, div if vanishing else 1, ends_
+        )
         ramp = view(ramp, moveaxis(ramp.shape, 0, axis)) if axis else ramp
     else:
         ends = (last[()],) if endpoint and num > 1 else ()
@@ -179,10 +184,15 @@ def linspace(
     return (ramp, np.asarray(step)[()]) if retstep else ramp
 
 
-def _ramps(first: Any, last: Any, step: Any, num: int, *, ends: bool) -> Expr:
-    """Give one ramp per element of arrays of starts and steps, along a new first axis."""
+def _ramps(first: Any, last: Any, step: Any, num: int, parts: int, ends: bool) -> Expr:
+    """Give one ramp per element of arrays of starts and steps, along a new first axis.
+
+    Where a step is less than the smallest number, so many `parts` of one are taken.
+    """
     shape = np.broadcast_shapes(first.shape, last.shape)
     index = cast(index_along((num,), 0), first.dtype)
+    if parts != 1:
+        index = apply("divide", index, parts)
     column = insert_axes(index, range(1, len(shape) + 1))
     made = apply("multiply", column, from_ndarray(np.broadcast_to(step, shape)[None]))
     made = apply("add", made, from_ndarray(np.broadcast_to(first, shape)[None]))
@@ -196,13 +206,11 @@ def _ramps(first: Any, last: Any, step: Any, num: int, *, ends: bool) -> Expr:
 def eye(N: int, M: int | None = None, k: int = 0, dtype: object = float) -> Expr:
     """Make ones on a diagonal."""
     shape = normalize_shape((N, N if M is None else M))
-    return Generate(
-        shape=shape,
-        dtype=np.dtype(dtype),  # type: ignore[call-overload]
-        line=caller(),
-        kind="eye",
-        values=(k,),
-    )
+    kind = np.empty(0, dtype).dtype  # type: ignore[call-overload]
+    if kind.kind in "SU":
+        texts = (constant(make((), kind)) for make in (np.ones, np.zeros))
+        return where(eye(N, M, k, bool), *texts)
+    return Generate(shape=shape, dtype=kind, line=caller(), kind="eye", values=(k,))
 
 
 def identity(n: int, dtype: object = None) -> Expr:

@@ -91,9 +91,7 @@ def isclose(
     equal_nan: bool = False,
 ) -> Expr:
     """Tell where `|a - b| <= atol + rtol * |b|`, infinities equal where they have one sign."""
-    x, y = as_expr(a), as_expr(b)
-    if y.dtype.kind != "m":
-        y = cast_lazily(y, np.result_type(y.dtype, 1.0))
+    x, y = _alike(a, b)
     bound = apply("add", atol, apply("multiply", rtol, apply("absolute", y)))
     same = apply("equal", x, y)
     # What is equal is not subtracted: infinity less infinity would be an invalid operation.
@@ -105,6 +103,24 @@ def isclose(
         both = apply("logical_and", apply("isnan", x), apply("isnan", y))
         close = apply("logical_or", close, both)
     return close
+
+
+def _alike(a: Any, b: Any) -> tuple[Expr, Expr]:
+    """Give what is compared, the second one inexact; numbers of Python take the other's dtype."""
+    weak = [type(v) in (int, float, complex) for v in (a, b)]
+    x = None if weak[0] else as_expr(a)
+    if weak[1] and x is not None and x.dtype.kind in "biufc":
+        return x, constant(np.asarray(b, np.result_type(x.dtype, b, 1.0)))
+    y = as_expr(b)
+    if y.dtype.kind != "m":
+        y = cast_lazily(y, np.result_type(y.dtype, 1.0))
+    if x is None:
+        x = (
+            constant(np.asarray(a, np.result_type(y.dtype, a)))
+            if y.dtype.kind in "fc"
+            else as_expr(a)
+        )
+    return x, y
 
 
 def allclose(

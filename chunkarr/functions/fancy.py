@@ -15,7 +15,7 @@ import numpy as np
 
 from chunkarr.errors import NotYetError
 from chunkarr.expr.affine import Affine, Term
-from chunkarr.expr.build import apply, as_expr, caller, cast_lazily, own, stretch
+from chunkarr.expr.build import apply, as_expr, caller, cast_lazily, normalize_axis, own, stretch
 from chunkarr.expr.node import Expr, Gather, Generate, Reshape, Scatter, Source
 
 Shape = tuple[int, ...]
@@ -233,7 +233,10 @@ def _reshaped(operand: Expr, shape: Shape) -> Expr:
 def take(a: Expr, indices: Any, axis: int | None = None, mode: str = "raise") -> Expr:
     """Take elements along an axis, of the flattened array by default."""
     from_axis = a if axis is not None else _reshaped(a, (a.size,))
-    number = 0 if axis is None else axis % a.ndim
+    number = 0 if axis is None else normalize_axis(axis, a.ndim)
+    if mode not in ("raise", "wrap", "clip"):
+        message = f"clipmode must be one of 'clip', 'raise', or 'wrap' (got {mode!r})"
+        raise ValueError(message)
     index = cast_lazily(as_expr(indices), np.dtype(np.int64))
     n = from_axis.shape[number]
     if mode == "wrap":

@@ -31,10 +31,11 @@ def concatenate(
     arrays: Sequence[Expr],
     axis: int | None = 0,
     *,
-    dtype: object = None,
-    casting: str = "same_kind",
+    dtype: Any = None,
+    casting: Any = "same_kind",
+    into: Any = None,
 ) -> Expr:
-    """Join arrays along an axis they have."""
+    """Join arrays along an axis they have; `into` is the dtype of an array for the result."""
     if not arrays:
         message = "need at least one array to concatenate"
         raise ValueError(message)
@@ -44,14 +45,10 @@ def concatenate(
         else list(arrays)
     )
     number = 0 if axis is None else _check_join(parts, axis)
-    wanted = np.result_type(*(p.dtype for p in parts)) if dtype is None else np.dtype(dtype)  # type: ignore[call-overload]
-    for part in parts:
-        if not np.can_cast(part.dtype, wanted, casting):  # type: ignore[arg-type]
-            message = (
-                f"Cannot cast array data from {part.dtype!r} to {wanted!r} "
-                f"according to the rule '{casting}'"
-            )
-            raise TypeError(message)
+    # NumPy itself decides about the dtype and what may be cast to it.
+    shown = [np.empty((0,), part.dtype) for part in parts]
+    target = None if into is None else np.empty((0,), into)
+    wanted = np.concatenate(shown, out=target, dtype=dtype, casting=casting).dtype
     return join([cast_lazily(p, wanted) for p in parts], number, "concatenate")
 
 
@@ -103,7 +100,12 @@ def join(parts: Sequence[Expr], axis: int, verb: str) -> Expr:
 
 
 def stack(
-    arrays: Sequence[Expr], axis: int = 0, *, dtype: object = None, casting: str = "same_kind"
+    arrays: Sequence[Expr],
+    axis: int = 0,
+    *,
+    dtype: object = None,
+    casting: str = "same_kind",
+    into: Any = None,
 ) -> Expr:
     """Join arrays along a new axis."""
     if not arrays:
@@ -114,7 +116,7 @@ def stack(
         raise ValueError(message)
     number = normalize_axis(axis, arrays[0].ndim + 1)
     wide = [insert_axes(a, (number,)) for a in arrays]
-    return concatenate(wide, number, dtype=dtype, casting=casting)
+    return concatenate(wide, number, dtype=dtype, casting=casting, into=into)
 
 
 def _at_least(a: Expr, ndim: int) -> Expr:

@@ -155,10 +155,14 @@ def _partition(a: Expr, kth: Any, axis: Any, kind: Any, order: Any) -> tuple[Exp
 
 
 def _parted(a: NDArray, *, kth: Any, order: Any) -> NDArray:
-    made: NDArray = np.partition(a, kth, -1, order=list(order) if order else None)
+    made: NDArray = np.partition(
+        a, np.asarray(kth, np.intp), -1, order=list(order) if order else None
+    )
     return made
 
 
 def _argparted(a: NDArray, *, kth: Any, order: Any) -> NDArray:
-    made: NDArray = np.argpartition(a, kth, -1, order=list(order) if order else None)
+    made: NDArray = np.argpartition(
+        a, np.asarray(kth, np.intp), -1, order=list(order) if order else None
+    )
     return made

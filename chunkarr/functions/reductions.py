@@ -75,7 +75,7 @@ def reduced_axes(axis: object, ndim: int) -> tuple[int, ...]:
     """Give sorted axes; NumPy lets a value without axes be reduced over its axis 0 or -1."""
     if not ndim and type(axis) is int and axis in (0, -1):
         return ()
-    return normalize_axes(axis, ndim)
+    return normalize_axes(operator.index(axis) if isinstance(axis, list) else axis, ndim)  # type: ignore[arg-type]
 
 
 def fold(

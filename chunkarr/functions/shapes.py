@@ -119,6 +119,7 @@ def tile(A: Expr, reps: Any) -> Expr:
     """Lay copies beside each other along each axis."""
     counts = [operator.index(n) for n in (reps if np.ndim(reps) else (reps,))]
     ndim = max(A.ndim, len(counts))
+    normalize_shape(counts)  # refuses negative ones
     out = insert_axes(A, range(ndim - A.ndim))
     counts = [1] * (ndim - len(counts)) + counts
     for axis, count in enumerate(counts):
@@ -179,7 +180,8 @@ def _repeat(a: Expr, count: int, axis: int) -> Expr:
 
 def resize(a: Expr, new_shape: Any) -> Expr:
     """Give the elements, again and again, under a shape of any size."""
-    lengths = (new_shape,) if isinstance(new_shape, int) else tuple(new_shape)
+    given = new_shape if np.ndim(new_shape) else (new_shape,)
+    lengths = tuple(map(operator.index, given))
     if any(n < 0 for n in lengths):
         message = "all elements of `new_shape` must be non-negative"
         raise ValueError(message)

@@ -352,6 +352,81 @@ q = np.zeros((2, 5), 'f4');[np.subtract.reduceat(y, [1, 2], out=(q,)), q]
 """
 
 PLAIN = """
+np.take(np.ones((2, 3)), 0, axis=5)
+np.take(np.ones((2, 3)), 0, axis=-3)
+np.take(np.ones((2, 3)), 0, mode='what')
+[np.take(5, 0), np.take(np.arange(4), 2), np.take(np.arange(4), [2]), np.arange(4).take([[1]], 0)]
+np.concatenate([np.array([1.1, 2.2]), np.array([3.3])], out=np.empty(3, 'i8'), casting='unsafe')
+np.concatenate([np.array([1.1, 2.2]), np.array([3.3])], out=np.empty(3, 'c8'), casting='no')
+np.concatenate([np.array([1.1, 2.2]), np.array([3.3])], out=np.empty(3, 'i8'))
+np.concatenate([np.array([1.1, 2.2]), np.array([3.3])], out=np.empty(3), dtype='f8')
+np.concatenate([np.array([1.1, 2.2]), np.array(['a'])], dtype='S', casting='unsafe')
+np.concatenate([np.array([1.1]), np.array([True])], dtype='i4', casting='unsafe')
+np.stack([np.array([1.1, 2.2]), np.arange(2)], out=np.empty((2, 2), 'i4'), casting='unsafe')
+q = np.array([0, 2, 4]);q.partition(np.array([], int));[q, np.argpartition(q, np.array([], int))]
+[f(np.ones((2, 3)), axis=(0, 1)) for f in (np.sum, np.max, np.add.reduce)]
+np.sum(np.ones((2, 3)), axis=[0, 1])
+np.max(np.ones((2, 3)), axis=[0, 1])
+np.tile(np.ones(2), (2, -1))
+np.resize(np.arange(3), np.int32(5))
+[np.isclose(v, 0.9999999999999998, 0, 0) for v in (np.float32(1), np.ones(3, 'f4'), 1., np.ones(3))]
+[np.isclose(0.9999999999999998, v, 0, 0) for v in (np.float32(1), np.ones(3, 'f4'), 1., np.ones(3))]
+[np.isclose(1, np.arange(3)), np.isclose(np.arange(3), 1), np.isclose(np.ones(2) * 1j, 1j)]
+[np.linspace(0, numpy.nextafter(0, 1) * n, 7, end) for n in (1, 3) for end in (True, False)]
+np.linspace([0, 1], [numpy.nextafter(0, 1), 2], 5)
+np.einsum(np.ones((2, 3)), np.array([0, 1]), np.array([0]))
+np.einsum(np.ones((2, 3)), [0, 52])
+np.tensordot(np.ones((2, 2)), np.ones((2, 2)), axes=([0, -2], [0, 1]))
+[np.array(['2020', '2021-01']).astype(t) for t in ('M8', 'M', 'M8[D]')]
+[np.add(np.ones(3), 4., casting='equiv'), np.add(3., 4., casting='equiv')]
+np.add(3., 4., dtype='f4', casting='equiv')
+[np.add.reduce(q, initial=None) for q in (np.ones(3), np.ones((0, 3)))]
+np.add.reduce([], initial=None)
+[np.add(np.ones(3), 1, where=np.ones(s, bool)) for s in ((2, 3), (3,), ())]
+np.divmod(np.ones(3), 1, where=np.ones((2, 3), bool))
+np.add(np.ones(3), 1, where=np.ones((3,), int))
+[np.array([1, 0]).choose([5, 6], [7, 8]), np.array([1, 0]).choose([[5, 6], [7, 8]])]
+q = np.array([1., numpy.nan], object);np.array_equal(q, q, equal_nan=True)
+q = np.array([1., numpy.nan], object);np.array_equal(q, q.copy(), equal_nan=True)
+q = np.array([numpy.nan], np.dtypes.StringDType(na_object=numpy.nan));np.array_equal(q, q[:], True)
+q = np.array(['a', 'b'], 'T');np.empty_like(q, shape=(2, 3)).shape, np.full_like(q, 'x').tolist()
+q = np.ones((3, 3));q @= np.ones((3, 1));q
+q = np.ones(3);q @= np.ones(3);q
+q = np.ones(3);q @= np.ones((3, 3));q
+q = np.ones((2, 3, 3));q @= np.ones((3, 3));q
+np.matmul(np.ones((3, 3)), np.ones((3, 1)), out=np.zeros((3, 3)))
+np.matmul(np.ones((3, 3)), np.ones((3, 3)), out=np.zeros((2, 3, 3)))
+np.matmul(np.ones((3, 3)), np.ones(3), out=np.zeros((2, 3)))
+[np.arange(6).reshape(2, 3).T.reshape(6, order=way) for way in "AfFC"]
+[np.arange(6).reshape(2, 3).T.flatten(way) for way in "AKFc"]
+np.arange(6).reshape(2, 3).reshape(6, order="K")
+np.arange(6).reshape(2, 3).reshape(6, order="X")
+np.put(np.zeros((2, 0)), 1, 1, mode="wrap")
+np.arange(0, numpy.inf)
+np.arange(numpy.nan)
+[f((2, 3), int, 'F').flags.f_contiguous for f in (np.zeros, np.ones, np.empty)]
+np.full((2, 3), 1, int, 'F').flags.f_contiguous
+[f(np.ones((2, 3)), int, 'F').flags.fnc for f in (np.zeros_like, np.ones_like, np.empty_like)]
+[np.zeros_like(np.ones((2, 3)), None, 'C', True, 4), np.full_like([1, 2], 3, float, 'F')]
+np.zeros((2, 3), int, 'F', 'C')
+[np.transpose(np.ones((2, 3)), order).shape for order in (range(2), np.array([1, 0]), [1, 0], None)]
+[np.ones((2, 3)).transpose(order).shape for order in (range(2), np.array([1, 0]), [1, 0], None)]
+[np.ones(3).transpose(0), np.ones(3).transpose(np.array(0)), np.ones(()).transpose(())]
+np.ones((2, 3)).transpose(())
+np.moveaxis(np.ones((2, 3, 4)), range(2), range(1, 3)).shape
+np.moveaxis(np.ones((2, 3, 4)), np.array([0, 1]), np.array([2, 0])).shape
+np.moveaxis(np.ones((2, 3)), [0, 0], [0, 1])
+np.indices((), sparse=True)
+np.astype([1, 2], float)
+[np.arange(n, dtype=bool) for n in range(3)]
+np.arange(3, dtype=bool)
+np.arange(np.datetime64('2020'), np.datetime64('2021'), np.timedelta64(0))
+[np.add(1, 2, out=...), np.add(1, [1, 2], out=...), np.divmod(7, 2, out=...)]
+[np.add.reduce(np.arange(3), out=...), np.add.reduce(np.ones((2, 3)), axis=0, out=...)]
+q = np.zeros(20000);np.put(q, np.arange(15000), np.arange(12000.));q
+q = np.zeros(20000);np.put(q, np.arange(0, 30000, 2), np.arange(22000.), mode='wrap');q
+q = np.zeros(20000);np.place(q, np.arange(20000) % 3 == 1, np.arange(12000.));q
+q = np.zeros((2, 9999));np.putmask(q, np.arange(19998).reshape(2, -1) % 3 < 1, np.arange(12e3));q
 [np.bitwise_not is np.invert, np.conj is np.conjugate, np.mod is np.remainder]
 [np.real(5), np.imag(3.5), np.real(1 + 2j), np.size(np.ones((2, 3)), (0, 1))]
 [np.min_scalar_type(np.arange(4.)), np.min_scalar_type(np.array(300)), np.min_scalar_type(-1)]

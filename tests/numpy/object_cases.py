@@ -160,6 +160,24 @@ x.byteswap().byteswap()
 """
 
 OBJECTS = """
+y = o.copy();y[0] = np.eye(2);y[0].tolist(), type(y[0]) is np.ndarray
+y = o.copy();y[0] = v.sum();y[1:] = [x, 2, 'a'];y[0] == v.sum(), y[1].shape
+y = i.copy();y[i > 20] = np.array([7, 8, 9], object);y[0, :2] = np.array([5, 6], object);y
+np.array([1 + 2j, 1], object).conj(), c.conj(np.zeros((3, 4), complex)), i.conj()
+S.conj()
+y = np.zeros(3, [('x', object), ('y', int)]);y[0]['x'] = [1, 2];y['x'][0]
+rec[2][()]
+np.array([1, 2, 3], dtype=object, ndmax=0).shape
+o == None, o != None, None == o
+S.view('V3') == S[::-1].view('V3'), S.view('V3') != S.view('V3')
+str(S.view('V3')[0]), repr(S.view('V3')[1]), S.view('V3')[0][()]
+np.array([v, 3], dtype=object).shape
+np.array([v, x], object)[1]
+np.array([v, v], object)
+np.array([v.sum(), [1, 2]], object)
+import decimal;i[0] * decimal.Decimal(2)
+import fractions;fractions.Fraction(1, 2) + i[0]
+import datetime;D > datetime.date(2020, 3, 1), D - datetime.date(2020, 3, 1)
 o[0]
 o[1:]
 o.tolist()
@@ -263,9 +281,26 @@ x.flat == x.flat
 x.flat.copy()
 f = x.flat;next(f);next(f);f.index, f.coords
 x.flat.base is x
+x.flat[()]
+x.flat[v[:4].astype(int).flat]
+x.flat[[[1, 2], [3, 4]]]
+y = x.copy();y.flat[[[1, 2], [3, 4]]] += 10;y
+y = x.copy();y.flat[[[1, 2], [3, 4]]] = 5, 6;y
+y = x.copy();y.flat[numpy.array([], int)] += 10;y
+y = x.copy();y.flat[2] = [];y
+y = x.copy();y.flat[1:4] = [];y
+y = x.copy();y.flat[()] = 3;y
+y = o.copy();y.flat[2] = (1, 2);y
 """
 
 SHAPES_IN_PLACE = """
+y = np.ones((1, 1));y.resize(());y
+y = np.ones((2, 1));y.resize();y
+y = i.copy();y.dtype = 'i2';y[0] = 5;y
+y = x.copy();w_ = y[1:];y.dtype = 'i8';y[1] = 0;(y, w_)
+y = x.copy();w_ = y[1:3];w_.dtype = 'i4';w_[0] = 0;(y, w_)
+y = x.T;y.dtype = 'i4'
+y = nest.copy();y.dtype = [('a', 'u4'), ('b', 'u2'), ('c', 'u1')];y['b'] = 3;y
 y = v.copy();y.resize(30);y
 y = v.copy();y.resize((2, 3));y
 y = v.copy();y.resize(3, 4);y
@@ -282,6 +317,8 @@ y = x.copy();w_ = y[:4];w_.shape = (20,);w_[3] = 7;(y, w_)
 """
 
 SORTED = """
+x.copy().partition(2, axis=3)
+x.copy().partition(2, axis=None)
 y = v.copy();y.sort();y
 y = x.copy();y.sort(axis=0);y
 y = x.copy();y[::2].sort();y
@@ -351,6 +388,12 @@ y = x.copy();np.add.at(y, ([0, 0], [1, 1]), [1, 2]);y
 y = x.copy();np.negative.at(y, [0, 0, 1]);y
 y = x.copy();np.add.at(y, [0, 9], 1);y
 y = i.copy();np.add.at(y, [0, 1], 1.5);y
+y = x.copy();np.multiply.at(y, numpy.tile([1, 0, -1], 9), 2);y
+y = x.copy();np.subtract.at(y, [1, 0, 1], x[:3]);y
+y = x.copy();np.add.at(y, (slice(None), [1, 0, 1]), x[:, :3]);y
+y = x.copy();np.add.at(y, [0] * 50, 1);y
+y = numpy.zeros(9);y = np.asarray(y) + 0;np.add.at(y, np.arange(900) % 9, np.arange(900.));y
+y = np.zeros(9);np.add.at(y, np.arange(900) % 10, 1)
 x[0][...]
 x[0, 0][...]
 x.take([1, 2]), x.compress([True, False, True]), x.repeat(2), x.trace(), x.diagonal(1)

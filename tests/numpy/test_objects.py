@@ -100,8 +100,12 @@ IN_PLACE: dict[str, tuple[Any, ...]] = {
 }
 
 
+@pytest.mark.parametrize("bytes_held", [1 << 20, 8])
 @pytest.mark.parametrize("name", BINARY)
-def test_ufunc_methods_give_numpys_answers(name: str) -> None:
+def test_ufunc_methods_give_numpys_answers(
+    name: str, bytes_held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chunkarr.picks._piece_bytes", lambda: bytes_held)
     rng = np.random.default_rng(0)
     found = []
     for array in (rng.integers(1, 9, (7, 5)) / 4, rng.integers(1, 5, (7, 5))):
@@ -116,6 +120,19 @@ def test_ufunc_methods_give_numpys_answers(name: str) -> None:
             different = compare(wanted, got)
             found += [f"{array.dtype} {key}: {different}"] if different else []
     assert not found
+
+
+def test_a_ufunc_is_applied_at_more_places_than_are_held(each: str) -> None:
+    places = np.arange(2000) * 7 % 11
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("chunkarr.picks._piece_bytes", lambda: 800)
+        got, wanted = chunkarr.zeros(11), np.zeros(11)
+        chunkarr.add.at(got, uneven(places), uneven(np.arange(2000.0)))
+        np.add.at(wanted, places, np.arange(2000.0))
+        assert got.tolist() == wanted.tolist()
+        with pytest.raises(IndexError, match="index 11 is out of bounds"):
+            chunkarr.add.at(got, uneven(places + 1), 1)
+        assert got.tolist() == wanted.tolist()
 
 
 def _applied(key: Any, value: Any) -> Any:
@@ -345,5 +362,6 @@ def test_objects_stay_in_memory_and_are_numpys_work(each: str) -> None:
     assert (x * 2 + x).sum() == 3 * values.sum()
     assert (x > 1).sum() == 800
     assert x.rechunk(5)[3] == 3
-    with pytest.raises(NotYetError, match="Python objects"):
-        _ = x + uneven(np.arange(1200.0))
+    assert (x + uneven(np.arange(1200.0)))[2] == 4.0
+    with chunkarr.config(memory="64 MiB"), pytest.raises(MemoryBudgetError, match="add"):
+        _ = chunkarr.arange(2_000_000) + None
