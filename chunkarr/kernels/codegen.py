@@ -3,7 +3,8 @@
 Every kernel has the C signature `void kernel(int64 *p)`. `p` holds a header, the operands'
 addresses, the byte strides along the inner loop, and the outer axes as an odometer (length,
 counter, byte stride of each operand), which the kernel itself turns. The inner loop is specialised
-by operand: "u" (contiguous), "s" (one value), "g" (any stride).
+by operand: "u" (contiguous), "s" (one value), "g" (any stride), "n" (contiguous results that are
+written past the caches, see `chunkarr.kernels.streams`).
 
 Reductions accumulate on the stack, in the canonical order of `chunkarr.kernels.reducers`: the
 compiler knows that no input overlaps the stack, and vectorises without checks. Whole panels of a
@@ -29,6 +30,7 @@ from chunkarr.kernels.signals import Watch
 from chunkarr.kernels.spec import (
     KEPT_AXES,
     LENGTH,
+    LINE_BYTES,
     OPERANDS,
     POSITIONS,
     RUN_AXES,
@@ -71,28 +73,54 @@ class _Writer:
 
     def map(self) -> None:
         """Write a kernel that stores the results."""
-        program = self.spec.program
         self._open()
         self.put(f"for position in range(load(p, {POSITIONS})):")
         self.depth += 1
-        inputs = len(program.inputs)
         self._pointers()
-        self.put("for i in range(length):")
-        self.depth += 1
-        values = self._body("i")
-        for output, result in enumerate(program.results):
-            kind = type_of(program.dtype_of(result))
-            place = inputs + output
-            value = {"b1": "u1({})", "f2": "to_half({})"}.get(kind or "", "{}")
-            value = value.format(values[result])
-            if self.spec.classes[place] == "u":
-                self.put(f"store(q{place}, i, {value})")
-            else:
-                self.put(f"store_at(q{place}, i * s{place}, {value})")
-        self.depth -= 1
+        if self.spec.streams:
+            self._stream()
+        else:
+            self.put("for i in range(length):")
+            self.depth += 1
+            self._results("i")
+            self.depth -= 1
         self._turn("kept_axes", "kept_base")
         self.depth -= 1
+        if self.spec.streams:
+            self.put("settled(p)")
         self.put(self.watch.close())
+
+    def _results(self, index: str) -> None:
+        """Write the program for one element, and what stores its results."""
+        program = self.spec.program
+        values = self._body(index)
+        for place, result in enumerate(program.results, len(program.inputs)):
+            kind = type_of(program.dtype_of(result))
+            value = {"b1": "u1({})", "f2": "to_half({})"}.get(kind or "", "{}")
+            value = value.format(values[result])
+            store = {
+                "n": f"store(lines, i, {value})",
+                "u": f"store(q{place}, {index}, {value})",
+            }.get(self.spec.classes[place], f"store_at(q{place}, {index} * s{place}, {value})")
+            self.put(store)
+
+    def _stream(self) -> None:
+        """Write the loop whose only result goes past the caches, from a whole line on."""
+        program = self.spec.program
+        place, kind = len(program.inputs), storage(self.spec.dtype)
+        self.put(f"block = stack_{kind}({LINE_BYTES})\nhead = min(length, ahead(q{place}))")
+        self.put("start = 0\nwhile start < length:")
+        self.depth += 1
+        self.put("step = head if start < head else length - start")
+        self.put(f"lines = aligned(block if start < head else advance(q{place}, start))")
+        self.put("for i in range(step):")
+        self.depth += 1
+        self._results("(start + i)")
+        self.depth -= 1
+        self.put("for i in range(head if start < head else 0):")
+        self.put(f"    store(q{place}, i, load(block, i))")
+        self.put("start += step")
+        self.depth -= 1
 
     def rows(self) -> None:
         """Write a kernel that reduces runs of values to one state for each outer position."""

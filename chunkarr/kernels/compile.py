@@ -27,7 +27,7 @@ from numba.core.dispatcher import Dispatcher
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-from chunkarr.kernels import callees, machine, panels, users
+from chunkarr.kernels import callees, machine, panels, streams, users
 from chunkarr.kernels.composites import FUNCTIONS
 from chunkarr.kernels.folds import OPERATIONS
 from chunkarr.kernels.spec import FLAGS
@@ -321,6 +321,38 @@ def advance(_context: Any, pointer: Any, index: Any) -> Any:  # noqa: ARG001
     return pointer(pointer, types.int64), generate
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def ahead(_context: Any, pointer: Any) -> Any:
+    """Give the number of values from an address on in front of the next whole line."""
+
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        width = context.get_abi_sizeof(context.get_value_type(pointer.dtype))
+        return streams.ahead(builder, args[0], width)
+
+    return types.int64(pointer), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def aligned(_context: Any, pointer: Any) -> Any:
+    """Let LLVM know that a line begins at an address."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return streams.aligned(builder, args[0])
+
+    return pointer(pointer), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def settled(_context: Any, parameters: Any) -> Any:
+    """Let other threads see what was written."""
+
+    def generate(context: Any, builder: Any, _signature: Any, _args: Any) -> Any:
+        streams.settled(builder)
+        return context.get_dummy_value()
+
+    return types.void(parameters), generate
+
+
 class _Codegen(codegen.AOTCPUCodegen):  # type: ignore[misc]
     """Numba's generator of code that it does not load.
 
@@ -391,6 +423,7 @@ def _namespace() -> dict[str, Any]:
     names |= {"cplx": cplx, "fused": fused, "one": one, "nat": -(1 << 63)}
     names |= {"half": half, "from_half": from_half, "to_half": to_half}
     names |= {"spread": spread, "find": find, "advance": advance}
+    names |= {"ahead": ahead, "aligned": aligned, "settled": settled}
     names |= {f"fold_{operation}": _fold_of(operation) for operation in OPERATIONS}
     for name, (function, count) in registry.functions().items():
         names[f"vec_{name}"] = _vector_function(function, count)
@@ -421,6 +454,8 @@ def compile_kernel(source: str, key: str) -> bytes:
             compiled.library.finalize()
         more = machine.MATH if codes else frozenset()
         text, entry = compiled.library.get_llvm_str(), compiled.fndesc.llvm_func_name
+        if "settled(p)" in source:
+            text = streams.marked(text)
         return _object_code(text, entry, more)
     finally:
         linecache.cache.pop(filename, None)

@@ -26,12 +26,16 @@ from chunkarr.kernels.folds import reduces
 from chunkarr.kernels.forms import compiles
 from chunkarr.kernels.program import Program
 from chunkarr.kernels.reducers import LANES, PANEL_ROWS, Reducer, State
-from chunkarr.kernels.spec import FLAGS, OPERANDS, SCRATCH, STATES, Spec
+from chunkarr.kernels.spec import FLAGS, LENGTH, OPERANDS, SCRATCH, STATES, Spec
 from chunkarr.kernels.vecmath import UNFINISHED
 from chunkarr.records import dataclass
 
 TILE = 64
 """Side of the squares in which operands of different axis orders are walked."""
+STREAM_BYTES_MIN = 32 << 20
+"""Arrays from this size on are written past the caches."""
+RUN_BYTES_MIN = 8192
+"""Shorter runs of results are not: they have too many lines that are not whole."""
 RECIPES_MAX = 4096
 RUN_MIN = 16
 """Shortest run of a row-wise reduction against the operands' order that is left to NumPy's tier."""
@@ -53,6 +57,8 @@ class Part:
     params: Any
     """The ctypes array type that holds the parameters."""
     offsets: tuple[int, ...]
+    run: int
+    """Elements of the innermost loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,13 @@ class Recipe:
     """Whether several reducers take the same values; a table tells the addresses of states then."""
     kept: tuple[int, ...] = ()
     """The shape of the results."""
+    twin: tier.Entry | None = None
+    """A kernel that does the same, and serves where it is loaded and the other one is not."""
+
+    def kernel(self) -> tier.Kernel | None:
+        """Give a kernel if there is one by now; else count the work, and act on it."""
+        ready = self.entry.kernel or (self.twin.kernel if self.twin is not None else None)
+        return ready or tier.kernel_for(self.entry, self.elements)
 
     def fits(self, arrays: Sequence[Array]) -> bool:
         """Whether operands have the program's very dtypes and lie on their natural boundaries."""
@@ -148,7 +161,8 @@ def _remember(key: tuple[Any, ...], program: Program, recipe: Recipe | None) -> 
 
 def map_recipe(program: Program, arrays: Sequence[Array], outs: Sequence[Array]) -> Recipe | None:
     """Give the recipe to map a program over operands, None where it does not compile."""
-    key = (id(program), *[(a.shape, a.strides) for a in (*arrays, *outs)])
+    large = _is_large(outs)
+    key = (id(program), large, *[(a.shape, a.strides) for a in (*arrays, *outs)])
     found = _recipes.get(key)
     if found is not None and found[0] is program:
         return found[1]
@@ -158,11 +172,27 @@ def map_recipe(program: Program, arrays: Sequence[Array], outs: Sequence[Array])
     classes = "".join(_class_of(a) for a in operands[: len(arrays)])
     # A value is stored through "u" where there is but one place for it.
     classes += "".join(_class_of(a).replace("s", "u") for a in operands[len(arrays) :])
-    spec = Spec(program, None, "map", classes)
     dtypes = (*program.inputs, *(program.dtype_of(result) for result in program.results))
     parts = tuple(_map_parts(operands, shape))
-    recipe = Recipe(tier.entry_for(spec), dtypes, parts, math.prod(shape))
+    # Two kernels do the same; of a pair of which one is loaded, the other is not worth compiling.
+    entries = [tier.entry_for(Spec(program, None, "map", classes))]
+    run = parts[0].run * dtypes[-1].itemsize if len(parts) == 1 else 0
+    if len(outs) == 1 and classes[-1] == "u" and run >= RUN_BYTES_MIN:
+        entries.append(tier.entry_for(Spec(program, None, "map", classes[:-1] + "n")))
+    entry = entries.pop(-1 if large else 0)
+    recipe = Recipe(entry, dtypes, parts, math.prod(shape), twin=entries[0] if entries else None)
     return _remember(key, program, recipe)
+
+
+def _is_large(outs: Sequence[Array]) -> bool:
+    """Whether the memory that results are part of exceeds caches; where they come in whole vectors.
+
+    Complex numbers need not lie on multiples of their size.
+    """
+    [out, *others] = outs
+    whole = out.base if isinstance(out.base, np.ndarray) else out
+    natural = out.dtype.alignment == out.itemsize
+    return not others and natural and whole.nbytes >= STREAM_BYTES_MIN
 
 
 def _class_of(array: Array, axis: int = -1) -> str:
@@ -189,7 +219,7 @@ def _part(
     for length, strides in loops:
         values.extend((length, 0, *strides))
     template = np.array(values, np.int64).tobytes()
-    return Part(template, ctypes.c_int64 * len(values), tuple(offsets))
+    return Part(template, ctypes.c_int64 * len(values), tuple(offsets), header[LENGTH])
 
 
 def _map_parts(operands: list[Array], shape: tuple[int, ...]) -> list[Part]:

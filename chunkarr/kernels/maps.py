@@ -52,7 +52,7 @@ def _run_kernel(
     operands = (*arrays, *outs)
     if recipe is None or not recipe.fits(operands):
         return False
-    kernel = recipe.entry.kernel or tier.kernel_for(recipe.entry, recipe.elements)
+    kernel = recipe.kernel()
     if kernel is None:
         return False
     flags = recipe.run_map(kernel, operands)

@@ -24,6 +24,8 @@ compiler from leaving out what is computed for its flags.
 """
 
 STRIP_BYTES = 64 * 1024
+LINE_BYTES = 64
+"""Bytes of a cache line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Spec:
     mode: str
     """ "map", "row", "lanes" (short rows), "column", or a kernel of `chunkarr.kernels.counting`."""
     classes: str
-    """One of "u", "s", "g" for each input, then for each output."""
+    """One of "u", "s", "g" for each input, then for each output; "n" for one beyond the caches."""
     others: tuple[Reducer, ...] = ()
     """Reducers that take the same panels of rows as the first."""
 
@@ -43,6 +45,11 @@ class Spec:
     def dtype(self) -> np.dtype[Any]:
         """The dtype of the program's first result."""
         return self.program.dtype_of(self.program.results[0])
+
+    @property
+    def streams(self) -> bool:
+        """Whether a map's only result is written past the caches."""
+        return self.mode == "map" and self.classes.endswith("n")
 
     @property
     def reducers(self) -> tuple[Reducer, ...]:

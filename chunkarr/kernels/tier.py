@@ -139,7 +139,7 @@ def kernels_ready() -> int:
 
 
 def _cost(spec: Spec) -> float:
-    if spec.mode not in {"map", "row", "column"}:
+    if spec.mode not in {"map", "row", "lanes", "column"}:
         return SECONDS_PER_SEARCH
     widths = [
         8 * CALL_OPERATIONS if is_users(op.name) else op.dtype.itemsize for op in spec.program.ops

@@ -55,6 +55,12 @@ def fused(dtype: str) -> Spec:
     return _map(build, build("subtract", build("where", build("greater", 0, 1), product, ratio), 0))
 
 
+def streamed(dtype: str) -> Spec:
+    """Give a kernel of a product that is written past the caches."""
+    build = Build(dtype, dtype)
+    return Spec(build.program(build("multiply", 0, 1)), None, "map", "uun")
+
+
 def converted(source: str, target: str) -> Spec:
     """Give a kernel that converts numbers and adds them to themselves."""
     build = Build(source)
@@ -78,6 +84,7 @@ def counting(mode: str, dtype: str) -> Spec:
 KINDS: dict[str, Callable[..., Spec]] = {
     "vecmath": vecmath_kernel,
     "fused": fused,
+    "streamed": streamed,
     "converted": converted,
     "reduction": reduction,
     "counting": counting,

@@ -28,6 +28,7 @@ CALLED = frozenset(["feclearexcept", "fetestexcept", "memset", "memcpy"])
 KERNELS = {
     "fused f8": "fdiv 2d",
     "fused f4": "fdiv 4s",
+    "streamed f4": "fmul 4s",
     "converted i4 f8": "scvtf 2d",
     "converted f2 f4": "fcvtl 4s",
     "converted c8 c16": "fcvtl 2d",
