@@ -78,9 +78,14 @@ TABLE: dict[str, Row] = {
     "diagflat": Row(shapes.diagflat, grows=True),
     "dstack": Row(shapes.dstack, 0),
     "insert": Row(shapes.insert, tables=("obj",), grows=True),
-    "pad": Row(padding.pad, tables=("pad_width",), grows=True, copies=4),
+    "pad": Row(
+        padding.pad,
+        tables=("pad_width", "constant_values", "end_values", "stat_length"),
+        grows=True,
+        copies=4,
+    ),
     "repeat": Row(shapes.repeat, tables=("repeats",), grows=True),
-    "resize": Row(shapes.resize, grows=True),
+    "resize": Row(shapes.resize, tables=("new_shape",), grows=True),
     "tile": Row(shapes.tile, tables=("reps",), grows=True),
     "tril": Row(shapes.tril, grows=True),
     "triu": Row(shapes.triu, grows=True),
@@ -271,7 +276,7 @@ def public(name: str, row: Row) -> Function:
         row.function, numpy_function, scalar=row.scalar, convert_first=row.arrays, eager=False
     )
     order = [p.name for p in told(row.function).parameters.values()]
-    positions = [order.index(table) for table in row.tables]
+    positions = [order.index(table) for table in row.tables if table in order]
     shown = signature_of(numpy_function)
     names = _positional(shown)
     out_at = names.index("out") if "out" in names else sys.maxsize

@@ -138,7 +138,7 @@ def histogram(
     if given is not None and given.shape != a.shape:
         message = "weights should have the same shape as a."
         raise ValueError(message)
-    if a.dtype.kind not in "biuf":
+    if a.dtype.kind not in "biuf" or (given is not None and given.dtype.hasobject):
         whole = at_once("histogram", np.histogram, COPIES)
         both: tuple[Any, Any] = whole(a, bins, range, density, weights)
         return both
@@ -181,6 +181,9 @@ def histogramdd(
         raise ValueError(message)
     edges = []
     for column, b, ends in zip(columns, each, spans, strict=True):
+        if np.ndim(b) == 0 and not isinstance(b, str) and b < 1:
+            message = "`bins` must be positive, when an integer"
+            raise ValueError(message)
         plain = ends is None and column.dtype.kind == "f"
         edges.append(_edges(column if plain else column.astype(np.float64), b, ends))
     exprs = [c.to_expr() for c in columns]

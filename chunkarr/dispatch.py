@@ -316,9 +316,11 @@ def elsewhere(public: Function, numpy_function: Function, args: Any, kwargs: dic
     where none takes this one. What is derived from ndarray is left to NumPy.
     """
     whole = (*args, *kwargs.values())
+    if args and hasattr(type(args[0]), "__next__"):
+        return give(numpy_function(*args, **kwargs))  # NumPy says that it is no array
     flat = [v for a in whole for v in (a if isinstance(a, list | tuple) else (a,))]
     own = [value for value in flat if overrides(value, "function")]
-    types = {type(v) for v in flat if hasattr(type(v), "__array_function__")}
+    types = tuple({type(v): None for v in flat if hasattr(type(v), "__array_function__")})
     for value in own:
         # A program knows the functions by our names, a library by NumPy's.
         for function in (public, numpy_function):
@@ -573,7 +575,7 @@ HOMES = ("chunkarr", "chunkarr.namespace")
 CONVERSIONS = frozenset(
     (
         *("array", "asanyarray", "asarray", "asarray_chkfinite", "ascontiguousarray"),
-        *("asfortranarray", "astype", "from_dlpack", "require"),
+        *("asfortranarray", "astype", "from_dlpack", "fromiter", "require"),
     )
 )
 """Functions that make arrays of whatever they are given."""

@@ -8,6 +8,7 @@ them, NumPy's own function runs if everything fits the memory limit.
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,9 @@ def _places(ar: Any, values: Any, starts: Any, *, index: bool, inverse: bool) ->
         key = sort(add(multiply(flat, ar.size), index_along((ar.size,), 0)))
         out.append(wrap(key)[starts] % ar.size)
     if inverse:
-        out.append(wrap(which))
+        # Complex NaN have an order among themselves, and the first of them stands for all.
+        last = np.intp(table.size - 1)
+        out.append(wrap(apply("minimum", which, last) if table.dtype.kind == "c" else which))
     return out
 
 
@@ -96,6 +99,7 @@ def unique(
     On request also their first places, the places of each element's value among them, and counts.
     """
     a = namespace.asarray(ar)
+    axis = None if axis is None else operator.index(axis)
     wanted = {
         "return_index": return_index,
         "return_inverse": return_inverse,

@@ -63,6 +63,9 @@ def pad(array: Expr, pad_width: Any, mode: Any = "constant", **options: Any) -> 
         values = [(given, given)] * array.ndim
     else:
         values = _pairs(given, array.ndim, as_index=OPTIONS[mode] == "stat_length")
+    if mode in ("maximum", "minimum") and any(0 in pair for pair in values):
+        message = "stat_length of 0 yields no value for padding"
+        raise ValueError(message)
     if mode in ("constant", "linear_ramp") and given is None:
         values = [(0, 0)] * array.ndim
     if array.size == 0 and mode not in ("constant", "empty"):

@@ -69,6 +69,36 @@ print(np.genfromtxt(io.StringIO("1"), dtype=one, unpack=True))
 print(np.genfromtxt(io.StringIO("1 2\\n3 4"), dtype=two, unpack=True))
 print(np.loadtxt(io.StringIO("21\\n35"), dtype=one, unpack=True))
 """,
+    "histograms": """
+from decimal import Decimal
+
+v, w = np.array([1.3, 2.5, 2.3]), np.array([Decimal(1), Decimal(2), Decimal(3)])
+print(np.histogram(v, [1, 2, 3], weights=w), np.histogram(v, [1, 2, 3], weights=w)[0].dtype)
+for bins in ([1, 0.99], [-1, 2], [1, 1.5], [1, [1, 2, -3]], [1], 0):
+    try:
+        print(np.histogramdd(np.arange(8).reshape(4, 2), bins))
+    except (TypeError, ValueError) as error:
+        print(type(error).__name__)
+""",
+    "arrangement": """
+print(np.eye(2, dtype="S"), np.eye(2, 3, 1, dtype="U3"), np.identity(2, dtype="S2"))
+print([np.eye(2, dtype=kind).dtype for kind in ("S", "U3", "M8[D]", object, "?")])
+x, low = np.arange(12.0).reshape(3, 4), np.arange(3, 9).min()
+print(np.pad(x, 1, constant_values=x.max()))
+print(np.pad(x, ((0, low), (1, 0)), "linear_ramp", end_values=x.min()))
+z = np.array([2 - 1j, np.nan, 1 + 1j, complex(0, np.nan), complex(1, np.nan), 2 - 1j])
+print(np.unique(z, True, True, True)[1:])
+wrong = (
+    *("np.unique(np.arange(3), axis=0.0)", "np.pad(x, 1, 'maximum', stat_length=0)"),
+    *("np.vstack(x for _ in range(2))", "np.column_stack(map(np.arange, [2, 2]))"),
+    *("np.concatenate(iter([x, x]))", "np.stack(zip(x, x))", "np.hstack(r for r in x)"),
+)
+for text in wrong:
+    try:
+        print(text, eval(text))
+    except (TypeError, ValueError) as error:
+        print(text, type(error).__name__)
+""",
     "vectorize": """
 @np.vectorize
 def square(x):
