@@ -8,12 +8,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from chunkarr import namespace
 from chunkarr.arrays import Array
 from chunkarr.dispatch import refuse
 from chunkarr.streaming import block_bytes, in_order
 from chunkarr.whole import check_fit
+
+NDArray = npt.NDArray[Any]
 
 WRITES = frozenset(("readwrite", "writeonly"))
 """Flags of an operand that is written to."""
@@ -25,7 +28,7 @@ def _buffer(name: str, operand: Any, flags: Sequence[str]) -> Any:
         return operand
     check_fit(name, [operand], 1.0)
     if not WRITES & set(flags):
-        return np.asarray(operand)
+        return np.asarray(operand) if operand.in_memory is not None else _as_it_lies(operand)
     operand.check_writable()
     root = operand if operand.base is None else operand.base
     check_fit(name, [root], 1.0)
@@ -34,6 +37,18 @@ def _buffer(name: str, operand: Any, flags: Sequence[str]) -> Any:
     if held is None:
         raise refuse(f"{name} with {'/'.join(flags)}", "x[...] = values writes on any size")
     return held
+
+
+def _as_it_lies(operand: Array) -> NDArray:
+    """Compute an array into the layout that it tells, in whose order NumPy iterates."""
+    whole, steps = operand.compute(), operand.strides
+    if 0 in steps or whole.strides == steps:
+        return whole
+    order = sorted(range(whole.ndim), key=lambda axis: -abs(steps[axis]))
+    turns = tuple([slice(None, None, -1 if steps[axis] < 0 else 1) for axis in order])
+    laid = np.ascontiguousarray(whole.transpose(order)[turns])
+    turned: NDArray = laid[turns].transpose(np.argsort(order))
+    return turned
 
 
 def _buffers(name: str, op: Any, op_flags: Any) -> Any:

@@ -228,7 +228,8 @@ class Vectorized:
             bound = Bound(self.pyfunc, slots, named_slots)
             return self._cored(bound, operands, parse(self.signature))
         kinds, several = self._kinds(Bound(self.pyfunc, slots, named_slots), operands)
-        if any(kind.hasobject for kind in kinds):
+        if any(kind.hasobject or kind.kind in "SU" for kind in kinds):
+            # The longest text says how wide the result is.
             return at_once("vectorize", self._numpy, OBJECT_COPIES)(*args, **kwargs)
         inner = np.vectorize(self.pyfunc, kinds, excluded=self._numpy.excluded)
         made = _elementwise(Bound(inner, slots, named_slots), operands, kinds, self.__name__)
