@@ -76,6 +76,8 @@ def _local(name: str, workers: int) -> Executor:
         raise ConfigError(f"executor: unknown name {name!r}; {hint}")
     kept = _kept.get(name)
     if kept is None or kept.workers != workers:
+        # First, so that nobody finds one whose lock an interrupt below has left taken.
+        _kept.pop(name, None)
         if kept is not None and kept.lock.acquire(blocking=False):
             # Another thread's run keeps its executor; that one goes when its program ends.
             try:

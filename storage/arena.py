@@ -93,16 +93,20 @@ class Arena:
 
     def _book(self) -> None:
         while self._freed or sum(map(len, tuple(self._free))) > self.bytes_most:
-            if not self._lock.acquire(blocking=False):
-                return  # its holder books what came meanwhile
+            # Ctrl-C is not noticed while a list is extended: whoever has the lock knows of it.
+            taken: list[bool] = []
             try:
+                taken.extend(map(self._lock.acquire, (False,)))
+                if not taken[0]:
+                    return  # its holder books what came meanwhile
                 while self._freed:
                     self._free.append(self._freed.popleft())
                 kept = sum(map(len, self._free))
                 while kept > self.bytes_most:
                     kept -= len(self._free.popleft())
             finally:
-                self._lock.release()
+                if taken and taken[0]:
+                    self._lock.release()
 
 
 def _new_block(count: int) -> mmap.mmap:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import mmap
 import os
 import threading
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 import chunkarr as ca
 from chunkarr.storage.arena import BYTES_MIN, Arena, arena
+from tests.faults.alarms import interrupted
 
 SIDE = 1000
 BYTES = SIDE * SIDE * 8
@@ -117,6 +119,18 @@ def test_threads_never_share_a_block() -> None:
         thread.join()
     assert not wrong
     assert kept.bytes_kept <= 4 * BYTES
+
+
+def test_an_interrupt_at_any_moment_leaves_no_lock_taken() -> None:
+    kept = Arena(4 * BYTES)
+
+    def book() -> None:
+        for _ in range(20):
+            kept._freed.append(mmap.mmap(-1, 1))
+            assert kept.bytes_kept >= 0
+
+    for _ in interrupted(book):
+        assert not kept._lock.locked()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
