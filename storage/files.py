@@ -281,8 +281,7 @@ class Handles:
 
     def get(self, key: str, opener: Callable[[], OpenFile]) -> OpenFile:
         """Give the open file of a key, opening it where it is not."""
-        if self.watch is not None:
-            self.watch()
+        self.look()
         with self._lock:
             found = self._files.get(key)
             if found is not None:
@@ -292,6 +291,11 @@ class Handles:
             forgotten = self._files.popitem(last=False) if len(self._files) > self.limit else None
         del forgotten
         return fresh
+
+    def look(self) -> None:
+        """Let somebody look who minds pages of maps; for those who read much of a map at once."""
+        if self.watch is not None:
+            self.watch()
 
     def _opened(self, opener: Callable[[], OpenFile]) -> OpenFile:
         """Open a file, after closing those that nobody uses where there are too many."""

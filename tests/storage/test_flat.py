@@ -15,6 +15,7 @@ import pytest
 from chunkarr.errors import CorruptChunkError, SpillError
 from chunkarr.grid import Grid, region_of
 from chunkarr.settings import config
+from chunkarr.storage import flat
 from chunkarr.storage.files import handles
 from chunkarr.storage.flat import FlatStore
 from chunkarr.storage.reshaped import ReshapedStore
@@ -147,3 +148,22 @@ def test_a_flipped_bit_anywhere_is_told_by_who_reads_it(cut: tuple[int, ...]) ->
             store.read_run(place, place + 1)
         with pytest.raises(CorruptChunkError, match="checksum"):
             store.read(region_of(values.shape))
+
+
+@pytest.mark.parametrize("rows", [1, 3, 100])
+def test_tiles_are_written_and_checked_a_few_rows_at_a_time(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.arange(5 * 8 * 6.0).reshape(5, 8, 6)
+    monkeypatch.setattr(flat, "ROWS_TOGETHER", rows)
+    monkeypatch.setattr(flat, "PIECE_BYTES", rows * 48)
+    store = FlatStore(values.shape, values.dtype)
+    store.cut_in(Grid(values.shape, (2, 7, 4)))
+    store.create()
+    for region in store.grid.regions():
+        store.write(region, values[region])
+    looks: list[None] = []
+    monkeypatch.setattr(handles, "watch", lambda: looks.append(None))
+    np.testing.assert_array_equal(store.read(region_of(values.shape)), values)
+    # Whoever minds pages of maps may look after each piece, not only when a file is asked for.
+    assert len(looks) > store.grid.size
