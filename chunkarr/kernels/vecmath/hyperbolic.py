@@ -25,7 +25,7 @@ from chunkarr.kernels.vecmath.exponential import (
     power_of_two,
     reduce_exp,
 )
-from chunkarr.kernels.vecmath.logarithm import INF, SHIFT_BITS, split
+from chunkarr.kernels.vecmath.logarithm import INF, SHIFT_BITS, inverse_power, split
 from chunkarr.kernels.vecmath.values import (
     Coefficients,
     Value,
@@ -147,12 +147,6 @@ def _divided(above: Value, below: Value, below_low: Value, inverse: Value) -> tu
     return s, fma(-s, below_low, fma(-s, below, above)) * inverse
 
 
-def _inverse_power(raised: Value) -> Value:
-    """Give 2**-k for an integer that has k + bias + 1 where a float has its exponent."""
-    kind = raised.format
-    return (((2 * kind.bias + 1) << kind.mantissa) - raised).floats()
-
-
 def _limit(x: Value) -> float:
     """Give from where on x^2 + 1 and x^2 - 1 are x^2."""
     return 2.0 ** (x.format.mantissa // 2 + 2)
@@ -173,7 +167,7 @@ def _log_of_sum(x: Value, terms: tuple[Value, Value], close: Near) -> Value:
     total, low = two_sum(*terms)
     k, m, raised = split(select(large, x, total))
     k = select(near, 0.0, select(large, k + 1.0, k))
-    f, low = two_sum(m - 1.0, select(large, 0.0, low * _inverse_power(raised)))
+    f, low = two_sum(m - 1.0, select(large, 0.0, low * inverse_power(raised)))
     below = select(near, below, f + 2.0)
     inverse = 1.0 / below
     s, s_low = _divided(select(near, above, f), below, below_low(inverse), inverse)
@@ -219,7 +213,7 @@ def arctanh(x: Value) -> Value:
     place, offset = x.format.mantissa, x.format.bias + 1
     raised = up.bits() - down.bits() + ((offset << place) + (1 << (place - 1)))
     k = ((raised >> place) | SHIFT_BITS[place]).floats() - (x.format.shift + offset)
-    scale = _inverse_power(raised & ~x.format.fraction)
+    scale = inverse_power(raised & ~x.format.fraction)
     near = k.equals(0.0)
     up, up_low = up * scale, up_low * scale
     total, error = any_two_sum(up, down)

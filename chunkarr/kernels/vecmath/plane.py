@@ -62,15 +62,22 @@ def choose(condition: Value, x: Complex, y: Complex) -> Complex:
 
 def circle(y: Value, reduce: Reduction, more: Value | None = None) -> Complex:
     """Give cos(y + more) and sin(y + more), for a `more` that is small beside y."""
+    return circle_parts(y, reduce, more)[0]
+
+
+def circle_parts(y: Value, reduce: Reduction, more: Value | None = None) -> tuple[Complex, Complex]:
+    """Give cos(y + more) and sin(y + more), each in two parts: the higher ones first."""
     r, low, n = reduce(y)
     if more is not None:
         # The reduction is that of |y|.
         r, low = any_two_sum(r, low + signed(more, y.bits()))
-    sine, _, cosine, _ = sin_cos(r, low)
-    odd = (n & 1).equals(1)
-    up = signed(select(odd, cosine, sine), first_bit(n, 1) ^ y.bits())
-    along = signed(select(odd, sine, cosine), first_bit(n + 1, 1))
-    return Complex(along, up)
+    sine, sine_low, cosine, cosine_low = sin_cos(r, low)
+    odd, up, along = (n & 1).equals(1), first_bit(n, 1) ^ y.bits(), first_bit(n + 1, 1)
+    high, rest = (
+        Complex(signed(select(odd, s, c), along), signed(select(odd, c, s), up))
+        for s, c in ((sine, cosine), (sine_low, cosine_low))
+    )
+    return high, rest
 
 
 WIDE = 1.5 * 2.0**52 + 4 * 1023

@@ -17,6 +17,7 @@ from chunkarr.kernels.vecmath.exponential import (
     LN2,
     biased,
     exp2_part,
+    expm1_parts,
     power_of_two,
     reduce_exp,
 )
@@ -29,6 +30,7 @@ from chunkarr.kernels.vecmath.plane import (
     WIDE,
     Complex,
     circle,
+    circle_parts,
     finite,
     in_double,
     swapped,
@@ -66,7 +68,8 @@ def exp_of(z: Complex, more: Complex | None, reduce: Reduction) -> Complex:
         r, low = any_two_sum(r, low + more.re)
     near, error = two_sum(r.like(1.0), r)
     factor = near + fma(r * r, polynomial(r, EXP), fma(low, near, error))
-    return _turned(z, circle(z.im, reduce, more and more.im), factor, shifted)
+    direction = circle(z.im, reduce, None if more is None else more.im)
+    return _turned(z, direction, factor, (shifted, shifted))
 
 
 @in_double
@@ -75,17 +78,24 @@ def exp2(z: Complex, *, reduce: Reduction = quarters) -> Complex:
     x = clamp(z.re, -2.0 * FAR, 2.0 * FAR)
     shifted = x + WIDE
     factor = exp2_part(x - (shifted - WIDE)) + 1.0
-    angle, low = two_product(z.im, LN2[0])
+    # A product that is not normal would be rounded before it is scaled.
+    tiny = fabs(z.im) < 2.0**-900
+    y = select(tiny, z.im * 2.0**128, z.im)
+    angle, low = two_product(y, LN2[0])
     # A turn has no exact place in large angles.
-    low = select(fabs(angle) < ANGLE_MAX, fma(z.im, LN2[1], low), 0.0)
-    return _turned(z, circle(angle, reduce, low), factor, shifted)
+    low = select(fabs(angle) < ANGLE_MAX, fma(y, LN2[1], low), 0.0)
+    lowered = select(tiny, shifted - 128.0, shifted)
+    return _turned(z, circle(angle, reduce, low), factor, (shifted, lowered))
 
 
-def _turned(z: Complex, direction: Complex, factor: Value, shifted: Value) -> Complex:
-    """Give the power of z in a direction; what it is where z is infinite, Annex G says."""
+def _turned(z: Complex, direction: Complex, factor: Value, shifted: tuple[Value, Value]) -> Complex:
+    """Give the power of z in a direction; what it is where z is infinite, Annex G says.
+
+    `shifted` are the powers of two that each part is multiplied with.
+    """
     x, y = z
-    re = widely_scaled(direction.re, factor, shifted)
-    im = widely_scaled(direction.im, factor, shifted)
+    re = widely_scaled(direction.re, factor, shifted[0])
+    im = widely_scaled(direction.im, factor, shifted[1])
     lost = ~finite(y)
     zero = lost & x.equals(-INF)
     re = select(zero, 0.0, select(lost & x.equals(INF), INF, re))
@@ -168,12 +178,16 @@ def tanh(z: Complex, *, reduce: Reduction = quarters) -> Complex:
     """Give the hyperbolic tangent."""
     x, y = z
     double = fabs(x) * -2.0
-    power, rest = real_exp(double), -real_expm1(double)
-    along, up = circle(y, reduce)
-    quadruple = 4.0 * power
-    below = fma(rest, rest, quadruple * along * along)
-    re = copysign(rest * (2.0 - rest) / below, x)
-    im = up * along * (quadruple / below)
+    quadruple = 4.0 * real_exp(double)
+    less, less_low = expm1_parts(select(double < -60.0, -60.0, double))
+    rest, rest_low = two_sum(-less, -less_low)
+    other, error = two_sum(rest.like(2.0), -rest)
+    (along, up), (along_low, up_low) = circle_parts(y, reduce)
+    square = fma(along, along, 2.0 * along * along_low)
+    below = fma(rest, rest, fma(quadruple, square, 2.0 * rest * rest_low))
+    above = fma(rest, other, fma(rest_low, other - rest, rest * error))
+    re = copysign(above / below, x)
+    im = fma(up, along, fma(up, along_low, up_low * along)) * (quadruple / below)
     far, lost = fabs(x).equals(INF), ~finite(y)
     re = select(x.equals(0.0), x, select(far, copysign(x.like(1.0), x), re))
     im = select(y.equals(0.0), y, select(far & lost, copysign(y.like(0.0), y), im))
