@@ -58,7 +58,7 @@ def holds_arrays(values: Iterable[object]) -> bool:
 COMMON = frozenset(
     (
         *(Array, np.ndarray, np.memmap, bool, int, float, complex, str, bytes, list, tuple),
-        *(NoneType, EllipsisType, slice, range, type, FunctionType, BuiltinFunctionType),
+        *(np.poly1d, NoneType, EllipsisType, slice, range, type, FunctionType, BuiltinFunctionType),
         *(type(NO_VALUE), *np.sctypeDict.values(), *map(type, map(np.dtype, np.typecodes["All"]))),
     )
 )
