@@ -352,6 +352,13 @@ q = np.zeros((2, 5), 'f4');[np.subtract.reduceat(y, [1, 2], out=(q,)), q]
 """
 
 PLAIN = """
+q = np.arange(6).reshape(2, 3);[[int(e) for e in np.nditer(v)] for v in (q.T, q[:, ::-1].T)]
+q = np.arange(24).reshape(2, 3, 4);[int(e) for e in np.nditer(q.swapaxes(0, 1)[::-1, 1:])]
+q = np.nditer(np.arange(6).reshape(2, 3).T, ['multi_index']);[(int(e), q.multi_index) for e in q]
+[[int(e) for e in pair] for pair in np.nditer([np.arange(6).reshape(2, 3).T, np.arange(2)])]
+np.add.reduceat(np.array([]), [0])
+np.vectorize(lambda s: s * 2)(np.array(['a', 'bcd', 'ef']))
+np.vectorize(lambda s: s + '!', otypes=['U30'])(np.array(['a', 'bcd']))
 np.take(np.ones((2, 3)), 0, axis=5)
 np.take(np.ones((2, 3)), 0, axis=-3)
 np.take(np.ones((2, 3)), 0, mode='what')
