@@ -60,6 +60,8 @@ class Row(NamedTuple):
     """How many leading arguments are array-like."""
     tables: tuple[str, ...] = ()
     """Arguments that are small: their values are computed at the call."""
+    decides: tuple[str, ...] = ()
+    """Arguments that decide about the result's shape: computed at the call whatever their size."""
     scalar: bool = False
     """Whether a result without axes is a NumPy scalar."""
     grows: bool = False
@@ -74,17 +76,17 @@ TABLE: dict[str, Row] = {
     "append": Row(shapes.append, 2),
     "block": Row(shapes.block, 0),
     "column_stack": Row(shapes.column_stack, 0),
-    "delete": Row(shapes.delete, tables=("obj",)),
+    "delete": Row(shapes.delete, decides=("obj",)),
     "diagflat": Row(shapes.diagflat, grows=True),
     "dstack": Row(shapes.dstack, 0),
-    "insert": Row(shapes.insert, tables=("obj",), grows=True),
+    "insert": Row(shapes.insert, decides=("obj",), grows=True),
     "pad": Row(
         padding.pad,
         tables=("pad_width", "constant_values", "end_values", "stat_length"),
         grows=True,
         copies=4,
     ),
-    "repeat": Row(shapes.repeat, tables=("repeats",), grows=True),
+    "repeat": Row(shapes.repeat, decides=("repeats",), grows=True),
     "resize": Row(shapes.resize, tables=("new_shape",), grows=True),
     "tile": Row(shapes.tile, tables=("reps",), grows=True),
     "tril": Row(shapes.tril, grows=True),
@@ -260,11 +262,11 @@ def near(arrays: Iterable[Array]) -> bool:
     return room > 0 and sum(array.nbytes for array in arrays) <= room
 
 
-def _table(value: Any) -> Any:
-    """Compute an argument that has to be small."""
+def _table(value: Any, most: int) -> Any:
+    """Compute the arrays in an argument that are of at most so many bytes."""
 
     def change(array: Array) -> Any:
-        return array.compute() if array.nbytes <= TABLE_BYTES else array.to_expr()
+        return array.compute() if array.nbytes <= most else array.to_expr()
 
     return convert(value, change)
 
@@ -276,7 +278,8 @@ def public(name: str, row: Row) -> Function:
         row.function, numpy_function, scalar=row.scalar, convert_first=row.arrays, eager=False
     )
     order = [p.name for p in told(row.function).parameters.values()]
-    positions = [order.index(table) for table in row.tables if table in order]
+    most = dict.fromkeys(row.tables, TABLE_BYTES) | dict.fromkeys(row.decides, sys.maxsize)
+    positions = {order.index(table): most[table] for table in most if table in order}
     shown = signature_of(numpy_function)
     names = _positional(shown)
     out_at = names.index("out") if "out" in names else sys.maxsize
@@ -291,10 +294,10 @@ def public(name: str, row: Row) -> Function:
         if len(args) > out_at:
             out, kwargs = args[out_at], kwargs | _rest(names, args, out_at + 1)
         given = list(args[:out_at])
-        for i in positions:
+        for i, limit in positions.items():
             if i < len(given):
-                given[i] = _table(given[i])
-        named = {k: _table(v) if k in row.tables else v for k, v in kwargs.items()}
+                given[i] = _table(given[i], limit)
+        named = {k: _table(v, most[k]) if k in most else v for k, v in kwargs.items()}
         arrays = arrays_in((*given, *named.values()))
         here = small(arrays)
         objects = any(array.dtype.hasobject for array in arrays)

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from chunkarr.errors import NotYetError
 from chunkarr.expr.affine import Progression
 from chunkarr.expr.build import (
     apply,
@@ -33,8 +33,19 @@ from chunkarr.functions.creation import index_along
 from chunkarr.functions.fancy import take
 from chunkarr.functions.lookup import searchsorted
 from chunkarr.functions.manipulation import concatenate, flatten, join
-from chunkarr.functions.pieces import at_least_1d, fold, interleave, known, operand, span
+from chunkarr.functions.pieces import (
+    add,
+    at_least_1d,
+    fold,
+    interleave,
+    known,
+    less,
+    operand,
+    span,
+)
 from chunkarr.functions.reductions import accumulate
+
+NDArray = npt.NDArray[Any]
 
 PATCHES_MAX = 64
 """More pieces than this are gathered, or folded out of a stretched view, not laid one by one."""
@@ -224,7 +235,7 @@ def insert(arr: Expr, obj: Any, values: Any, axis: int | None = None) -> Expr:
 
 
 def _interleave(a: Expr, places: Any, given: Expr, axis: int) -> Expr:
-    """Lay values before sorted places, with the parts of the array between them."""
+    """Lay values before places, with the parts of the array between them."""
     order = np.argsort(places, kind="stable")
     runs: list[tuple[int, int, int]] = []
     for at in order.tolist():
@@ -234,8 +245,7 @@ def _interleave(a: Expr, places: Any, given: Expr, axis: int) -> Expr:
         else:
             runs.append((place, at, 1))
     if len(runs) > PATCHES_MAX * 8:
-        message = f"insert at {len(runs)} places runs on small arrays only; insert them in parts"
-        raise NotYetError(message)
+        return _scattered(a, places[order], take(given, order, axis), axis)
     parts, done = [], 0
     for place, at, count in runs:
         if place > done:
@@ -245,6 +255,16 @@ def _interleave(a: Expr, places: Any, given: Expr, axis: int) -> Expr:
     if done < a.shape[axis] or not parts:
         parts.append(span(a, axis, done, a.shape[axis] - done))
     return join(parts, axis, "insert")
+
+
+def _scattered(a: Expr, places: NDArray, given: Expr, axis: int) -> Expr:
+    """Lay values before very many sorted places: each element is looked up where it comes from."""
+    n, ends = a.shape[axis], places + np.arange(places.size)
+    at = index_along((n + places.size,), 0)
+    before = searchsorted(ends, at, "left")
+    inserted = less(before, searchsorted(ends, at, "right"))
+    source = where(inserted, add(n, before), apply("subtract", at, before))
+    return take(join([a, given], axis, "insert"), source, axis)
 
 
 def delete(arr: Expr, obj: Any, axis: int | None = None) -> Expr:
