@@ -403,6 +403,9 @@ def where(condition: Any, x: Any = NO_VALUE, y: Any = NO_VALUE, /) -> Any:
     """Choose elementwise between two arrays, or give the places where a condition is true."""
     if x is NO_VALUE and y is NO_VALUE:
         return shaping.nonzero(condition)
+    if x is NO_VALUE or y is NO_VALUE:
+        message = "either both or neither of x and y should be given"
+        raise ValueError(message)
     return _where(condition, x, y)
 
 
