@@ -60,13 +60,16 @@ class GuardedMap(mmap.mmap):
     _told: Told
     _slot = -1
     _read = 0
+    _length = 0
     _bytes_file = 0
+    """How long the file has to be; 0 once nobody looks at the map any more."""
 
     @classmethod
     def of(cls, fd: int, length: int, told: Told, **options: Any) -> GuardedMap:
         """Map a file as `mmap.mmap` does, and say what error to raise where a page is missing."""
         made = cls(fd, length, **options)
-        made._told, made._bytes_file = told, options.get("offset", 0) + length
+        made._told, made._length = told, length
+        made._bytes_file = options.get("offset", 0) + length
         made._slot = _state.enter(made)
         return made
 
@@ -86,12 +89,16 @@ class GuardedMap(mmap.mmap):
             slot = _state.slot(self._slot)
             if slot.number > since.breaks:
                 return self._told(slot.lowest - slot.start)
-        if self._read >= since.read and self._missing():
-            return self._told(max(0, len(self) - self._missing()))
-        return None
+        missing = self._missing() if self._read >= since.read else 0
+        return self._told(max(0, self._length - missing)) if missing else None
 
     def _missing(self) -> int:
-        return max(0, self._bytes_file - self.size())
+        try:
+            return max(0, self._bytes_file - self.size())
+        except (OSError, ValueError):
+            if self._bytes_file:
+                raise
+            return 0  # another thread closes it, and has left word of what was missing
 
     def close(self) -> None:
         """Unmap; nothing may look at it any more."""
@@ -311,6 +318,11 @@ if hasattr(os, "register_at_fork"):
 def now() -> Moment:
     """Give the moment from which on maps that are read concern a run."""
     return _state.now()
+
+
+def just_now() -> Moment:
+    """Give the moment that what was read last belongs to."""
+    return Moment(_state.moment, _state.breaks())
 
 
 def look_at(data: memoryview) -> None:

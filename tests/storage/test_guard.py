@@ -11,6 +11,7 @@ import platform
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -165,6 +166,30 @@ def test_what_zeros_have_led_to_is_the_cause(
     with pytest.raises(raised) as caught, watched():
         fail()
     assert isinstance(caught.value, failure) or isinstance(caught.value.__cause__, failure)
+
+
+def test_maps_that_other_threads_close_trouble_nobody(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"\1" * SIZE)
+    over = threading.Event()
+
+    def open_and_close() -> int:
+        count = 0
+        with open(tmp_path / "x", "rb") as file:
+            while not over.is_set():
+                with GuardedMap.of(file.fileno(), SIZE, told, access=mmap.ACCESS_READ) as made:
+                    assert made.intact()
+                count += 1
+        return count
+
+    with ThreadPoolExecutor(3) as pool:
+        others = [pool.submit(open_and_close) for _ in range(3)]
+        try:
+            for _ in range(3000):
+                with watched():
+                    pass
+        finally:
+            over.set()
+    assert all(other.result() for other in others)
 
 
 BEGIN = """
