@@ -9,6 +9,7 @@ that uses `numpy.random` and its one shared state.
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,28 +26,29 @@ else:
 
 
 class _Lock:
-    """NumPy's lock of a bit generator, whose holder finds nothing owed."""
+    """NumPy's lock of a bit generator, whose holder finds nothing owed.
+
+    Ctrl-C is noticed where a function of Python's begins and where a call has ended. So the lock is
+    released by its own methods, and taken while a list is extended, where nothing is noticed: else
+    an interrupt could leave it taken for ever.
+    """
 
     def __init__(self, owner: Owing, lock: Any) -> None:
         self.owner, self.lock = owner, lock
 
     def __enter__(self) -> None:
-        self.lock.acquire()
+        taken: list[bool] = []
         try:
+            taken.extend(map(self.lock.acquire, (True,)))
             self.owner.settle()
         except BaseException:
-            self.lock.release()
+            if taken:
+                self.lock.release()
             raise
 
-    def __exit__(self, *_: object) -> None:
-        self.lock.release()
-
-    def acquire(self, *args: Any, **kwargs: Any) -> bool:
-        got: bool = self.lock.acquire(*args, **kwargs)
-        return got
-
-    def release(self) -> None:
-        self.lock.release()
+    __exit__: Any = property(operator.attrgetter("lock.__exit__"))
+    acquire: Any = property(operator.attrgetter("lock.acquire"))
+    release: Any = property(operator.attrgetter("lock.release"))
 
 
 def _seed(value: Any) -> Any:

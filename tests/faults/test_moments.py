@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import chunkarr
 from chunkarr.errors import OutputError, SpillError
 from chunkarr.grid import Grid, region_of
 from chunkarr.settings import config
@@ -30,6 +31,7 @@ from chunkarr.storage.npy import NpyTarget
 from chunkarr.storage.spill import Session, SpillStore
 from chunkarr.storage.store import NDArray, Store
 from chunkarr.storage.zarr import ZarrTarget
+from tests.faults.alarms import interrupted
 
 pytestmark = pytest.mark.faults
 
@@ -293,3 +295,23 @@ def test_a_task_that_writes_on_after_the_end_makes_nothing_anew(tmp_path: Path) 
     with pytest.raises(OutputError):
         late.write(region, NEW[region])
     assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["PCG64", "MT19937", "Philox"])
+def test_an_interrupt_at_any_moment_leaves_no_generator_locked(name: str) -> None:
+    drawing: Any = chunkarr.random
+    rng = drawing.Generator(getattr(drawing, name)(3))
+    lock = rng.bit_generator.bare_lock
+
+    def draw() -> None:
+        for _ in range(20):
+            rng.random()
+
+    def is_free() -> bool:
+        taken: bool = lock.acquire(blocking=False)
+        return taken
+
+    with ThreadPoolExecutor(1) as other:
+        for _ in interrupted(draw, times=50):
+            assert other.submit(is_free).result()
+            other.submit(lock.release).result()
