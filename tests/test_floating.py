@@ -43,6 +43,8 @@ CASES: dict[str, Callable[[Any, Any, Any], Any]] = {
     "compared with NaN": lambda np, a, b: np.where(a > b, a * 2, a + b).max(axis=0),
     "least and greatest of NaN": lambda np, a, b: np.minimum(a, b).max(axis=1),
     "clipped NaN": lambda np, a, b: a.clip(0, 1).sum(),
+    "complex numbers compared with NaN": lambda np, a, b: (a + 1j * b >= b).sum(),
+    "greatest of complex NaN": lambda np, a, b: np.maximum(a + 1j * b, b).imag.sum(axis=0),
     "root of negatives": lambda np, a, b: np.sqrt(b).sum(),
     "sum with NaN": lambda np, a, b: a.sum() + b.sum(),
     "sum of both infinities": lambda np, a, b: np.where(b > 0, np.inf, -np.inf).sum(),

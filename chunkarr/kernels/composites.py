@@ -34,6 +34,9 @@ TIMES = {
     "not_equal": "({0} != {1}) | ({0} == nat)",
 }
 
+_TRUE = "(({{{0}}}.real != 0) | ({{{0}}}.imag != 0))"
+_NAN = "(({{{0}}}.real != {{{0}}}.real) | ({{{0}}}.imag != {{{0}}}.imag))"
+
 COMPLEX = {
     "add": "cplx({0}.real + {1}.real, {0}.imag + {1}.imag)",
     "subtract": "cplx({0}.real - {1}.real, {0}.imag - {1}.imag)",
@@ -53,6 +56,18 @@ COMPLEX = {
     "isinf": "(fabs({0}.real) == inf) | (fabs({0}.imag) == inf)",
     "isfinite": "(fabs({0}.real) < inf) & (fabs({0}.imag) < inf)",
     "logical_not": "({0}.real == 0) & ({0}.imag == 0)",
+    "logical_and": f"{_TRUE.format(0)} & {_TRUE.format(1)}",
+    "logical_or": f"{_TRUE.format(0)} | {_TRUE.format(1)}",
+    "logical_xor": f"{_TRUE.format(0)} != {_TRUE.format(1)}",
+    "rint": "cplx(rint({0}.real), rint({0}.imag))",
+    "less": "complex_less({0}, {1})",
+    "less_equal": "complex_less_equal({0}, {1})",
+    "greater": "complex_less({1}, {0})",
+    "greater_equal": "complex_less_equal({1}, {0})",
+    "minimum": f"({{0}} if {_NAN.format(0)} | complex_less_equal({{0}}, {{1}}) else {{1}})",
+    "maximum": f"({{0}} if {_NAN.format(0)} | complex_less_equal({{1}}, {{0}}) else {{1}})",
+    "fmin": f"({{0}} if {_NAN.format(1)} | complex_less_equal({{0}}, {{1}}) else {{1}})",
+    "fmax": f"({{0}} if {_NAN.format(1)} | complex_less_equal({{1}}, {{0}}) else {{1}})",
 }
 
 FUNCTIONS = """
@@ -74,6 +89,14 @@ def complex_quotient(x, y):
     re = (x.real + x.imag * ratio) * scale if wide else (x.real * ratio + x.imag) * scale
     im = (x.imag - x.real * ratio) * scale if wide else (x.imag * ratio - x.real) * scale
     return cplx(x.real / fabs(y.real) if zero else re, x.imag / fabs(y.real) if zero else im)
+@inline
+def complex_less(x, y):
+    numbers = (x.imag == x.imag) & (y.imag == y.imag)
+    return ((x.real < y.real) & numbers) | ((x.real == y.real) & (x.imag < y.imag))
+@inline
+def complex_less_equal(x, y):
+    numbers = (x.imag == x.imag) & (y.imag == y.imag)
+    return ((x.real < y.real) & numbers) | ((x.real == y.real) & (x.imag <= y.imag))
 @inline
 def complex_reciprocal(x):
     wide = fabs(x.imag) <= fabs(x.real)

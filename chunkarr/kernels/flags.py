@@ -76,6 +76,9 @@ _COMPARING = frozenset(
 """Float operations that set the flag of an invalid value where NumPy tells of none."""
 
 
+_ORDERS = frozenset(("less", "less_equal", "greater", "greater_equal"))
+
+
 @dataclass(frozen=True, slots=True)
 class Flags:
     """What a program's flags can mean."""
@@ -158,11 +161,18 @@ def kinds_of_op(op: Op, sources: Sequence[np.dtype[Any]]) -> int:
         return ALL
     if not any(kind.kind in "fc" for kind in (*op.types, op.dtype)):
         return found | (ALL if op.name in {"floor_divide", "remainder", "divmod", "power"} else 0)
+    if orders_complex(op):
+        return found | INVALID
     if op.name in _QUIET or op.name in _COMPARING:
         return found
     if is_ours(op.name) and op.types[0].kind == "c":
         return ALL
     return found | (_ARITHMETIC | _FUNCTIONS).get(op.name.removeprefix(PREFIX), ALL)
+
+
+def orders_complex(op: Op) -> bool:
+    """Whether an operation compares complex numbers, of which NumPy tells where one is NaN."""
+    return op.name in _ORDERS and op.types[0].kind == "c"
 
 
 def is_arithmetic(op: Op) -> bool:

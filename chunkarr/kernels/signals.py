@@ -20,6 +20,7 @@ from chunkarr.kernels.flags import (
     OVER,
     is_arithmetic,
     kinds_of_op,
+    orders_complex,
 )
 from chunkarr.kernels.forms import cast_form, inside_form, type_of
 from chunkarr.kernels.program import Op, Program
@@ -75,6 +76,9 @@ def conditions(
         ]
         condition = unfinished(op.name, given, str(type_of(loop)))
         found += [(UNFINISHED, condition)] if condition else []
+        if orders_complex(op):
+            lost = " | ".join(f"({z}.{p} != {z}.{p})" for z in given for p in ("real", "imag"))
+            found.append((_LIBRARY[INVALID], lost))
     if is_arithmetic(op) or not kinds or any(kind.kind != "f" for kind in (*sources, op.dtype)):
         return found
     if kinds & INVALID:
