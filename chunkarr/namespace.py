@@ -6,6 +6,7 @@ is nearest; nothing gathers an array silently.
 
 from __future__ import annotations
 
+import builtins
 import importlib
 import inspect
 import sys
@@ -73,7 +74,12 @@ def array(
         # Arrays of different shapes are elements.
         made = Array.of(np.array(convert(object, _unless_number), dtype))
     elif isinstance(object, list | tuple) and holds_arrays(object):
+        if dtype is not None and np.dtype(dtype).names and _holds_records(object):
+            return array(convert(object, _value), dtype, ndmin=ndmin)
         parts = [array(item, dtype) for item in object]
+        alike = len({part.shape for part in parts}) == 1
+        if alike and builtins.any(part.dtype.hasobject for part in parts):
+            return array(object, builtins.object, ndmin=ndmin)
         made = stack(parts)
     else:
         if isinstance(object, np.ndarray):
@@ -92,7 +98,18 @@ def _is_object(dtype: Any) -> bool:
 
 def _unless_number(held: Array) -> Any:
     """Give what stands for a number as that number."""
-    return held.compute()[()] if held.is_scalar else held
+    return _value(held) if held.is_scalar else held
+
+
+def _value(held: Array) -> Any:
+    return held.compute()[()]
+
+
+def _holds_records(given: Any) -> bool:
+    """Whether there is a tuple, which is one element of a dtype with fields."""
+    if isinstance(given, list):
+        return builtins.any(map(_holds_records, given))
+    return isinstance(given, tuple)
 
 
 def asarray(

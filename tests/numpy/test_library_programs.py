@@ -80,6 +80,21 @@ for bins in ([1, 0.99], [-1, 2], [1, 1.5], [1, [1, 2, -3]], [1], 0):
     except (TypeError, ValueError) as error:
         print(type(error).__name__)
 """,
+    "elements": """
+x, pair = np.arange(3), [("a", int), ("b", float)]
+print(np.array([(x.sum(), 2.5), (1, x.mean())], dtype=pair), np.array((x.sum(), x[1]), dtype=pair))
+print(np.array([(1, x), (2, x + 3)], dtype=[("a", int), ("b", int, (3,))])["b"])
+print(np.asarray([[(x.max(), "x")]], dtype="i4, U3"), np.array([(x, x)], dtype=float))
+r = np.array([(1, 2.0), (3, 4.0)], dtype=pair)
+print(np.array([r, r]), np.array([r[0], r[1]]), np.array([r[1], (5, 6)], dtype=pair))
+print(np.array([x.sum(), None]), np.array([np.array([1, None]), np.array([2, "a"])]))
+for ragged in ("np.array([x, x[:2]])", "np.array([x, None])", "np.array([x, 5])"):
+    try:
+        print(eval(ragged))
+    except ValueError:
+        print("ragged")
+print(np.array([x[:1], x[:2]], dtype=object), np.array([x, [None, 1, 2]]))
+""",
     "arrangement": """
 print(np.eye(2, dtype="S"), np.eye(2, 3, 1, dtype="U3"), np.identity(2, dtype="S2"))
 print([np.eye(2, dtype=kind).dtype for kind in ("S", "U3", "M8[D]", object, "?")])
