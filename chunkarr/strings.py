@@ -37,7 +37,7 @@ def _elementwise(name: str) -> Function:
 
     made.__name__ = made.__qualname__ = name
     made.__doc__ = f"Run `numpy.strings.{name}` string by string."
-    return lift(made, numpy_function, scalar=True, convert_first=3, weak=True)
+    return lift(made, numpy_function, scalar=True)
 
 
 _chapter = Chapter("strings", {name: _elementwise(name) for name in ELEMENTWISE})

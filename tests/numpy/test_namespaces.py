@@ -108,6 +108,7 @@ np.fft.rfftfreq(10, 0.5) | np.abs(np.fft.ifft(np.fft.fft(x)) - x).max() < 1e-12
 STRINGS = """
 np.strings.upper(t) | np.strings.lower(y) | np.strings.swapcase(t) | np.strings.capitalize(t)
 np.strings.title(t) | np.strings.strip(t) | np.strings.lstrip(t, " a") | np.strings.rstrip(y)
+np.strings.strip(t, None) | np.strings.lstrip(t, chars=None)
 np.strings.add(t, u) | np.strings.add(t, "!") | np.strings.find(t, "b") | np.strings.rfind(t, u)
 np.strings.find(t, "e", 1) | np.strings.find(t, "e", end=1) | np.strings.count(t, "e")
 np.strings.index(t, "") | np.strings.index(t, "q") | np.strings.startswith(t, "a")
