@@ -19,6 +19,8 @@ from chunkarr.expr.node import Expr
 from chunkarr.functions.creation import index_along
 from chunkarr.functions.fancy import Places, gather, read_places, scatter
 from chunkarr.functions.views import NewShape
+from chunkarr.settings import settings
+from chunkarr.storage.store import NDArray
 from chunkarr.views import Selection, ndarray_key, value_for
 
 if TYPE_CHECKING:
@@ -58,20 +60,81 @@ def put(array: Array, key: tuple[Any, ...], value: Any) -> None:
 def apply_at(array: Array, key: tuple[Any, ...], ufunc: np.ufunc, operands: Sequence[Any]) -> None:
     """Apply a ufunc in place at places, once for each time that one is named, in order.
 
-    What the places name is computed, and has to fit the memory limit.
+    Much is applied lazily where no place is named very often. Else what the places name is
+    computed, and has to fit the memory limit.
     """
     seen, places = _folded(array, key)
     at = places.axis
     (index,) = engine.values(places.index)
-    named, which = np.unique(index, return_inverse=True)
-    shape = (*places.folded[:at], named.size, *places.folded[at + 1 :])
-    narrow = Places(places.affine, places.folded, at, as_expr(named), shape)
-    (current,) = engine.values(gather(seen.to_expr(), narrow))
+    named, which, counts = np.unique(index, return_inverse=True, return_counts=True)
     spread = (*places.folded[:at], index.size, *places.folded[at + 1 :])
+    much = math.prod(spread) * array.dtype.itemsize > _piece_bytes()
+    plain = getattr(np, ufunc.__name__, None) is ufunc and places.shape == spread
+    if much and plain and counts.max(initial=0) <= TURNS_MAX:
+        _apply_in_turns(seen, places, (index, counts), ufunc.__name__, operands)
+        return
+    within: Any = (*(slice(None),) * at, which)
+    here = _narrowed(places, named)
+    (current,) = engine.values(gather(seen.to_expr(), here))
     given = [np.broadcast_to(ndarray_key(v), places.shape).reshape(spread) for v in operands]
-    here: Any = (*(slice(None),) * at, which)
-    ufunc.at(current, here, *given)
-    seen.rebind(scatter(seen.to_expr(), narrow, as_expr(current)))
+    ufunc.at(current, within, *given)
+    seen.rebind(scatter(seen.to_expr(), here, as_expr(current)))
+
+
+def _apply_in_turns(
+    seen: Array,
+    places: Places,
+    counted: tuple[NDArray, NDArray],
+    name: str,
+    operands: Sequence[Any],
+) -> None:
+    """Apply a ufunc where places are named first, then where they are named again, and so on."""
+    index, counts = counted
+    nth = np.empty(index.size, np.intp)
+    first = np.repeat(np.cumsum(counts) - counts, counts)
+    nth[np.argsort(index, kind="stable")] = np.arange(index.size) - first
+    whole = Affine.identity(places.shape)
+    given = [as_expr(v.to_expr() if hasattr(v, "to_expr") else np.asarray(v)) for v in operands]
+    laid = [v if v.shape == () else stretch(v, places.shape) for v in given]
+    for turn in range(int(counts.max(initial=0))):
+        chosen = np.flatnonzero(nth == turn)
+        here = _narrowed(places, index[chosen])
+        of_turn = Places(whole, places.shape, places.axis, as_expr(chosen), here.shape)
+        parts = [v if v.shape == () else gather(v, of_turn) for v in laid]
+        made = apply(name, gather(seen.to_expr(), here), *parts)
+        seen.rebind(scatter(seen.to_expr(), here, cast_lazily(made, seen.dtype)))
+
+
+def _narrowed(places: Places, index: NDArray) -> Places:
+    """Give other places along the same axis of the same view."""
+    at = places.axis
+    shape = (*places.folded[:at], index.size, *places.folded[at + 1 :])
+    return Places(places.affine, places.folded, at, as_expr(index), shape)
+
+
+def apply_to_held(held: NDArray, indices: Any, ufunc: np.ufunc, operands: Sequence[Any]) -> None:
+    """Apply a ufunc to an array in memory, at places that may be too many to hold at once."""
+    long = hasattr(indices, "to_expr") and indices.dtype.kind in "iu" and indices.ndim == 1
+    same = all(np.shape(v) in {(), indices.shape} for v in operands) if long else False
+    if not same or indices.nbytes <= _piece_bytes():
+        ufunc.at(held, ndarray_key(indices), *map(ndarray_key, operands))
+        return
+    for bound in (indices.min(), indices.max()):
+        held[int(bound)]  # NumPy's own refusal comes before anything is written
+    step = _piece_bytes() // indices.dtype.itemsize
+    for start in range(0, indices.size, step):
+        piece = slice(start, start + step)
+        parts = [v[piece] if np.shape(v) else v for v in operands]
+        ufunc.at(held, ndarray_key(indices[piece]), *map(ndarray_key, parts))
+
+
+def _piece_bytes() -> int:
+    """Give how much is computed at once where little would do as well."""
+    return settings().memory // 32
+
+
+TURNS_MAX = 32
+"""Where a place is named more often than this, all that places name is computed at once."""
 
 
 def assign_masked(array: Array, mask: Any, value: Any) -> None:

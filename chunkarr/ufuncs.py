@@ -55,7 +55,7 @@ from chunkarr.functions.views import moveaxis, squeeze
 from chunkarr.kernels.reducers import ASSOCIATIVE
 from chunkarr.maps import settle
 from chunkarr.outputs import harmless, spread, write
-from chunkarr.picks import apply_at
+from chunkarr.picks import apply_at, apply_to_held
 from chunkarr.settings import settings
 from chunkarr.views import Selection, ndarray_key, plain_key
 from chunkarr.whole import OBJECT_COPIES, at_once
@@ -343,7 +343,8 @@ class UFunc:
     def at(self, a: Any, indices: Any, *b: Any) -> None:
         """Apply in place at indices, again for each time that one is named.
 
-        Where `a` is not in memory, the elements that integer indices name have to fit the limit.
+        Where `a` is not in memory and integer indices name one of its elements more than 32 times,
+        the elements that they name have to fit the limit.
         """
         ufunc = self._numpy
         if not isinstance(a, Array):
@@ -354,7 +355,7 @@ class UFunc:
             settle(indices, *b)
         held = a.writable_ndarray()
         if held is not None:
-            ufunc.at(held, ndarray_key(indices), *map(ndarray_key, b))
+            apply_to_held(held, indices, ufunc, b)
             return
         # NumPy's own refusals, of dtypes and of the number of operands.
         shown = [
@@ -398,7 +399,8 @@ class UFunc:
             raise IndexError(message)
         shown = np.ones(tuple([min(m, 1) for m in whole.shape]), whole.dtype)
         # NumPy's own refusals, of indices that are no integers too.
-        kind = self._numpy.reduceat(shown, np.zeros(1, starts.dtype), axis, dtype).dtype
+        first = np.zeros(min(1, starts.size), starts.dtype)
+        kind = self._numpy.reduceat(shown, first, axis, dtype).dtype
         name = self._numpy.__name__
         if starts.ndim == 1 and starts.size and (np.diff(starts) > 0).all():
             made = in_slices(name, whole.to_expr(), starts.tolist(), number, kind)

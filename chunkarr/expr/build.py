@@ -51,9 +51,13 @@ def from_ndarray(array: np.ndarray[Any, Any], *, owned: bool = False) -> Source:
 
 
 def as_expr(value: object) -> Expr:
-    """Give the expression of an expression, an ndarray, a scalar, or a nested list of these."""
+    """Give the expression of an expression, an array, a scalar, or a nested list of these."""
     if isinstance(value, Expr):
         return value
+    lazily = getattr(value, "to_expr", None)
+    if lazily is not None:
+        made: Expr = lazily()  # as an ndarray it would be computed
+        return made
     array = plain(value)
     if array.ndim == 0:
         return constant(array)

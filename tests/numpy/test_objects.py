@@ -292,6 +292,14 @@ def test_asarray_refuses_what_does_not_fit_the_limit() -> None:
                 convert(x)
 
 
+def test_results_through_a_mask_compute_nothing_before_they_are_wanted() -> None:
+    with chunkarr.config(memory="80 MiB", executor="threads"):
+        x = chunkarr.arange(2e7) * 2
+        y = x * 0
+        chunkarr.add(x, 1, out=y, where=x > 9)
+        assert float(y[4:7].sum()) == 24
+
+
 def test_dlpack_shares_what_is_in_memory_and_copies_the_rest(each: str) -> None:
     x = chunkarr.array([1.0, 2.0])
     shared = np.from_dlpack(x)
