@@ -17,7 +17,7 @@ import pytest
 
 from chunkarr import floats
 from tests.kernels import cross
-from tests.kernels.accuracy import ONE, TWO
+from tests.kernels.accuracy import COMPLEX, ONE, TWO
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ELF_AARCH64 = 183
@@ -73,13 +73,14 @@ def test_fused_loops_reductions_and_counts_are_vectors() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processor", ["neoverse-n1", "neoverse-v1"])
-@pytest.mark.parametrize("dtype", ["f8", "f4"])
+@pytest.mark.parametrize("dtype", ["f8", "f4", "c16", "c8"])
 def test_elementary_functions_are_vectors(processor: str, dtype: str) -> None:
-    kernels = compiled(processor, *(f"vecmath {name} {dtype}" for name in FUNCTIONS))
+    names = FUNCTIONS if dtype.startswith("f") else COMPLEX
+    kernels = compiled(processor, *(f"vecmath {name} {dtype}" for name in names))
     for text, kernel in kernels.items():
         assert_is_portable(kernel)
         found = {tuple(entry.split()) for entry in kernel["vectors"]}
-        wide = "hypot" in text or dtype == "f8"
+        wide = "hypot" in text or dtype != "f4"
         shapes = {"2d", "d"} if wide else {"4s", "s"}
         assert len({name for name, shape in found if shape in shapes} & ARITHMETIC) > 1, text
 
