@@ -229,7 +229,7 @@ def select(condlist: Any, choicelist: Any, default: Any = 0) -> Expr:
             raise TypeError(message)
     for test, choice in zip(reversed(tests), reversed(picked), strict=True):
         out = where(test, choice, out)
-    shape = broadcast_shapes(*(t.shape for t in tests), *(c.shape for c in picked))
+    shape = broadcast_shapes(out.shape, *(v.shape for v in (*tests, *picked)))
     return stretch(out, shape) if out.shape != shape else out
 
 
@@ -367,6 +367,9 @@ def unpackbits(
 
 
 def _check_bits(a: Expr, bitorder: str, kinds: str, message: str) -> None:
+    if not isinstance(bitorder, str):
+        wrong = f"bitorder must be a string, not {type(bitorder).__name__}"
+        raise TypeError(wrong)
     if bitorder not in ("big", "little"):
         wrong = "'order' must be either 'little' or 'big'"
         raise ValueError(wrong)

@@ -223,6 +223,8 @@ def insert(arr: Expr, obj: Any, values: Any, axis: int | None = None) -> Expr:
     if places.size and (places.min() < -n or places.max() > n):
         message = f"index {places} is out of bounds for axis {number} with size {n}"
         raise IndexError(message)
+    if a.dtype.names and isinstance(values, list | tuple):
+        values = np.array(values, a.dtype)  # a tuple is one record
     given = cast(operand(values), a.dtype)
     if places.size == 1:
         given = insert_axes(given, range(a.ndim - given.ndim)) if given.ndim < a.ndim else given

@@ -23,7 +23,8 @@ def _places(M: Any) -> Expr | None:
 
 
 def _ones(M: Any) -> Expr:
-    return constant(np.ones((), np.result_type(0.0, M)), shape=(1 if M == 1 else 0,))
+    kind = np.result_type(np.float64, np.asarray(M).dtype)
+    return constant(np.ones((), kind), shape=(1 if M == 1 else 0,))
 
 
 def _cosines(M: Any, weights: tuple[float, ...]) -> Expr:

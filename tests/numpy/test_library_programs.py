@@ -114,6 +114,20 @@ for text in wrong:
     except (TypeError, ValueError) as error:
         print(text, type(error).__name__)
 """,
+    "choices": """
+a = np.array([(1, b"a"), (2, b"b")], dtype=[("foo", "i4"), ("bar", "S1")])
+print(np.insert(a, 1, (4, b"d")), np.insert(a, [0, 2], [(5, b"e"), (6, b"f")]))
+print(np.insert(a, 0, a[1]), np.select([True], [0], default=[0]))
+print(np.select([np.ones(3, bool)], [7], default=np.ones((2, 1))))
+makers = (np.hanning, np.hamming, np.bartlett, np.blackman)
+print([make(kind(n)).dtype for make in makers for kind in (np.float16, np.int8) for n in (0, 1)])
+print(np.kaiser(np.float32(1), 2).dtype)
+for order in (10, "r"):
+    try:
+        np.packbits(np.ones(9, bool), bitorder=order)
+    except (TypeError, ValueError) as error:
+        print(type(error).__name__)
+""",
     "vectorize": """
 @np.vectorize
 def square(x):
