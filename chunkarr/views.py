@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ from chunkarr.functions.retype import field, field_dtype, reinterpret, with_fiel
 from chunkarr.functions.views import NewShape
 from chunkarr.records import dataclass
 from chunkarr.settings import settings
+from chunkarr.storage.guard import just_now, watched
 from chunkarr.storage.memory import MemoryStore
 
 NDArray = npt.NDArray[Any]
@@ -374,10 +376,11 @@ def assign_now(held: NDArray, item: Any, key: Any, value: Any, on_file: bool) ->
             return False
         given = value.compute() if found is None else found
         given = given[()] if value.is_scalar else given
-    if isinstance(item, Masked | Fancy):
-        held[ndarray_key(key)] = given
-    elif item.scalar:
-        held[tuple([term.offset for term in item.affine.terms])] = given
-    else:
-        item.affine.apply(held)[...] = given
+    with watched(just_now()) if on_file else nullcontext():
+        if isinstance(item, Masked | Fancy):
+            held[ndarray_key(key)] = given
+        elif item.scalar:
+            held[tuple([term.offset for term in item.affine.terms])] = given
+        else:
+            item.affine.apply(held)[...] = given
     return True

@@ -12,7 +12,6 @@ import pytest
 
 import chunkarr
 from chunkarr.errors import CorruptChunkError, FormatError, OutputError
-from chunkarr.grid import Region
 from chunkarr.settings import config
 from chunkarr.storage.flat import FlatStore
 from chunkarr.storage.guard import GuardedMap, watched
@@ -132,17 +131,20 @@ def cut_when_read(monkeypatch: pytest.MonkeyPatch) -> Callable[[type[Store], int
     """Let the first box that a kind of store gives lie in a file that is cut short after that."""
 
     def begin(kind: type[Store], size: int) -> list[str]:
-        read: Any = kind.read
         cut: list[str] = []
 
-        def reading(store: Store, region: Region) -> NDArray:
-            box: NDArray = read(store, region)
-            if not cut and store.location is not None and is_mapped(box):
-                cut.append(store.location)
-                os.truncate(store.location, size)
-            return box
+        def then_cut(read: Any) -> Any:
+            def reading(store: Store, *where: Any) -> NDArray:
+                box: NDArray = read(store, *where)
+                if not cut and store.location is not None and is_mapped(box):
+                    cut.append(store.location)
+                    os.truncate(store.location, size)
+                return box
 
-        monkeypatch.setattr(kind, "read", reading)
+            return reading
+
+        for name in ("read", "read_run"):
+            monkeypatch.setattr(kind, name, then_cut(getattr(kind, name)))
         return cut
 
     return begin
@@ -164,20 +166,47 @@ def test_every_operation_tells_of_it(
     check_next(path)
 
 
+SCRATCH: dict[str, tuple[type[Store], Callable[[Any, Path], Any]]] = {
+    "sort": (SpillStore, OPERATIONS["sort"]),
+    "held": (SpillStore, lambda x, _: x.cumsum(1).persist().sum(0).compute()),
+    "other shape": (FlatStore, lambda x, _: (x.T + 1).reshape(SHAPE).sum(0).compute()),
+}
+
+
 @pytest.mark.usefixtures("spilling")
-@pytest.mark.parametrize("kind", [SpillStore, FlatStore])
-@pytest.mark.parametrize("name", ["running", "sort", "transposed"])
+@pytest.mark.parametrize("name", SCRATCH)
 def test_scratch_that_is_cut_short_while_it_is_read_is_told(
-    name: str, kind: type[Store], path: Path, place: Place, cut_when_read: Any
+    name: str, path: Path, place: Place, cut_when_read: Any
 ) -> None:
-    whole = OPERATIONS[name](xp.open(path), place.out)
-    cut, told = cut_when_read(kind, 4096 + 8), ""
-    try:
-        np.testing.assert_array_equal(OPERATIONS[name](xp.open(path), place.out), whole)
-    except CorruptChunkError as error:
-        told = error.path
-        without_frames(error)
-    assert told == "".join(cut)
+    kind, run = SCRATCH[name]
+    whole = run(xp.open(path), place.out)
+    cut = cut_when_read(kind, 4096 + 8)
+    with pytest.raises(CorruptChunkError, match="the file was cut short") as caught:
+        run(xp.open(path), place.out)
+    without_frames(caught.value)
+    assert [caught.value.path] == cut
+    np.testing.assert_array_equal(run(xp.open(path), place.out), whole)
+
+
+WRITES: dict[str, Callable[[Any], object]] = {
+    "all": lambda x: x.__setitem__(..., 1),
+    "element": lambda x: x.__setitem__((255, 63), 1),
+    "mask": lambda x: x.__setitem__(x > 9, 1),
+    "rows": lambda x: x.__setitem__(np.array([3, 255]), 1),
+}
+
+
+@pytest.mark.parametrize("size", [4096, SIZE - 9])
+@pytest.mark.parametrize("name", WRITES)
+def test_writing_through_to_a_file_that_is_cut_short_is_told(
+    name: str, size: int, path: Path, cut_when_read: Any
+) -> None:
+    x = xp.open(path, "r+")
+    cut = cut_when_read(MappedStore, size)
+    with pytest.raises(FormatError, match=r"x\.npy: the file was cut short") as caught:
+        WRITES[name](x)
+    without_frames(caught.value)
+    assert cut
     check_next(path)
 
 
