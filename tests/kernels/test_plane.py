@@ -176,22 +176,6 @@ def test_the_tiers_agree_whatever_the_layout() -> None:
                 assert_same_bits(one.view(float), two.view(float))
 
 
-def test_bits_do_not_depend_on_chunks_workers_or_executor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vecmath, "ELEMENTS_MIN", 1)
-    values = np.linspace(-9, 9, 60000).reshape(300, 200)
-    found = set()
-    for settings in (
-        {"eager_bytes": 0, "workers": 1},
-        {"eager_bytes": 0, "workers": 2, "chunk_bytes": 5000},
-        {"eager_bytes": 0, "workers": 2, "executor": "processes"},
-    ):
-        with config(**settings):
-            x = chunkarr.array(values)
-            z = chunkarr.exp(1j * x) * chunkarr.sqrt(x + 2j) + chunkarr.log(x - 1j) ** 2.5
-            found.add(z.compute().tobytes())
-    assert len(found) == 1
-
-
 EXPRESSIONS: dict[str, Callable[[Any, Any, Any], Any]] = {
     "exp(1j * x).sum()": lambda np, x, z: np.exp(1j * x).sum(),
     "abs(z)": lambda np, x, z: abs(z),

@@ -11,6 +11,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -233,7 +234,20 @@ def test_size_decides_who_computes_a_function_and_nothing_else() -> None:
     assert vecmath.chosen("cbrt", (np.dtype(complex),), large) == "cbrt"
 
 
-def test_bits_do_not_depend_on_chunks_workers_or_executor(monkeypatch: pytest.MonkeyPatch) -> None:
+FUSED: dict[str, Callable[[Any], Any]] = {
+    "floats": lambda x: (
+        chunkarr.exp(-x * x) * chunkarr.sin(x) + chunkarr.arctan2(x, chunkarr.cosh(x))
+    ),
+    "complex numbers": lambda x: (
+        chunkarr.exp(1j * x) * chunkarr.sqrt(x + 2j) + chunkarr.log(x - 1j) ** 2.5
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_bits_do_not_depend_on_chunks_workers_or_executor(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(vecmath, "ELEMENTS_MIN", 1)
     values = np.linspace(-9, 9, 60000).reshape(300, 200)
     found = set()
@@ -243,9 +257,7 @@ def test_bits_do_not_depend_on_chunks_workers_or_executor(monkeypatch: pytest.Mo
         {"eager_bytes": 0, "workers": 2, "executor": "processes"},
     ):
         with config(**settings):
-            x = chunkarr.array(values)
-            y = chunkarr.exp(-x * x) * chunkarr.sin(x) + chunkarr.arctan2(x, chunkarr.cosh(x))
-            found.add(y.compute().tobytes())
+            found.add(FUSED[name](chunkarr.array(values)).compute().tobytes())
     assert len(found) == 1
 
 

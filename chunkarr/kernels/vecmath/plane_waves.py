@@ -51,6 +51,7 @@ from chunkarr.kernels.vecmath.values import (
 )
 
 LOG_MAX = 709.782712893384
+"""The logarithm of the largest float."""
 FAR = 1500.0
 """e to the power of this is infinite whatever it is multiplied with, and its inverse zero."""
 
@@ -116,7 +117,8 @@ def expm1(z: Complex, *, reduce: Reduction = quarters) -> Complex:
     half = circle(y * 0.5, reduce).im
     near = fma(real_expm1(x), along, -2.0 * half * half)
     within = finite(y) & (x <= LOG_MAX)
-    endless = select(within, 1.0, x) * INF
+    # Elsewhere 1, for the flag of infinity times zero.
+    endless = select(within, 1.0, select(within, 1.0, x) * INF)
     re = select(fabs(x) < 1.0, near, select(within, far.re - 1.0, endless * along))
     return Complex(re, select(within, far.im, endless * up))
 
