@@ -277,10 +277,10 @@ def einsum(
     if dtype is not None and (len(arrays) > 1 or len(set(terms[0])) > len(out)):
         # What is only looked at keeps its dtype.
         kind = np.dtype(dtype)  # type: ignore[call-overload]
-    elif into is not None:
-        if not np.can_cast(kind, into, casting):
-            message = f"Iterator requested dtype could not be cast from {kind!r} to {into!r}"
-            raise TypeError(message)
+    if into is not None and not np.can_cast(kind, into, casting):
+        message = f"Iterator requested dtype could not be cast from {kind!r} to {into!r}"
+        raise TypeError(message)
+    if dtype is None and into is not None:
         kind = np.result_type(kind, into)
     for array in arrays:
         if not np.can_cast(array.dtype, kind, casting):
@@ -309,8 +309,8 @@ def einsum(
             needed = kept + "".join(labels for _, labels in group)
             group.insert(0, product(a, first, b, second, needed))
         parts.append(group[0])
-    made, labels = _summed(*parts[0], out)
-    return _ordered(made, labels, out)
+    made = _ordered(*_summed(*parts[0], out), out)
+    return made if into is None else cast_lazily(made, into)
 
 
 def looking(operands: tuple[Any, ...]) -> Affine | None:

@@ -352,6 +352,9 @@ q = np.zeros((2, 5), 'f4');[np.subtract.reduceat(y, [1, 2], out=(q,)), q]
 """
 
 PLAIN = """
+np.einsum('ij,j', [[1, 2]], [3, 4], out=np.empty(1, 'i1'), dtype='f8', casting='unsafe')
+np.einsum('ij,j', [[1, 2]], [3, 4], out=np.empty(1, 'i1'), dtype='f8')
+np.einsum('ij,j', [[1, 2]], [3, 4], out=np.empty(1, 'f4'), casting='unsafe')
 np.where([True, False], 1)
 q = np.arange(6).reshape(2, 3);[[int(e) for e in np.nditer(v)] for v in (q.T, q[:, ::-1].T)]
 q = np.arange(24).reshape(2, 3, 4);[int(e) for e in np.nditer(q.swapaxes(0, 1)[::-1, 1:])]
