@@ -352,6 +352,7 @@ q = np.zeros((2, 5), 'f4');[np.subtract.reduceat(y, [1, 2], out=(q,)), q]
 """
 
 PLAIN = """
+[np.add.reduceat([], []), np.add.reduceat(np.ones((0, 2)), [], axis=0), np.add.reduceat([1], [])]
 np.einsum('ij,j', [[1, 2]], [3, 4], out=np.empty(1, 'i1'), dtype='f8', casting='unsafe')
 np.einsum('ij,j', [[1, 2]], [3, 4], out=np.empty(1, 'i1'), dtype='f8')
 np.einsum('ij,j', [[1, 2]], [3, 4], out=np.empty(1, 'f4'), casting='unsafe')
