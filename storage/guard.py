@@ -343,15 +343,17 @@ class watched:  # noqa: N801 - a block, as `suppress` is
         self._since = since
 
     def __enter__(self) -> Self:
-        _state.arm(1)
         self._since = self._since or now()
+        _state.arm(1)  # last, since an interrupt before the block would leave it armed
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        told = _state.error_since(self._since or _EVER)
-        _state.arm(-1)
+        try:
+            told = _state.error_since(self._since or _EVER)
+        finally:
+            _state.arm(-1)
         if told is None or not (error is None or isinstance(error, Exception)):
             return
         named = getattr(error, "path", None)
