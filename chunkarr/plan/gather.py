@@ -147,13 +147,10 @@ class ScatterWork:
         span = region[self.axis]
         here = np.flatnonzero((index >= span.start) & (index < span.stop))
         if here.size:
-            # Of places named more than once the last value stays, whatever NumPy's loop does.
-            spots, last = np.unique(index[here][::-1], return_index=True)
-            chosen = here[::-1][last]
             before, after = region[: self.axis], region[self.axis + 1 :]
-            values = pick(self.values, chosen, before, after)
-            key: tuple[Any, ...] = (*(slice(None),) * self.axis, spots - span.start)
-            out[key] = values
+            key: tuple[Any, ...] = (*(slice(None),) * self.axis, index[here] - span.start)
+            # NumPy takes an index along one axis in order: of values for one place the last stays.
+            out[key] = pick(self.values, here, before, after)
         self.store.write(region, out)
 
 
