@@ -1,4 +1,4 @@
-"""One operation on data far larger than the limit, in a process of its own.
+"""One class of operations on data far larger than the limit, in a process of its own.
 
 `python -m tests.memory.operations NAME FOLDER LIMIT EXECUTOR` runs one on the sources that
 `make FOLDER ROWS COLUMNS` has written.
@@ -17,6 +17,8 @@ import numpy as np
 
 import chunkarr
 from chunkarr.settings import parse_bytes
+from tests.memory.families import FAMILIES
+from tests.memory.results import written
 
 xp: Any = chunkarr  # operators are attached when it runs, unseen by type checkers
 
@@ -32,12 +34,6 @@ def make(folder: Path, rows: int, columns: int) -> None:
     side = min(500, rows, columns)
     values(rows, columns).to_zarr(folder / "x.zarr", chunks=(side, side))
     values(rows, columns).to_zarr(folder / "rows.zarr", chunks=(max(1, rows // 100), columns))
-
-
-def written(y: Any, out: Path) -> None:
-    """Write to Zarr in square chunks."""
-    side = tuple(min(500, n) for n in y.shape)
-    y.to_zarr(out / "out.zarr", chunks=side if y.ndim > 1 else (250_000,))
 
 
 def reduced(x: Any, out: Path) -> None:
@@ -167,6 +163,7 @@ OPERATIONS: dict[str, Callable[[Any, Path], None]] = {
     "outer": lambda x, out: (x[:, 0][:, None] * x[:, 1][None]).sum().compute(),
     "transform": lambda x, out: written(abs(xp.fft.fft(x, axis=1)), out),
     "complex": lambda x, out: written((x + 1j * x).conj().imag, out),
+    **FAMILIES,
 }
 
 
