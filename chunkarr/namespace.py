@@ -56,7 +56,7 @@ def array(
     order: str | None = "K",
     subok: bool = False,  # noqa: ARG001
     ndmin: int = 0,
-    ndmax: int = 64,
+    ndmax: int = 0,
     like: Any = None,  # noqa: ARG001
 ) -> Array:
     """Make an array of its own from anything array-like."""
@@ -70,21 +70,17 @@ def array(
             raise ValueError(message)
         if apart or (copy and made is object):
             made = made.copy(order or "K")
-    elif isinstance(object, list | tuple) and holds_arrays(object) and _is_object(dtype):
-        # Arrays of different shapes are elements.
-        made = Array.of(np.array(convert(object, _unless_number), dtype))
     elif isinstance(object, list | tuple) and holds_arrays(object):
-        if dtype is not None and np.dtype(dtype).names and _holds_records(object):
-            return array(convert(object, _value), dtype, ndmin=ndmin)
-        parts = [array(item, dtype) for item in object]
-        alike = len({part.shape for part in parts}) == 1
-        if alike and builtins.any(part.dtype.hasobject for part in parts):
-            return array(object, builtins.object, ndmin=ndmin)
-        made = stack(parts)
+        held = _elements(object, dtype)
+        parts = [] if held is not None else [array(item, dtype) for item in object]
+        if {part.shape for part in parts[1:]} <= {part.shape for part in parts[:1]}:
+            objects = builtins.any(part.dtype.hasobject for part in parts)
+            held = _elements(object, builtins.object) if objects else held
+        made = stack(parts) if held is None else Array.of(np.array(held, dtype))
     else:
         if isinstance(object, np.ndarray):
             object = np.asarray(object)  # without what subclasses add, as in NumPy
-        options: Any = {"copy": copy, "order": order} | ({"ndmax": ndmax} if ndmax != 64 else {})
+        options: Any = {"copy": copy, "order": order} | ({"ndmax": ndmax} if ndmax else {})
         owned = np.array(object, dtype, **options)
         made = Array.of(owned, owned=owned is not object)
     if made.ndim < ndmin:
@@ -92,13 +88,15 @@ def array(
     return made
 
 
-def _is_object(dtype: Any) -> bool:
-    return dtype is not None and np.dtype(dtype).hasobject
+def _elements(given: Any, dtype: Any) -> Any:
+    """Give nested lists as NumPy takes them, where arrays in them are elements; else None.
 
-
-def _unless_number(held: Array) -> Any:
-    """Give what stands for a number as that number."""
-    return _value(held) if held.is_scalar else held
+    Arrays of different shapes are elements of objects, and numbers and rows those of records.
+    """
+    kind = np.dtype(dtype)
+    if dtype is not None and kind.hasobject:
+        return convert(given, lambda held: _value(held) if held.is_scalar else held)
+    return convert(given, _value) if kind.names and _holds_records(given) else None
 
 
 def _value(held: Array) -> Any:
@@ -429,10 +427,7 @@ def broadcast_to(array: Any, shape: Any, subok: bool = False) -> Array:  # noqa:
 def reshape(a: Any, /, shape: Any, order: str = "C", *, copy: bool | None = None) -> Array:
     """Give the elements under another shape: a view where NumPy has one, else a copy."""
     whole = a if isinstance(a, Array) else asarray(a)
-    if order == "K":
-        message = "order 'K' is not permitted for reshaping"
-        raise ValueError(message)
-    if _order(whole, order) == "F":
+    if views.read_order(order, "CFA", flags=whole.flags) == "F":
         turned = reshape(transpose(whole), views.reshape(whole.shape, shape).shape[::-1], copy=copy)
         flipped: Array = transpose(turned)
         return flipped
@@ -447,21 +442,10 @@ def reshape(a: Any, /, shape: Any, order: str = "C", *, copy: bool | None = None
     return seen.copy()
 
 
-def _order(whole: Array, order: str | None) -> str:
-    """Read an order of elements; "A" is the one in which the array lies."""
-    letter = (order or "C").upper()
-    if letter not in ("C", "F", "A", "K"):
-        message = f"order must be one of 'C', 'F', 'A', or 'K' (got '{order}')"
-        raise ValueError(message)
-    if letter == "A":
-        return "F" if whole.flags.fnc else "C"
-    return letter
-
-
 def ravel(a: Any, order: str = "C") -> Array:
     """Give the elements on one axis: a view where NumPy has one."""
     whole = a if isinstance(a, Array) else asarray(a)
-    order = _order(whole, order)
+    order = views.read_order(order, flags=whole.flags)
     if order == "K" and whole.ndim > 1:
         # The axes in the order in which they lie in memory.
         steps = whole.strides

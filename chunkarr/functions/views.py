@@ -29,6 +29,17 @@ class NewShape:
     shape: Shape
 
 
+def read_order(order: str | None, known: str = "CFAK", *, flags: Any) -> str:
+    """Read an order of elements; "A" is the one in which the array lies, as its flags say."""
+    letter = (order or "C").upper()
+    if letter not in known:
+        message = f"order must be one of {', '.join(known)} (got {order!r})"
+        raise ValueError(message)
+    if letter == "A":
+        return "F" if flags.fnc else "C"
+    return letter
+
+
 def transpose(shape: Shape, axes: Sequence[int] | None = None) -> Affine:
     """Reverse or permute the axes."""
     if axes is None:

@@ -167,7 +167,6 @@ np.array([1 + 2j, 1], object).conj(), c.conj(np.zeros((3, 4), complex)), i.conj(
 S.conj()
 y = np.zeros(3, [('x', object), ('y', int)]);y[0]['x'] = [1, 2];y['x'][0]
 rec[2][()]
-np.array([1, 2, 3], dtype=object, ndmax=0).shape
 o == None, o != None, None == o
 S.view('V3') == S[::-1].view('V3'), S.view('V3') != S.view('V3')
 str(S.view('V3')[0]), repr(S.view('V3')[1]), S.view('V3')[0][()]
