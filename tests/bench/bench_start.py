@@ -1,4 +1,4 @@
-"""`import chunkarr`: NumPy's import + 0.15 s; first result of 1 MB in a new process: < 50 ms."""
+"""`import chunkarr`: NumPy's import + 0.15 s; first result of 1 MB: < 50 ms, of workers: < 1 s."""
 
 from __future__ import annotations
 
@@ -17,6 +17,15 @@ t = time.perf_counter()
 value = float({expression})
 t = time.perf_counter() - t
 assert abs(value - 131_071.0) < 1e-6, value
+print(json.dumps(t))
+"""
+WORKERS = """
+import time, json, numpy, chunkarr
+chunkarr.config(executor="processes", workers=2, eager_bytes=0, chunk_bytes=1 << 18)
+a = chunkarr.from_array(numpy.arange(131_072.0))
+t = time.perf_counter()
+assert float((a * 2 - a).max()) == 131_071
+t = time.perf_counter() - t
 print(json.dumps(t))
 """
 FIRSTS = {
@@ -49,14 +58,16 @@ def measure(quick: bool) -> Claim:
         },
         rounds,
     )
+    started = race_scripts({"workers": WORKERS}, rounds)["workers"]
     more = imports["chunkarr"] - imports["numpy"]
     seconds = {f"import {name}": value for name, value in imports.items()}
     seconds |= {f"first result {name}": value for name, value in firsts.items()}
+    seconds["first result of two worker processes"] = started
     return Claim(
-        work="`import chunkarr`; first result of 1 MB in a new process",
-        bar="NumPy + 0.15 s; < 50 ms",
-        holds=more <= 0.15 and firsts["chunkarr"] < 0.05,
-        measured=f"NumPy + {more:.3f} s; {firsts['chunkarr'] * 1000:.0f} ms",
+        work="`import chunkarr`; first result of 1 MB in a new process; and of two workers",
+        bar="NumPy + 0.15 s; < 50 ms; < 1 s",
+        holds=more <= 0.15 and firsts["chunkarr"] < 0.05 and started < 1,
+        measured=f"NumPy + {more:.3f} s; {firsts['chunkarr'] * 1000:.0f} ms; {started:.2f} s",
         seconds=seconds,
     )
 

@@ -149,7 +149,8 @@ def in_time(seconds: float = SECONDS_MAX) -> Iterator[None]:
     """Check that a block takes no longer."""
     began = time.monotonic()
     yield
-    assert time.monotonic() - began < seconds
+    took = time.monotonic() - began
+    assert took < seconds, f"it took {took:.1f} of {seconds:.0f} seconds"
 
 
 def content(path: Path) -> NDArray:
