@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
@@ -92,6 +93,9 @@ class Affine:
         if key is not None:
             shown: NDArray = array[key]
             return shown
+        kept = [term.axis for term in self.terms if term.axis >= 0]
+        if array.dtype.kind == "T" and len(set(kept)) == len(kept):
+            return self._by_steps(array)
         strides = [0] * len(self.shape)
         for (axis, _, stride), step in zip(self.terms, array.strides, strict=True):
             if axis >= 0:
@@ -106,6 +110,19 @@ class Affine:
         if not self.injective and self.shape:
             seen.flags.writeable = False
         return seen
+
+    def _by_steps(self, array: NDArray) -> NDArray:
+        """Look at texts of any width, which NumPy's `as_strided` does not know."""
+        axes = [term.axis for term in self.terms if term.axis >= 0]
+        key: list[Any] = []
+        for axis, offset, stride in self.terms:
+            step, count = (stride, self.shape[axis]) if stride else (1, 1)
+            stop = offset + step * count
+            key.append(slice(offset, None if stop < 0 else stop, step) if axis >= 0 else offset)
+        turned = array[(*key, ...)].transpose(np.argsort(axes))
+        new = tuple([slice(None) if axis in axes else None for axis in range(len(self.shape))])
+        seen: NDArray = turned[new]
+        return seen if seen.shape == self.shape else np.broadcast_to(seen, self.shape)
 
     def _key(self) -> tuple[Any, ...] | None:
         """Give the slices and integers that show the same, None where they cannot."""

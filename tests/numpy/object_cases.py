@@ -160,6 +160,9 @@ x.byteswap().byteswap()
 """
 
 OBJECTS = """
+y = np.array([['x', 'yy']], dtype='T');[v.tolist() for v in (y.T, y[::-1, 0], y[:, None])]
+y = np.array(['x', 'yy'], dtype='T');[q for q in y.flat], y.flat[1:].tolist()
+np.broadcast_to(np.array(['x', 'yy'], dtype='T'), (3, 2)).tolist()
 y = o.copy();y[0] = np.eye(2);y[0].tolist(), type(y[0]) is np.ndarray
 y = o.copy();y[0] = v.sum();y[1:] = [x, 2, 'a'];y[0] == v.sum(), y[1].shape
 y = i.copy();y[i > 20] = np.array([7, 8, 9], object);y[0, :2] = np.array([5, 6], object);y
