@@ -246,9 +246,9 @@ class OpenFile:
 
     def close(self) -> None:
         """Close the file now."""
-        # In this order an interrupt loses a descriptor; in the other it closes someone else's.
         while self._held:
-            self._close(self._held.pop())
+            # One call of many: an interrupt between taking the number and closing would lose it.
+            tuple(map(self._close, map(self._held.pop, (0,))))
 
     def __del__(self) -> None:
         self.close()

@@ -19,7 +19,7 @@ from chunkarr.errors import CorruptChunkError, FormatError
 from chunkarr.faults import fault_point
 from chunkarr.grid import Cell, Grid, Region, intersect, region_shape, shift
 from chunkarr.storage.chunkcache import chunk_cache
-from chunkarr.storage.files import read_at, view_of
+from chunkarr.storage.files import OpenFile, read_at, view_of
 from chunkarr.storage.store import NDArray, Store
 from chunkarr.storage.zarr_codec import ChunkCodec
 from chunkarr.storage.zarr_meta import ShardLayout, read_layout
@@ -131,10 +131,11 @@ class ZarrStore(Store):
         path = os.path.join(self.path, layout.key(outer))
         fault_point("read", path)
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            file = OpenFile.at(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
         try:
+            fd = file.fd
             start, size = 0, os.fstat(fd).st_size
             if layout.shard is not None:
                 index = self._index(fd, outer, layout.shard)
@@ -155,7 +156,7 @@ class ZarrStore(Store):
             read_at(fd, data, start)
             return data
         finally:
-            os.close(fd)
+            file.close()
 
     def _index(self, fd: int, outer: Cell, shard: ShardLayout) -> NDArray:
         """Give where the chunks of an open shard lie; indexes that were read last are held."""
