@@ -129,7 +129,7 @@ def attempt(text: str, rows: int, limit: str | None) -> Any:
     if limit:
         options["memory"] = limit
     # The limit is for the arrays: what the interpreter takes is left out of the account.
-    here = mock.patch.object(engine, "memory_in_use", return_value=0)
+    here = mock.patch.object(engine, "memory_in_use_within", return_value=0)
     with tempfile.TemporaryDirectory() as place, chunkarr.config(**options), here:
         try:
             return settled(run(text, operands(rows), chunkarr), Path(place))

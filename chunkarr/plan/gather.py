@@ -120,6 +120,10 @@ def pick(source: Store, index: NDArray, before: Region, after: Region) -> NDArra
     return out
 
 
+PLACES_LAID = 1 << 18
+"""So many places are looked at together."""
+
+
 @dataclass(frozen=True, slots=True)
 class ScatterWork:
     """Lays values over named places, box by box of the result."""
@@ -143,15 +147,24 @@ class ScatterWork:
         context.check()
         region = self.grid.region(task)
         out = np.array(self.base.evaluate(region), self.store.dtype)
-        index = self.places.read(region_of(self.places.shape))
-        span = region[self.axis]
-        here = np.flatnonzero((index >= span.start) & (index < span.stop))
-        if here.size:
-            before, after = region[: self.axis], region[self.axis + 1 :]
-            key: tuple[Any, ...] = (*(slice(None),) * self.axis, index[here] - span.start)
-            # NumPy takes an index along one axis in order: of values for one place the last stays.
-            out[key] = pick(self.values, here, before, after)
+        (count,) = self.places.shape
+        # NumPy takes an index along one axis in order: of values for one place the last stays.
+        for start in range(0, count, PLACES_LAID):
+            context.check()
+            self._lay(out, region, slice(start, min(count, start + PLACES_LAID)))
         self.store.write(region, out)
+
+    def _lay(self, out: NDArray, region: Region, some: slice) -> None:
+        """Lay the values for some of the places into a box."""
+        index, span = self.places.read((some,)), region[self.axis]
+        here = np.flatnonzero((index >= span.start) & (index < span.stop))
+        before, after = region[: self.axis], region[self.axis + 1 :]
+        # As many values as the box holds at a time, however often a place is named.
+        most = span.stop - span.start
+        for at in range(0, here.size, most):
+            chosen = here[at : at + most]
+            key: tuple[Any, ...] = (*(slice(None),) * self.axis, index[chosen] - span.start)
+            out[key] = pick(self.values, chosen + some.start, before, after)
 
 
 def emit_gather(planner: Planner, group: Group) -> None:
@@ -245,11 +258,12 @@ def emit_scatter(planner: Planner, group: Group) -> None:
         grid = Grid(node.shape, fit_cut(planner, cell, unit, bytes_of))
     store = planner.place(node, grid)
     seconds = node.size * 3e-9 + grid.size * places.size * 1e-9
+    laid = min(places.size, PLACES_LAID)
     step = Step(
         name=node.label,
         work=ScatterWork(recipe, index, source, node.axis, grid, store),
         tasks=grid.size,
-        bytes_task=bytes_of(grid.chunk_shape) + bytes_extra([recipe]) + 32 * places.size,
+        bytes_task=bytes_of(grid.chunk_shape) + bytes_extra([recipe]) + 32 * laid,
         where=node.where,
         creates=(store,),
         bytes_read=node.nbytes + values.nbytes,

@@ -28,13 +28,6 @@ def square(x: Any) -> Any:
     return x[:n, :n]
 
 
-def scattered(x: Any) -> Any:
-    """Write to half as many places as there are."""
-    y = xp.zeros(x.size)
-    y[numbers(x.reshape(-1)[::2], x.size)] = 1
-    return y
-
-
 REFUSALS: dict[str, Callable[[Any, Path], Any]] = {
     "compute": lambda x, out: x.compute(),
     "a value of NumPy's": lambda x, out: np.asarray(x * 2),
@@ -78,7 +71,6 @@ REFUSALS: dict[str, Callable[[Any, Path], Any]] = {
     ].compute(),
     "a table to look up": lambda x, out: xp.interp(x[0], x.reshape(-1), x.reshape(-1)).compute(),
     "different rows": lambda x, out: xp.unique(x, axis=0),
-    "very many places": lambda x, out: scattered(x).sum().compute(),
     "masked": lambda x, out: xp.ma.masked_greater(x, 0.4),
     "old functions of texts": lambda x, out: xp.char.multiply(numbers(x).astype("U8"), 3).compute(),
     "fields joined": lambda x, out: xp.lib.recfunctions.merge_arrays((x[0], x.reshape(-1))),
