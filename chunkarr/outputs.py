@@ -37,8 +37,15 @@ def spread(result: Any, where: Any) -> Any:
     return wrap(stretch(as_expr(result.to_expr()), shape))
 
 
+def truth(where: Any) -> Any:
+    """Give what is said for `where=`, if it is no array, as the truth that NumPy sees in it."""
+    if isinstance(where, Array):
+        return where.astype(bool) if where.is_scalar else where
+    return where if isinstance(where, np.ndarray) else np.asarray(where, bool)
+
+
 def check_mask(where: Any) -> Expr:
-    """Give a mask, or raise NumPy's TypeError for what is no mask."""
+    """Give a mask, or raise NumPy's TypeError for an array that is none."""
     mask = where.to_expr() if isinstance(where, Array) else as_expr(where)
     if mask.dtype != bool:
         message = (

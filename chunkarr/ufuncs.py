@@ -54,7 +54,7 @@ from chunkarr.functions.reductions import (
 from chunkarr.functions.views import moveaxis, squeeze
 from chunkarr.kernels.reducers import ASSOCIATIVE
 from chunkarr.maps import settle
-from chunkarr.outputs import harmless, spread, write
+from chunkarr.outputs import harmless, spread, truth, write
 from chunkarr.picks import apply_at, apply_to_held
 from chunkarr.settings import settings
 from chunkarr.views import Selection, ndarray_key, plain_key
@@ -140,6 +140,7 @@ class UFunc:
             out = (*inputs[ufunc.nin :], *(None,) * (ufunc.nargs - len(inputs)))
             inputs = inputs[: ufunc.nin]
         outs = out if isinstance(out, tuple) else (out,) * (out is not None)
+        where = where if where is True else truth(where)
         if all(o is None for o in outs):
             if where is True:
                 return self._apply(inputs, kwargs)
