@@ -163,10 +163,9 @@ class UFunc:
         if where is not True:
             inputs = tuple(harmless(ufunc.__name__, value, where) for value in inputs)
         result = self._apply(inputs, kwargs)
-        results = result if isinstance(result, tuple) else (result,)
         written = tuple(
             r if o is None else write(ufunc, r, o, where, kwargs.get("casting", "same_kind"))
-            for r, o in zip(results, outs, strict=True)
+            for r, o in zip(_each(result), outs, strict=True)
         )
         return written if ufunc.nout > 1 else written[0]
 
@@ -177,10 +176,10 @@ class UFunc:
         if not all(isinstance(o, Array) for o in outs):
             return None
         plain = at_hand((*inputs, where, *outs))
+        if plain is None and all(o.on_file for o in outs):
+            plain = mapped((*inputs, where))
         if plain is None:
-            plain = mapped((*inputs, where)) if all(o.on_file for o in outs) else None
-            if plain is None:
-                return None
+            return None
         held = tuple(out.writable_ndarray() for out in outs)
         if any(target is None for target in held):
             return None

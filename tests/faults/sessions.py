@@ -12,7 +12,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 SCRIPT = """
-import sys, time
+import signal, sys, time
+# Who runs the tests in the background lets children ignore what a terminal sends.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import chunkarr as np
 
 out, spill, executor, kind, ending = sys.argv[1:]
