@@ -24,17 +24,17 @@ _WRITERS = ("compile.py", "panels.py", "streams.py", "callees.py")
 
 
 @functools.cache
-def _digest() -> str:
-    """Name the text of the compiler, on which all kernels depend."""
-    texts = [Path(__file__).with_name(name).read_bytes() for name in _WRITERS]
-    return hashlib.sha256(b"".join(texts)).hexdigest()
+def _digest(*, functions: bool) -> str:
+    """Name the text of the compiler, on which all kernels depend, and that of `vecmath`."""
+    files = [Path(__file__).with_name(name) for name in _WRITERS]
+    files += vecmath.files() if functions else []
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _key(entry: Entry) -> tuple[str, str]:
     source = source_of(entry.spec)
     if not entry.key:
-        called = vecmath.digest() if "vec_" in source else ""
-        text = source + called + _digest()
+        text = source + _digest(functions="vec_" in source)
         entry.key = hashlib.sha256(text.encode()).hexdigest()[:40]
     return source, entry.key
 

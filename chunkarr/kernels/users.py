@@ -11,7 +11,7 @@ pieces, and kernels never read it; on its way to a worker it carries the code al
 
 from __future__ import annotations
 
-import hashlib
+import importlib
 import re
 import threading
 from collections.abc import Iterable
@@ -49,7 +49,9 @@ class Code(NamedTuple):
     @property
     def key(self) -> str:
         """Name what the code does."""
-        return hashlib.sha256(repr(self).encode()).hexdigest()[:32]
+        # It brings a library that takes longer to load than most first results.
+        hashlib = importlib.import_module("hashlib")
+        return str(hashlib.sha256(repr(self).encode()).hexdigest()[:32])
 
 
 _codes: dict[str, Code] = {}
