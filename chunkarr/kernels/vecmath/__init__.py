@@ -12,7 +12,6 @@ Nothing here loads LLVM; the modules of functions do, and only `compile` imports
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
