@@ -22,13 +22,13 @@ from chunkarr.dispatch import (
     convert,
     give,
     lift,
-    names_of,
     ndarray_of,
     no_out,
     numpy_into,
     signature_of,
     small,
     store_out,
+    told,
 )
 from chunkarr.errors import NotYetError
 from chunkarr.exchange import from_dlpack
@@ -277,7 +277,7 @@ def public(name: str, row: Row) -> Function:
     lazy = lift(
         row.function, numpy_function, scalar=row.scalar, convert_first=row.arrays, eager=False
     )
-    order = names_of(row.function)
+    order = [p.name for p in told(row.function).parameters.values()]
     most = dict.fromkeys(row.tables, TABLE_BYTES) | dict.fromkeys(row.decides, sys.maxsize)
     positions = {order.index(table): most[table] for table in most if table in order}
     shown = signature_of(numpy_function)

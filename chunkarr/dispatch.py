@@ -234,7 +234,7 @@ def lift(
     shared, order = positions(function, numpy_function)
     shown = None if numpy_function is None else signature_of(numpy_function)
     takes_out = shown is None or "out" in shown.parameters
-    takes_into = "into" in names_of(function)
+    takes_into = "into" in told(function).parameters
 
     @functools.wraps(function)
     def public(*args: Any, out: Any = None, **kwargs: Any) -> Any:
@@ -294,12 +294,6 @@ LIFTED: set[Function] = set()
 def told(function: Function) -> inspect.Signature:
     """Give the signature of a function, which costs as much each time it is asked for."""
     return inspect.signature(function)
-
-
-def names_of(function: Function) -> tuple[str, ...]:
-    """Give the names of the arguments of a function of ours, without what a signature costs."""
-    code = function.__code__
-    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 
 def signature_of(function: Function) -> inspect.Signature | None:
@@ -424,9 +418,8 @@ def numpy_into(function: Function, plain: list[Any], named: dict[str, Any], out:
 
 def positions(function: Function, numpy_function: Function | None) -> tuple[int, list[str]]:
     """Give how many leading arguments have NumPy's place, and NumPy's names in their order."""
-    code = function.__code__
-    own = list(code.co_varnames[: code.co_argcount])
-    if code.co_flags & inspect.CO_VARARGS:
+    own = _positional(function)
+    if any(p.kind is p.VAR_POSITIONAL for p in told(function).parameters.values()):
         return sys.maxsize, own
     try:
         order = _positional(numpy_function) if numpy_function is not None else own
