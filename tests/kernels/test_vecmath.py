@@ -363,11 +363,16 @@ def test_a_processor_without_wide_vectors_or_fused_multiplication_gives_the_same
     assert result.stdout.strip() == bits_of_all(dtype)
 
 
-def test_kernels_on_disk_know_the_functions_they_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    f8 = np.dtype(float)
+def test_kernels_on_disk_know_the_functions_they_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "functions.py"
+    monkeypatch.setattr(vecmath, "files", lambda: [file])
     keys = set()
-    for digest in ("one", "two"):
-        monkeypatch.setattr(vecmath, "digest", lambda digest=digest: digest)
-        entry = tier.Entry(Spec(program("exp", f8, 1), None, "map", "uu"), 0.0)
+    for text in ("one", "two"):
+        file.write_text(text)
+        build._digest.cache_clear()
+        entry = tier.Entry(Spec(program("exp", np.dtype(float), 1), None, "map", "uu"), 0.0)
         keys.add(build._key(entry)[1])
+    build._digest.cache_clear()
     assert len(keys) == 2
