@@ -133,12 +133,16 @@ class ThreadExecutor:
         _executors.add(self)
 
     def start(self, steps: Sequence[Step]) -> None:
-        """Begin a run, for as many threads as its widest step has tasks."""
+        """Begin a run, with as many threads as its widest step for them has tasks."""
         self._run = _ThreadRun(steps)
         self._useful = min(self.workers, max((step.tasks for step in steps), default=0))
+        # Not when the first range is handed out: a Ctrl-C might fall between a start and its entry.
+        wanted = max((step.tasks for step in steps if not _is_light(step)), default=0)
+        while len(self._pool) < min(self.workers, wanted):
+            self._pool.append(_Worker(len(self._pool)))
 
     def ready(self) -> Sequence[int]:
-        """Give all threads: each is idle between steps, or starts with its first range."""
+        """Give all threads: each is idle between steps, and a light one needs none."""
         return range(self._useful)
 
     def submit(self, worker: int, step: int, start: int, stop: int) -> None:
@@ -148,8 +152,6 @@ class ThreadExecutor:
         if _is_light(self._run.steps[step]):
             _run_here(message)
             return
-        while len(self._pool) <= worker:
-            self._pool.append(_Worker(len(self._pool)))
         self._pool[worker].inbox.put(message)
 
     def next_events(self, timeout: float) -> list[Event]:
