@@ -426,16 +426,7 @@ class Array(Attached):
         if self._base is not None:
             below = self._base._own_ndarray()  # noqa: SLF001 - one class
             return lens.apply(below) if below is not None and isinstance(lens, Affine) else None
-        if type(cell) is not Source:
-            return None
-        store = cell.store
-        if type(store) is not MemoryStore or not store.owned:
-            return None
-        # Three references each: the holder's, this function's and the call's own.
-        if sys.getrefcount(cell) > 3 or sys.getrefcount(store) > 3:
-            return None
-        held = store.array
-        return held if held is not None and held.flags.writeable else None
+        return patches.own_buffer(cell) if type(cell) is Source else None
 
     @property
     def writable(self) -> bool:

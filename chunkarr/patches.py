@@ -8,12 +8,18 @@ the old values only what was assigned is computed, and written where it belongs.
 from __future__ import annotations
 
 import sys
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from chunkarr import engine
 from chunkarr.expr.node import Expr, Overlay, Source
 from chunkarr.grid import region_of
 from chunkarr.settings import settings
 from chunkarr.storage.memory import MemoryStore
+
+NDArray = npt.NDArray[Any]
 
 WRITES_MAX = 32
 """After this many assignments to an array that is not in memory yet, it is brought there."""
@@ -28,6 +34,21 @@ def piled_up(cell: Expr) -> bool:
     return count >= WRITES_MAX and cell.nbytes <= settings().memory // 8
 
 
+def own_buffer(source: Source) -> NDArray | None:
+    """Give the buffer of a node where it may be written and nobody else reads it; else None.
+
+    One holder and one variable of the caller's may refer to the node.
+    """
+    store = source.store
+    if type(store) is not MemoryStore or not store.owned:
+        return None
+    # Of the node the two, the argument and the call's own; of the store its own, ours, the call's.
+    if sys.getrefcount(source) > 4 or sys.getrefcount(store) > 3:
+        return None
+    held = store.array
+    return held if held is not None and held.flags.writeable else None
+
+
 def carry_out(cell: Expr) -> Source | None:
     """Write what is laid over a buffer into it, and give the buffer's node.
 
@@ -37,20 +58,10 @@ def carry_out(cell: Expr) -> Source | None:
     if not isinstance(cell, Overlay) or not cell.based or not isinstance(cell.operands[0], Source):
         return None
     base = cell.operands[0]
-    # The holder's reference, this function's and the call's own; any other is a lazy reader's.
-    if sys.getrefcount(base) > 3 or sys.getrefcount(base.store) > 2:
+    buffer = own_buffer(base)
+    if buffer is None:
         return None
-    store = base.store
-    if not isinstance(store, MemoryStore) or store.array is None or not store.owned:
-        return None
-    if not store.array.flags.writeable:
-        return None
-    patches = cell.operands[1:]
-    values = engine.persist(*patches)
-    for place, value in zip(cell.places, values, strict=True):
-        index = tuple(
-            slice(first, stop if (stop := first + step * count) >= 0 else None, step)
-            for first, step, count in place
-        )
-        store.array[index] = value.read(region_of(value.shape))
+    values = engine.persist(*cell.operands[1:])
+    for places, value in zip(cell.places, values, strict=True):
+        buffer[tuple(place.slice for place in places)] = value.read(region_of(value.shape))
     return base

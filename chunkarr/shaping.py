@@ -30,6 +30,7 @@ from chunkarr.functions import shapes
 from chunkarr.functions.creation import index_along
 from chunkarr.functions.pieces import call, fold
 from chunkarr.functions.reductions import cumsum
+from chunkarr.outputs import check_mask
 from chunkarr.printing import array_text
 from chunkarr.ufuncs import TABLE
 from chunkarr.views import Selection
@@ -234,12 +235,7 @@ def copyto(dst: Any, src: Any, casting: Any = "same_kind", where: Any = True) ->
         dst[...] = source
         return
     mask = namespace.asarray(where)
-    if mask.dtype != bool:
-        message = (
-            f"Cannot cast array data from {mask.dtype!r} to dtype('bool') according to the rule "
-            "'safe'"
-        )
-        raise TypeError(message)
+    check_mask(mask)
     mask = namespace.broadcast_to(mask, dst.shape)
     value = source if isinstance(source, Array) else np.asarray(source).astype(dst.dtype)
     laid = namespace.broadcast_to(value, dst.shape)

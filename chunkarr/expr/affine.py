@@ -38,6 +38,12 @@ class Progression(NamedTuple):
     step: int
     count: int  # type: ignore[assignment] # how many, where tuples have a method
 
+    @property
+    def slice(self) -> slice:
+        """The same indices as NumPy takes them."""
+        stop = self.first + self.step * self.count
+        return slice(self.first, stop if stop >= 0 else None, self.step)
+
 
 @dataclass(frozen=True, slots=True)
 class Affine:
@@ -117,8 +123,7 @@ class Affine:
         key: list[Any] = []
         for axis, offset, stride in self.terms:
             step, count = (stride, self.shape[axis]) if stride else (1, 1)
-            stop = offset + step * count
-            key.append(slice(offset, None if stop < 0 else stop, step) if axis >= 0 else offset)
+            key.append(Progression(offset, step, count).slice if axis >= 0 else offset)
         turned = array[(*key, ...)].transpose(np.argsort(axes))
         new = tuple([slice(None) if axis in axes else None for axis in range(len(self.shape))])
         seen: NDArray = turned[new]
