@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from chunkarr import engine
