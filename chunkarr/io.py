@@ -228,10 +228,14 @@ def _axis_cut(given: Any, n: int, axis: int) -> int | tuple[int, ...]:
     raise ValueError(message)
 
 
-def explain(arrays: Sequence[Array], *, analyze: bool = False) -> str:
-    """Show the steps that computing arrays together takes."""
+def explain(*arrays: Array | Sequence[Array], analyze: bool = False) -> str:
+    """Show the steps that computing arrays together takes; lists of arrays are taken as well.
+
+    With `analyze`, the steps run, and what each took stands beside them.
+    """
     limits, _ = engine.current_limits()
-    targets = [Target(a.to_expr()) for a in arrays]
+    wanted = [a for given in arrays for a in ([given] if isinstance(given, Array) else given)]
+    targets = [Target(a.to_expr()) for a in wanted]
     if not analyze:
         plan = engine.plan_for(targets, limits)
         return explain_table(

@@ -364,7 +364,7 @@ def _shown(array: Array) -> np.ndarray[Any, Any]:
 
 def _explain(self: Array, *, analyze: bool = False) -> str:
     """Show the steps that computing the array takes, and with `analyze` what happened."""
-    return io.explain([self], analyze=analyze)
+    return io.explain(self, analyze=analyze)
 
 
 def _mT(self: Array) -> Array:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import math
 import mmap
 import os
 import threading
 import weakref
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from queue import SimpleQueue
 from typing import Any
@@ -35,6 +36,12 @@ SYNC_THREADS = 16
 HANDLES_MAX = 128
 """Files that one process keeps open at a time; others are reopened when asked for."""
 FILES_UNLIMITED = 1 << 20
+BYTES_AROUND = 64 << 10
+"""What the system maps around a page that is touched."""
+BYTES_SPREAD = 4 << 20
+"""Pages of one box that nobody minds."""
+ROWS_TOGETHER = 128
+"""Rows whose pages are given back together: each may bring 128 KiB with it."""
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -52,6 +59,44 @@ def view_of(array: NDArray, region: Region) -> NDArray:
     index: Any = (*region, ...)
     view: NDArray = array[index]
     return view
+
+
+def narrow(row: int, rows: int) -> bool:
+    """Whether rows of so many bytes, apart from each other, lie in far more pages than they need.
+
+    The system maps the pages around one that is touched, and some count them as this process's.
+    """
+    return rows * BYTES_AROUND > BYTES_SPREAD and 2 * row < BYTES_AROUND
+
+
+def gathered(box: NDArray) -> NDArray:
+    """Give a box of a map, copied band by band where it is narrow and somebody minds pages."""
+    if handles.watch is None or box.flags.c_contiguous:
+        return box
+    run, axis = box.itemsize, box.ndim
+    while axis and box.strides[axis - 1] == run:
+        axis -= 1
+        run *= box.shape[axis]
+    if not narrow(run, box.nbytes // run):
+        return box
+    copy = np.empty(box.shape, box.dtype)
+    for into, values in in_bands(copy, box):
+        into[...] = values
+        handles.look()
+    return copy
+
+
+def in_bands(into: NDArray, values: NDArray) -> Iterator[tuple[NDArray, NDArray]]:
+    """Cut two arrays of the same shape into parts of so many rows."""
+    rows = math.prod(into.shape[:-1])
+    if rows <= ROWS_TOGETHER:
+        yield into, values
+    elif len(into) == 1:
+        yield from in_bands(into[0], values[0])
+    else:
+        step = max(1, ROWS_TOGETHER * len(into) // rows)
+        for start in range(0, len(into), step):
+            yield from in_bands(into[start : start + step], values[start : start + step])
 
 
 def refuse_objects(dtype: np.dtype[Any], name: str) -> None:

@@ -7,10 +7,8 @@ values wherever they lie. Who reads a stretch of the file checks the tiles that 
 
 from __future__ import annotations
 
-import math
 import mmap
 import os
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -18,14 +16,12 @@ import google_crc32c
 import numpy as np
 
 from chunkarr.grid import Cell, Grid, Region, region_shape
-from chunkarr.storage.files import OpenFile, as_bytes, handles, view_of
+from chunkarr.storage.files import OpenFile, as_bytes, handles, in_bands, view_of
 from chunkarr.storage.guard import GuardedMap
 from chunkarr.storage.spill import SpillStore, cut_short
 from chunkarr.storage.store import NDArray
 
 PIECE_BYTES = 1 << 20
-ROWS_TOGETHER = 128
-"""Rows that are written before their pages are given back: each may bring 128 KiB with it."""
 
 
 class FlatStore(SpillStore):
@@ -75,7 +71,7 @@ class FlatStore(SpillStore):
         with GuardedMap.of(file.fd, self.bytes_file, told) as writable:
             writable.intact()
             values = data.view(self.dtype).reshape(region_shape(tile))
-            for band, part in _in_bands(self._whole(writable)[tile], values):
+            for band, part in in_bands(self._whole(writable)[tile], values):
                 band[...] = part
                 del band  # the map can be closed only when nothing looks at it
                 # Each row brings the pages around it, which some count as this process's memory.
@@ -132,19 +128,6 @@ class FlatStore(SpillStore):
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         *rest, self._is_cut = state
         super().__setstate__(tuple(rest))
-
-
-def _in_bands(into: NDArray, values: NDArray) -> Iterator[tuple[NDArray, NDArray]]:
-    """Cut two arrays of the same shape into parts of so many rows."""
-    rows = math.prod(into.shape[:-1])
-    if rows <= ROWS_TOGETHER:
-        yield into, values
-    elif len(into) == 1:
-        yield from _in_bands(into[0], values[0])
-    else:
-        step = max(1, ROWS_TOGETHER * len(into) // rows)
-        for start in range(0, len(into), step):
-            yield from _in_bands(into[start : start + step], values[start : start + step])
 
 
 def _pieces(box: NDArray) -> Any:

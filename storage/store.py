@@ -34,6 +34,8 @@ class Store(ABC):
     tiled: bool = True
     """Whether readers cut their work by `grid`; a plan's scratch is, in memory as on disk."""
     in_memory: bool = False
+    order: str = "C"
+    """How an addressable one lies: rows ("C") or columns ("F") in one piece."""
     resumable: bool = False
     """Whether what was written outlives a run that fails, for one that does the same."""
     local: bool = False

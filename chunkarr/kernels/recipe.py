@@ -24,6 +24,7 @@ from chunkarr.grid import Region, region_shape
 from chunkarr.kernels.evaluate import map_into
 from chunkarr.kernels.program import Program
 from chunkarr.records import dataclass
+from chunkarr.storage.files import gathered, narrow
 from chunkarr.storage.store import Box, Store
 
 NDArray = npt.NDArray[Any]
@@ -72,13 +73,19 @@ class StoreLeaf:
 
     def load(self, region: Region, earlier: Sequence[NDArray]) -> NDArray:  # noqa: D102
         if self.plain:
-            return self.store.read(region)
-        box = self.affine.bounding(region)
-        return self.affine.localized(region, box).apply(self.store.read(box))
+            values = self.store.read(region)
+        else:
+            box = self.affine.bounding(region)
+            values = self.affine.localized(region, box).apply(self.store.read(box))
+        return gathered(values) if self._mapped else values
+
+    @property
+    def _mapped(self) -> bool:
+        return self.store.addressable and not self.store.in_memory
 
     def bytes_box(self, shape: Sequence[int]) -> int:  # noqa: D102
         if self.store.addressable:
-            return 0
+            return self._bytes_gathered(shape) if self._mapped else 0
         whole = self.bytes_cut(shape)
         if not whole:
             return 0
@@ -89,6 +96,17 @@ class StoreLeaf:
             for (axis, _, _), c, n in zip(self.affine.terms, chunk, self.store.shape, strict=True)
         )
         return whole + (math.prod(chunk) * self.store.dtype.itemsize if cut else 0)
+
+    def _bytes_gathered(self, shape: Sequence[int]) -> int:
+        """Most bytes of a box of a map that lies in short rows, where a copy is made of it."""
+        used = {term.axis for term in self.affine.terms if term.axis >= 0 and term.stride}
+        rows = math.prod([shape[axis] for axis in used])
+        row = 1
+        if self.affine.terms:
+            inner = self.affine.terms[-1 if self.store.order == "C" else 0]
+            row = shape[inner.axis] if inner.axis in used and inner.stride == 1 else 1
+        size = self.store.dtype.itemsize
+        return rows * size if narrow(row * size, rows // max(row, 1)) else 0
 
     def bytes_cut(self, shape: Sequence[int]) -> int:  # noqa: D102
         if not self.store.tiled:

@@ -218,3 +218,5 @@ def test_explain_of_a_computed_array_has_no_steps() -> None:
 def test_explain_several_together() -> None:
     x = CountingStore(np.ones((40, 40)), (10, 10)).as_array()
     assert "sum, max" in xp.explain([x.sum(), x.max(0)])
+    assert xp.explain(x.sum(), x.max(0)) == xp.explain([x.sum(), x.max(0)])
+    assert xp.explain(x) == x.explain()  # and not the plan of its rows

@@ -8,14 +8,26 @@ import os
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 
 from chunkarr.storage import files
 from chunkarr.storage.chunkcache import ChunkCache
 from chunkarr.storage.claims import Claim, remove, sweep
-from chunkarr.storage.files import Handles, OpenFile, exchange, preallocate, read_at, sync_disk
+from chunkarr.storage.files import (
+    ROWS_TOGETHER,
+    Handles,
+    OpenFile,
+    exchange,
+    gathered,
+    handles,
+    preallocate,
+    read_at,
+    sync_disk,
+)
 from chunkarr.storage.store import NDArray
 
 
@@ -238,3 +250,27 @@ class TestChunkCache:
         with contextlib.suppress(RuntimeError):
             cache.get("a", lambda: np.ones(1))
         assert cache.bytes_held == 8
+
+
+@pytest.mark.parametrize(
+    ("take", "copied"),
+    [
+        (np.s_[:], False),
+        (np.s_[:300, :9], True),
+        (np.s_[:, 3:5], True),
+        (np.s_[:60, :9], False),  # few rows
+        (np.s_[:, 100:9000], False),  # rows as long as what the system maps around a page
+        (np.s_[::2, ::3], True),
+    ],
+)
+def test_short_rows_of_a_map_are_copied_where_somebody_minds_pages(
+    take: Any, copied: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = np.arange(400.0 * 10_000).reshape(400, 10_000)
+    assert gathered(whole[take]).base is whole.base
+    looks: list[None] = []
+    monkeypatch.setattr(handles, "watch", lambda: looks.append(None))
+    box = gathered(whole[take])
+    assert_array_equal(box, whole[take])
+    assert np.shares_memory(box, whole) == (not copied)
+    assert len(looks) == (-(-len(box) // ROWS_TOGETHER) if copied else 0)
