@@ -84,10 +84,13 @@ def current_limits() -> tuple[Limits, Executor]:
 
 
 def plan_for(targets: Sequence[Target], limits: Limits) -> Plan:
-    """Plan targets, keeping the values of nodes that other live names hold."""
+    """Plan targets, keeping the values of nodes that other live names hold.
+
+    Where what is on the way is there for a later run, it is not kept for names.
+    """
     wanted = [target.expr for target in targets]
-    limits, keep = without_crumbs(limits, wanted), _named(wanted)
-    beside = _made_beside(targets, limits.bytes_available // 4)
+    limits, keep = without_crumbs(limits, wanted), [] if limits.lasting else _named(wanted)
+    beside = [] if limits.lasting else _made_beside(targets, limits.bytes_available // 4)
     plan = make_plan([*targets, *map(Target, beside)], keep, limits)
     plan.kept.extend(zip(beside, plan.results[len(targets) :], strict=True))
     del plan.results[len(targets) :]
@@ -165,29 +168,35 @@ def _carry_out(plan: Plan, executor: Executor, limits: Limits) -> Trace | None:
 def execute(
     targets: Sequence[Target],
     *,
-    resume: bool = False,
+    lasting: Any = None,
     within: tuple[Limits, Executor] | None = None,
 ) -> list[Store]:
-    """Plan and run within limits, by default those of now; gives the store of each target."""
+    """Plan and run within limits, by default those of now; gives the store of each target.
+
+    With a `LastingScratch` the run goes on from what one of the same plan has left.
+    """
     limits, executor = within or current_limits()
+    limits = dataclasses.replace(limits, lasting=lasting is not None)
     plan = plan_for(targets, limits)
-    if resume:
-        _resume(plan, targets)
+    if lasting is not None:
+        _resume(plan, targets, lasting)
     last.rows, last.trace = tuple(plan.rows), None
     last.trace = _carry_out(plan, executor, limits)
     return plan.results
 
 
-def _resume(plan: Plan, targets: Sequence[Target]) -> None:
-    """Let the stores of targets go on from what a run of the same plan has left."""
+def _resume(plan: Plan, targets: Sequence[Target], lasting: Any) -> None:
+    """Let targets and the scratch on the way go on from what a run of the same plan has left."""
     find: Any = importlib.import_module("chunkarr.plan.mark").find_mark
     mark = find(plan, [target.expr for target in targets])
+    stores = [target.store for target in targets if target.store is not None]
+    scratch = list({id(s): s for step in plan.steps for s in step.releases}.values())
     with watched():
-        for number, target in enumerate(targets):
-            if target.store is not None:
-                target.store.resume_as(f"{mark}-{number}")
-                target.store.create()
-    if any(target.store is not None and target.store.resumed for target in targets):
+        for number, store in enumerate(stores):
+            store.resume_as(f"{mark}-{number}")
+            store.create()
+        lasting.take(scratch, str(stores[0].location), mark)
+    if any(store.resumed for store in (*stores, *scratch)):
         plan.steps = importlib.import_module("chunkarr.plan.missing").leave_out(plan.steps)
 
 
@@ -263,11 +272,18 @@ def write(expr: Expr, store: Store, *, resume: bool = False) -> None:
 
     With `resume` what was written is kept for a run of the same plan.
     """
+    lasting: Any = None
+    if resume:
+        lasting = importlib.import_module("chunkarr.storage.lasting").LastingScratch()
     try:
-        execute([Target(expr, store)], resume=resume)
+        execute([Target(expr, store)], lasting=lasting)
         store.commit()
+        if lasting is not None:
+            lasting.end()
     except BaseException:
         store.discard()
+        if lasting is not None:
+            lasting.close()
         raise
 
 

@@ -253,7 +253,7 @@ def _free(
         leave()
     scratch = {id(store): store for step in steps for store in step.releases}
     created = {id(store): store for step in steps for store in step.creates}
-    frees = [store.release for store in scratch.values()]
+    frees = [s.discard if s.resumable else s.release for s in scratch.values()]
     frees += [store.discard for key, store in created.items() if key not in scratch]
     for free in frees:
         try:

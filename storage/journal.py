@@ -28,6 +28,7 @@ from chunkarr.storage.ending import forget
 from chunkarr.storage.files import OpenFile, wait_for
 
 RECORDS = ".records"
+SCRATCH = ".scratch"
 VERIFIED_TOGETHER = 4096
 _LINE = re.compile(r"(\S+) (\d+) ([0-9a-f]{8})")
 
@@ -187,7 +188,8 @@ def sweep_lasting(directory: str, stem: str, keep: str = "") -> list[str]:
     removed = []
     with contextlib.suppress(OSError), os.scandir(directory) as entries:
         found = [m for entry in entries if (m := pattern.fullmatch(entry.name))]
-        alive = {m[1] for m in found if m[2] == RECORDS and is_held(os.path.join(directory, m[0]))}
+        locked = (m for m in found if m[2] in {RECORDS, SCRATCH})
+        alive = {m[1] for m in locked if is_held(os.path.join(directory, m[0]))}
         for match in found:
             if match[1] not in {*alive, keep}:
                 remove(os.path.join(directory, match[0]))

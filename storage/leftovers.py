@@ -17,7 +17,9 @@ from chunkarr.storage.journal import sweep_lasting
 
 _OUTPUT = re.compile(r"(?P<stem>\..+\.)\d+-[0-9a-f]+-[0-9a-f]{8}(?:\.(?:partial|new|old|gone))+")
 _SESSION = re.compile(r"(?P<stem>chunkarr-\d+-)\d+-[0-9a-f]+-[0-9a-f]{8}(?:\.(?:new|old|gone))*")
-_LASTING = re.compile(r"(?P<stem>\..+\.)resume-[0-9a-f]+\.(?:records|partial)")
+_LASTING = re.compile(
+    r"(?P<stem>(?:\..+|chunkarr-\d+-[0-9a-f]{8})\.)resume-[0-9a-f]+\.(?:records|partial|scratch)"
+)
 _KINDS = (_LASTING, _OUTPUT, _SESSION)
 
 

@@ -16,6 +16,7 @@ is removed when the next one starts.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import math
 import mmap
@@ -126,7 +127,8 @@ class SpillStore(Store):
     """Scratch tiles in a file, written once each and read as views of a map.
 
     Unpickled elsewhere it reads and writes the same file. Only the process that created the file
-    removes it: by `release`, when the store is collected, or at exit.
+    removes it: by `release`, when the store is collected, or at exit; but what lies at a place of a
+    run that may be resumed is left there by `discard`.
     """
 
     local = True
@@ -143,6 +145,8 @@ class SpillStore(Store):
             msg = f"{name}: the grid cuts {grid.shape}, the array has shape {self.shape}"
             raise ValueError(msg)
         self._path: str | None = None
+        self._lasting: str | None = None
+        self._held = b""
         self._token = secrets.token_bytes(16)
         self._pid = 0
         self._remover: weakref.finalize[Any, SpillStore] | None = None
@@ -191,14 +195,20 @@ class SpillStore(Store):
         """Make the file and reserve its bytes; SpillError where the disk does not have them."""
         if self._path is not None:
             return
+        if self._lasting is not None and self._take_over(self._lasting):
+            return
         directory = settings().spill_dir
         try:
-            session = Session.current()
-            directory = session.path
-            # The name is kept before there is a file: an interrupt may come right after that.
-            self._path, self._pid = session.new_path(self.name), os.getpid()
-            self._remover = weakref.finalize(self, remove_scratch, self._path, self._pid)
-            self._remover.atexit = False  # the session goes as a whole
+            if self._lasting is not None:
+                directory = os.path.dirname(self._lasting)
+                self._path, self._pid = self._lasting, os.getpid()
+            else:
+                session = Session.current()
+                directory = session.path
+                # The name is kept before there is a file: an interrupt may come right after that.
+                self._path, self._pid = session.new_path(self.name), os.getpid()
+                self._remover = weakref.finalize(self, remove_scratch, self._path, self._pid)
+                self._remover.atexit = False  # the session goes as a whole
             fault_point("spill.write", self._path)
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
             file = OpenFile.at(self._path, flags, 0o600)
@@ -212,6 +222,42 @@ class SpillStore(Store):
             if isinstance(error, OSError):
                 raise self._spill_error(directory, error) from error
             raise
+
+    def lie_at(self, path: str) -> None:
+        """Lie at a path that a later run of the same plan knows, and outlive a run that fails."""
+        self._lasting, self.resumable = path, True
+        name = os.path.join(os.path.basename(os.path.dirname(path)), os.path.basename(path))
+        self._token = hashlib.sha256(os.fsencode(name)).digest()[:16]
+
+    def _take_over(self, path: str) -> bool:
+        """Go on from the file of an earlier run, with those of its tiles that are whole."""
+        self._path, self._pid = path, os.getpid()
+        try:
+            if os.stat(path).st_size != self.bytes_file:
+                raise cut_short(path, 0)
+            self._file()
+        except (OSError, CorruptChunkError):
+            self.release()  # there is none, or not all of it
+            return False
+        held = bytearray(self._tiles)
+        for index, cell in enumerate(np.ndindex(*self._counts)):
+            tile = self.grid.region(cell)
+            size = math.prod(region_shape(tile)) * self.dtype.itemsize
+            with contextlib.suppress(CorruptChunkError):
+                self._check(self._map(cell), cell, index, self._offset(tile), size)
+                held[index] = 1
+        self._held = bytes(held)
+        return True
+
+    @property
+    def resumed(self) -> bool:
+        """Whether tiles were kept from an earlier run."""
+        return any(self._held)
+
+    def holds(self, region: Region) -> bool:
+        """Whether the tiles of a box were kept from an earlier run."""
+        cells = (cell for cell, _ in self.grid.overlapping(region)) if self._held else ()
+        return bool(self._held) and all(self._held[self._index(cell)] for cell in cells)
 
     def write(self, region: Region, values: NDArray) -> None:
         """Write a box of whole tiles, each tile before its entry in the table."""
@@ -398,15 +444,20 @@ class SpillStore(Store):
         return file
 
     def discard(self) -> None:
-        """Drop the file; scratch is never published."""
-        self.release()
+        """Drop the file, or leave it to a later run; scratch is never published."""
+        if self._lasting is None:
+            self.release()
+        elif self._path is not None:
+            handles.drop(self._path)
+            self._path = self._verified = None
 
     def release(self) -> None:
         """Close the file, and remove it where this process created it."""
         if self._path is not None:
             handles.drop(self._path)
-        if self._path is not None and self._remover is not None:
+        if self._path is not None:
             remove_scratch(self._path, self._pid)
+        if self._remover is not None:
             self._remover.detach()
         self._path = self._remover = self._verified = None
 
@@ -419,7 +470,7 @@ class SpillStore(Store):
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.shape, self.dtype, self.grid, self.name, self._path, self._token = state
-        self._pid, self._remover = 0, None
+        self._pid, self._remover, self._lasting, self._held = 0, None, None, b""
         if self._path is not None:
             handles.use(self, self._path)
         self._settle()

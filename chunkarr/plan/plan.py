@@ -30,6 +30,8 @@ class Limits:
     chunk_bytes: int
     workers: int
     shares_memory: bool = True
+    lasting: bool = False
+    """Whether what is made on the way lies in files, so that a later run can go on from there."""
 
     @property
     def bytes_share(self) -> int:

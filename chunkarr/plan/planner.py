@@ -166,7 +166,12 @@ class Planner:
         return flat
 
     def _fits(self, memory: MemoryStore, parts: int = 2) -> bool:
-        if not self.limits.shares_memory or memory.bytes_size > self.bytes_free // parts:
+        limits = self.limits
+        if (
+            not limits.shares_memory
+            or limits.lasting
+            or memory.bytes_size > self.bytes_free // parts
+        ):
             return False
         self.held += memory.bytes_size
         return True

@@ -137,10 +137,9 @@ class Sweep:
     def run_range(self, start: int, stop: int, context: Context) -> None:
         """Visit cells in turn, runs of small ones together."""
         task = start
-        # What is kept for a later run is kept cell by cell.
-        single = self.batch == 1 or any(
-            isinstance(output, MapOutput) and output.store.resumable for output in self.outputs
-        )
+        # Where boxes are kept for a later run as they were written, they are written cell by cell.
+        stores = [output.store for output in self.outputs if isinstance(output, MapOutput)]
+        single = self.batch == 1 or any(s.resumable and s.write_grid is None for s in stores)
         while task < stop:
             run = None if single else self._run_at(task, stop)
             if run is None:

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from chunkarr.expr.node import Algorithm, Expr
 from chunkarr.grid import Grid, region_shape
 from chunkarr.kernels.recipe import Recipe
-from chunkarr.scheduler.steps import Accesses, Context, Step
+from chunkarr.scheduler.steps import Accesses, Context, Step, Touched
 from chunkarr.storage.store import Store
 from chunkarr.tiled.builder import Builder
 
@@ -55,6 +55,18 @@ class CholeskyWork:
         rows = {i, j}
         reads = [(row, k) for row in sorted(rows) for k in range(j)]
         return Accesses([*reads, (j, j)] if i > j else reads, ((i, j),))
+
+    def touched(self, task: int) -> Touched:
+        """Tell what a task reads and writes: beside the matrix, two rows of finished tiles."""
+        i, j = self.tile(task)
+        region = self.grid.region((i, j))
+        if i < j:
+            return Touched((), [(self.store, region)])
+        spans = [(row, slice(0, self.grid.bounds(1, j)[0])) for row in {i, j} if j]
+        if i > j:
+            spans.append((j, region[1]))
+        reads = [(self.store, (slice(*self.grid.bounds(0, row)), span)) for row, span in spans]
+        return Touched([*self.recipe.boxes(region), *reads], [(self.store, region)])
 
     def run(self, task: int, context: Context) -> None:
         """Compute one tile of the factor."""

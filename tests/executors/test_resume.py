@@ -19,6 +19,7 @@ from chunkarr import engine
 from chunkarr.errors import OutputError
 from chunkarr.faults import armed
 from chunkarr.storage.journal import Journal
+from chunkarr.storage.leftovers import find_leftovers
 from tests.memory.sampling import clean_environment
 
 xp: Any = chunkarr  # operators are attached when it runs, unseen by type checkers
@@ -53,11 +54,15 @@ def values(tmp_path: Path) -> Any:
 
 
 def session(
-    folder: Path, kind: str, fault: str = "", executor: str = "threads"
+    folder: Path,
+    kind: str,
+    fault: str = "",
+    executor: str = "threads",
+    expression: str = EXPRESSION,
 ) -> subprocess.CompletedProcess[str]:
     environ = {**clean_environment(), **({"CHUNKARR_FAULT": fault} if fault else {})}
     return subprocess.run(
-        [sys.executable, "-c", SCRIPT, kind, executor, EXPRESSION],
+        [sys.executable, "-c", SCRIPT, kind, executor, expression],
         cwd=folder,
         env=environ,
         capture_output=True,
@@ -72,7 +77,7 @@ def attempt(
     """Run the expression here, with an error at some point if asked for."""
     with xp.config(memory="1GiB", workers=2, spill_dir=str(folder)):
         xp.config(chunk_bytes=40_000, eager_bytes=0)
-        made = eval(expression, {"x": xp.open(folder / "x.npy"), "factor": 2.0})
+        made = eval(expression, {"x": xp.open(folder / "x.npy"), "xp": xp, "factor": 2.0})
         with armed(fault) if fault else nullcontext():
             if kind == "zarr":
                 made.to_zarr(folder / "y.zarr", chunks=(50, 60), resume=True)
@@ -173,7 +178,8 @@ CHAINS = {
     "x[xp.asarray(np.arange(400)[::-1])] - 1": ALL,
     "xp.histogram(x, 400, (-3, 3))[0][:, None] + x": ALL,
     "xp.sort(x.reshape(-1)).reshape(400, 360)": ALL,
-    "xp.linalg.cholesky(x[:360] @ x[:360].T + 900 * xp.eye(360))[::-1] + 0": ALL,
+    "xp.linalg.cholesky(x @ x.T + 900 * xp.eye(400)) * 2": ALL,
+    "xp.linalg.cholesky(x @ x.T + 900 * xp.eye(400))[::-1] + 0": 1 / 4,
     "x[x[:, 0] > -9][:400] * 2": ALL,
 }
 """The part of each step's tasks that the last eighth of the rows needs, at most."""
@@ -211,6 +217,123 @@ def test_steps_before_the_last_make_what_missing_chunks_need(
     share = {step: again[step] / count for step, count in full.items() if count >= 8}
     assert all(part <= CHAINS[chain] + 0.08 for part in share.values()), share
     assert 0 < list(again.values())[-1] <= list(full.values())[-1] / 2
+
+
+WAYS = {
+    "xp.sort(x.reshape(-1)).reshape(400, 360) + 1": 1,
+    "(x - x.mean(0)) / x.std(0)": 110,
+    "xp.linalg.cholesky(x @ x.T + 900 * xp.eye(400)) * 2": 1,
+    "x - xp.sort(xp.cumsum(x, 0), 0).max(0)": 2,
+    "xp.cumsum(x, 0).T.reshape(400, 360) + 0": 2,
+    "x[x[:, 0] > -9][:400] * 2": 4,
+}
+"""Writes that belong together, at most: of one task, or of small cells that are visited at once."""
+IN_TURN = "spill.write:100000:EIO,commit.chunk:100000:EIO"
+"""No fault, but passes are counted."""
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7])
+@pytest.mark.parametrize("point", ["spill.write", "commit.chunk"])
+@pytest.mark.parametrize("way", WAYS)
+def test_scratch_of_a_run_that_failed_is_used_again(
+    way: str, point: str, share: float, values: Any, tmp_path: Path
+) -> None:
+    def write(fault: str) -> dict[str, int]:
+        made = eval(way, {"x": xp.open(tmp_path / "x.npy"), "xp": xp})
+        with armed(fault) as counted, pytest.raises(OSError) if "+" in fault else nullcontext():
+            made.to_zarr(tmp_path / "y.zarr", chunks=(50, 60), resume=True)
+        return dict(zip(("spill.write", "commit.chunk"), counted._passed, strict=False))
+
+    with xp.config(memory="1GiB", workers=1, spill_dir=str(tmp_path), chunk_bytes=15_000):
+        xp.config(eager_bytes=0)
+        full = write(IN_TURN)
+        first = result(tmp_path, "zarr")
+        shutil.rmtree(tmp_path / "y.zarr")
+        number = int(full[point] * share)
+        write(f"{point}:{number}+:EIO")
+        assert len(left_of_scratch(tmp_path)) == 1
+        again = write(IN_TURN)
+    assert result(tmp_path, "zarr").tobytes() == first.tobytes()
+    assert again[point] <= full[point] - number + WAYS[way]
+    if point == "commit.chunk":
+        assert again["spill.write"] == 0
+    assert not left(tmp_path)
+    assert not left_of_scratch(tmp_path)
+
+
+def left_of_scratch(folder: Path) -> list[Path]:
+    return list(folder.glob("chunkarr-*.resume-*"))
+
+
+def break_scratch_off(folder: Path, expression: str = "xp.sort(x, 0) * 2") -> Path:
+    """Run until a sort is all written to scratch; gives its file."""
+    with pytest.raises(OSError):
+        attempt(folder, fault="commit.chunk:1+:EIO", expression=expression)
+    (kept,) = left_of_scratch(folder)
+    (file,) = (path for path in kept.iterdir() if path.name != ".lock")
+    return file
+
+
+@pytest.mark.parametrize("damage", ["nothing", "truncate", "flip", "delete", "another's"])
+def test_scratch_that_is_damaged_is_made_again(damage: str, values: Any, tmp_path: Path) -> None:
+    file = break_scratch_off(tmp_path)
+    match damage:
+        case "truncate":
+            os.truncate(file, 5000)
+        case "flip":
+            content = bytearray(file.read_bytes())
+            content[-1] ^= 1
+            file.write_bytes(content)
+        case "delete":
+            file.unlink()
+        case "another's":
+            other = break_scratch_off(tmp_path, "xp.sort(x + 1, 0) * 2").read_bytes()
+            file = break_scratch_off(tmp_path)
+            file.write_bytes(other)
+    attempt(tmp_path, expression="xp.sort(x, 0) * 2")
+    trace = engine.last.trace
+    assert trace is not None
+    count = {"nothing": range(1), "flip": range(1, 2)}.get(damage, range(2, 99))
+    assert trace.steps[0].tasks in count
+    np.testing.assert_array_equal(result(tmp_path, "zarr"), np.sort(values, 0) * 2)
+    assert not left(tmp_path)
+    assert not left_of_scratch(tmp_path)
+
+
+def test_scratch_goes_with_a_run_of_something_else(values: Any, tmp_path: Path) -> None:
+    break_scratch_off(tmp_path)
+    attempt(tmp_path, expression="xp.sort(x + 1, 0) * 2")
+    np.testing.assert_array_equal(result(tmp_path, "zarr"), np.sort(values + 1, 0) * 2)
+    assert not left(tmp_path)
+    assert not left_of_scratch(tmp_path)
+
+
+@pytest.mark.slow
+def test_scratch_of_a_killed_session_is_used_again(values: Any, tmp_path: Path) -> None:
+    expression = "np.sort(x.reshape(-1)).reshape(400, 360) * factor"
+    died = session(tmp_path, "zarr", "commit.chunk:9:kill", expression=expression)
+    assert died.returncode == -signal.SIGKILL
+    assert [item.resumable for item in find_leftovers(str(tmp_path))].count(True) == 3
+    fault = "spill.write:1:kill"  # nothing is written to scratch any more
+    done = session(tmp_path, "zarr", fault, expression=expression)
+    assert done.returncode == 0, done.stderr
+    expected = np.sort(values.reshape(-1)).reshape(400, 360) * 2
+    np.testing.assert_array_equal(result(tmp_path, "zarr"), expected)
+    assert not left(tmp_path)
+    assert not left_of_scratch(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_worker_process_and_then_the_session_die_on_the_way(values: Any, tmp_path: Path) -> None:
+    expression = "np.linalg.cholesky(x @ x.T + 900 * np.eye(400)) * factor"
+    died = session(tmp_path, "zarr", "commit.meta:2:kill", "processes", expression)
+    assert died.returncode == -signal.SIGKILL
+    done = session(tmp_path, "zarr", "compute:5:kill", "processes", expression)
+    assert done.returncode == 0, done.stderr
+    expected = np.linalg.cholesky(values @ values.T + 900 * np.eye(400)) * 2
+    np.testing.assert_allclose(result(tmp_path, "zarr"), expected, rtol=1e-9, atol=1e-12)
+    assert not left(tmp_path)
+    assert not left_of_scratch(tmp_path)
 
 
 def forget_last_rows(folder: Path, kind: str, rows: int) -> None:
