@@ -19,7 +19,7 @@ from chunkarr.kernels.tier import Entry, keep
 _log = logging.getLogger("chunkarr.kernels")
 
 
-_WRITERS = ("compile.py", "panels.py", "streams.py", "callees.py")
+_WRITERS = ("compile.py", "panels.py", "streams.py", "callees.py", "elementary.py")
 """The files that decide what a kernel's source becomes, with those of `vecmath`."""
 
 

@@ -11,21 +11,34 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 from numba.np.numpy_support import from_dtype
 
+from chunkarr.kernels import elementary
 from chunkarr.kernels.users import ENTRY, Code
 
 
 def module_of(code: Code, name: str) -> Any:
     """Give the module of a function under the name that a kernel calls it by."""
-    return llvm.parse_assembly(code.text.replace(f"@{ENTRY}(", f"@{name}("))
+    if not _is_ours(name):
+        text = elementary.with_roots(code.text)
+        return llvm.parse_assembly(text.replace(f"@{ENTRY}(", f"@{name}("))
+    module = elementary.with_ours(code.text, thorough="_any_" in name)
+    module.get_function(ENTRY).name = name
+    return module
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a function's elementary functions are ours."""
+    return name.startswith("vec_")
 
 
 def caller_of(code: Code, name: str) -> Any:
     """Make an intrinsic that calls a function, and returns from the kernel if that raises."""
     *given, result = map(from_dtype, code.loop)
+    cell = [types.CPointer(types.int32), types.int64] * _is_ours(name)
 
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        args, more = args[: len(given)], args[len(given) :]
         if not code.boxed:
-            return _call(context, builder, name, result, given, args)
+            return _call(context, builder, name, result, [*given, *cell], [*args, *more])
         nothing = context.get_constant_null(result)
         kinds, values, slot = [], [], None
         for kind, value, boxed in zip((*given, result), (*args, nothing), code.boxed, strict=True):
@@ -34,12 +47,12 @@ def caller_of(code: Code, name: str) -> Any:
             )
             kinds.append(types.Array(kind, 1, "A") if boxed else kind)
             values.append(_boxed(context, builder, kinds[-1], slot) if boxed else value)
-        _call(context, builder, name, types.none, kinds, values)
+        _call(context, builder, name, types.none, [*kinds, *cell], [*values, *more])
         return context.unpack_value(builder, result, slot)
 
     # Numba counts the parameters of what it calls to type an intrinsic.
-    names = ", ".join(f"x{place}" for place in range(len(given)))
-    typed = eval(f"lambda context, {names}: typed", {"typed": (result(*given), generate)})  # noqa: S307
+    names = ", ".join(f"x{place}" for place in range(len(given) + len(cell)))
+    typed = eval(f"lambda context, {names}: typed", {"typed": (result(*given, *cell), generate)})  # noqa: S307
     return intrinsic(typed)
 
 

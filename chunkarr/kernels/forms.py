@@ -189,7 +189,10 @@ def form(op: Op, args: list[str], sources: list[np.dtype[Any]]) -> str | None:
         # The first operand is the function, which is in the kernel already.
         pairs = zip(args[1:], sources[1:], op.types[1:], strict=True)
         given = [cast_form(arg, source, target) for arg, source, target in pairs]
-        return None if None in given else f"{symbol(op.name)}({', '.join(filter(None, given))})"
+        if None in given:
+            return None
+        cell = ["met", "zero"] * is_ours(op.name)
+        return f"{symbol(op.name)}({', '.join([*filter(None, given), *cell])})"
     if not _alike(op.types[op.name == "where" :]) and op.name != "ldexp":
         return None
     pairs = zip(args, sources, op.types, strict=True)

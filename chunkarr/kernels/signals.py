@@ -25,12 +25,16 @@ from chunkarr.kernels.flags import (
 from chunkarr.kernels.forms import cast_form, inside_form, type_of
 from chunkarr.kernels.program import Op, Program
 from chunkarr.kernels.spec import FLAGS, UNREAD
+from chunkarr.kernels.users import is_users
 from chunkarr.kernels.vecmath import UNFINISHED, is_ours, unfinished
 
 _LIBRARY = {kind: bit for bit, kind in BITS.items()}
 
 WIDTHS = {"f2": "i4", "f4": "i4", "f8": "i8", "c8": "i4", "c16": "i8"}
 """The integer that takes the bits of a float, or of a part of a complex number."""
+
+CELL = f"met = stack_i4(1)\nstore(met, 0, i4(0))\nzero = load(p, {FLAGS})"
+"""What users' functions that call ours are given: see `chunkarr.kernels.elementary`."""
 
 
 def kept(program: Program) -> frozenset[int]:
@@ -50,7 +54,11 @@ def kept(program: Program) -> frozenset[int]:
     found -= {result - count for result in program.results}
     # A sum over the loop makes LLVM interleave iterations, which keeps processors busy in functions
     # that are long chains of operations.
-    ours = {number for number, op in enumerate(program.ops) if is_ours(op.name)}
+    ours = {
+        number
+        for number, op in enumerate(program.ops)
+        if is_ours(op.name) and type_of(op.dtype) in WIDTHS
+    }
     return frozenset(found | ours)
 
 
@@ -98,6 +106,8 @@ class Watch:
         self._program, self._kept = program, kept(program)
         self._sources = [[program.dtype_of(arg) for arg in op.args] for op in program.ops]
         self._names: dict[str, str] = {}
+        self._cell = any(is_ours(op.name) and is_users(op.name) for op in program.ops)
+        """Whether users' functions tell in a cell of memory what they have met."""
         for number, op in enumerate(program.ops):
             kind = type_of(op.dtype)
             if number in self._kept and kind is not None:
@@ -114,7 +124,9 @@ class Watch:
 
     def open(self) -> str:
         """Give the lines before the first loop."""
-        return "\n".join(f"{name} = {kind}(0)" for name, kind in self._names.items())
+        lines = [f"{name} = {kind}(0)" for name, kind in self._names.items()]
+        lines += [CELL] * self._cell
+        return "\n".join(lines)
 
     def after(self, number: int, args: Sequence[str], value: str) -> str:
         """Give the lines behind an operation that has given `value`."""
@@ -137,6 +149,7 @@ class Watch:
         lines = []
         for place, start in ((FLAGS, "noticed"), (UNREAD, "unread")):
             names = [f"i8({name})" for name in self._names if name.startswith(start)]
+            names += ["i8(load(met, 0))"] * (self._cell and place == FLAGS)
             if names:
                 lines.append(f"store(p, {place}, {' | '.join(names)})")
         return "\n".join(lines)

@@ -165,12 +165,12 @@ def function_of(name: str) -> Function | None:
     """Find the ufunc or extra function that runs an operation."""
     if name in {"where", "cast"}:
         return None
+    if is_ours(name):
+        return functools.partial(calls.call, name)
     if is_users(name):
         return _call_function
     if name in EXTRA:
         return EXTRA[name]
-    if is_ours(name):
-        return functools.partial(calls.call, name)
     found = getattr(np, name, None)
     if not isinstance(found, np.ufunc):
         found = getattr(np._core.umath, name, None)  # type: ignore[attr-defined]  # noqa: SLF001

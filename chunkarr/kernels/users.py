@@ -19,12 +19,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from chunkarr.kernels.vecmath import CALLING, LIBRARY
+from chunkarr.kernels.vecmath import PREFIX as OURS
+from chunkarr.kernels.vecmath import USERS as PREFIX
 from chunkarr.records import dataclass
 
 Dtype = np.dtype[Any]
 
-PREFIX = "user."
-"""What stands before a function's name and hash where it is an operation."""
+_ELEMENTARY = re.compile(rf"call .*@(?:llvm\.)?(?:{'|'.join(LIBRARY)})(?:f|\.f32|\.f64)?\(")
 
 RAISED = 1 << 17
 """The flag of a kernel in which a function has raised: NumPy's tier does the piece again."""
@@ -71,7 +73,9 @@ class UserFunction:
     @property
     def name(self) -> str:
         """The name of the operation."""
-        return f"{PREFIX}{re.sub(r'[^A-Za-z0-9]', '_', self.ufunc.__name__)}.{self.code.key}"
+        plain = re.sub(r"[^A-Za-z0-9]", "_", self.ufunc.__name__)
+        mark = CALLING if _ELEMENTARY.search(self.code.text) else "."
+        return f"{PREFIX}{plain}{mark}{self.code.key}"
 
     def __call__(self, *args: Any) -> Any:
         """Apply the ufunc."""
@@ -93,12 +97,17 @@ def remember(code: Code) -> None:
 
 def is_users(name: str) -> bool:
     """Whether an operation is a user's function."""
-    return name.startswith(PREFIX)
+    return name.removeprefix(OURS).removeprefix("any_").startswith(PREFIX)
 
 
 def symbol(name: str) -> str:
-    """Give the name that an operation's function has in generated source."""
-    return f"user_{name.rpartition('.')[2]}"
+    """Give the name that an operation's function has in generated source.
+
+    >>> symbol("user.f.12"), symbol("vecmath.any_user.g.math.34")
+    ('user_12', 'vec_any_user_34')
+    """
+    version = name.partition(PREFIX)[0].replace(OURS, "vec_")
+    return f"{version}user_{name.rpartition('.')[2]}"
 
 
 def codes_in(source: str) -> dict[str, Code]:
@@ -106,9 +115,9 @@ def codes_in(source: str) -> dict[str, Code]:
 
     Raises LookupError for one that was forgotten.
     """
-    keys = dict.fromkeys(re.findall(r"\buser_([0-9a-f]{32})\(", source))
+    names = dict.fromkeys(re.findall(r"\b((?:vec_(?:any_)?)?user_[0-9a-f]{32})\(", source))
     with _lock:
-        return {f"user_{key}": _codes[key] for key in keys}
+        return {name: _codes[name.rpartition("_")[2]] for name in names}
 
 
 def any_users(names: Iterable[str]) -> bool:

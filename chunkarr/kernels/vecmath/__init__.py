@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from chunkarr.kernels.program import Program
+from chunkarr.kernels.program import Op, Program
 
 PREFIX = "vecmath."
 """What stands before the ufunc's name where an operation is to be done by a function of ours."""
@@ -55,6 +55,16 @@ THOROUGH_MODULES = {
 NAMES = frozenset(name for names in MODULES.values() for name in names)
 # The size of a complex number is hypot of its parts.
 COMPLEX_NAMES = frozenset({"absolute"}.union(*COMPLEX_MODULES.values()))
+
+LIBRARY = {
+    **{name: name for name in ("exp", "exp2", "expm1", "log", "log2", "log10", "log1p")},
+    **{name: name for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh", "cbrt", "hypot")},
+    **{f"a{name}": f"arc{name}" for name in ("sin", "cos", "tan", "tan2", "sinh", "cosh", "tanh")},
+    "pow": "power",
+}
+"""Functions of the C library, which users' functions call, and ours."""
+USERS, CALLING = "user.", ".math."
+"""What stands before a user's function's name, and behind it where it calls some of them."""
 
 LARGE, LARGE_RATIO = {"f4": 2.0**19, "f8": 2.0**45}, 2.0**53
 """From where on angles, and quotients that remainders are of, are unfinished."""
@@ -92,6 +102,7 @@ def chosen(name: str, types: Sequence[np.dtype[Any]], shape: Sequence[int]) -> s
     """
     known = name in NAMES and all(kind.kind == "f" and kind.itemsize <= 8 for kind in types)
     known |= name in COMPLEX_NAMES and all(kind.char in {"F", "D"} for kind in types)
+    known |= name.startswith(USERS) and CALLING in name
     return PREFIX + name if known and math.prod(shape) >= ELEMENTS_MIN else name
 
 
@@ -129,13 +140,15 @@ def _beyond(arg: str, kind: str, limit: float) -> str:
 
 def thorough(program: Program) -> Program:
     """Give the program with functions that leave nothing unfinished."""
-    ops = [
-        replace(op, name=_SLOWER.get(op.types[0].kind, {}).get(op.name, op.name))
-        if op.types
-        else op
-        for op in program.ops
-    ]
-    return Program(program.inputs, tuple(ops), program.results)
+    ops = tuple(replace(op, name=_thorough(op)) for op in program.ops)
+    return Program(program.inputs, ops, program.results)
+
+
+def _thorough(op: Op) -> str:
+    """Give the name of the version of an operation that leaves nothing unfinished."""
+    if op.name.startswith(PREFIX + USERS):
+        return f"{PREFIX}any_{op.name.removeprefix(PREFIX)}"
+    return _SLOWER.get(op.types[0].kind, {}).get(op.name, op.name) if op.types else op.name
 
 
 def files() -> list[Path]:

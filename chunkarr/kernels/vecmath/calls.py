@@ -17,6 +17,7 @@ from chunkarr.kernels import tier
 from chunkarr.kernels.axes import Array
 from chunkarr.kernels.layouts import map_recipe
 from chunkarr.kernels.program import Op, Program
+from chunkarr.kernels.users import is_users
 from chunkarr.kernels.vecmath import PREFIX
 
 
@@ -28,11 +29,15 @@ def _program(name: str, types: tuple[np.dtype[Any], ...], dtype: np.dtype[Any]) 
 
 def call(name: str, *args: Array) -> Array:
     """Give the result of the operation `name` on arrays of the dtypes of its loop."""
-    out = np.asarray(getattr(np, name.removeprefix(PREFIX))(*args))
+    if is_users(name):
+        function, given = args[0].item(), args[1:]
+    else:
+        function, given = getattr(np, name.removeprefix(PREFIX)), args
+    out = np.asarray(function(*given))
     operands = [
-        np.require(np.broadcast_to(arg, out.shape), requirements=["C", "A"]) for arg in args
+        np.require(np.broadcast_to(arg, out.shape), requirements=["C", "A"]) for arg in given
     ]
-    operands = [operand.reshape(-1) for operand in operands]
+    operands = [*args[: len(args) - len(given)], *(operand.reshape(-1) for operand in operands)]
     target = out.reshape(-1)
     types = tuple(operand.dtype for operand in operands)
     recipe = map_recipe(_program(name, types, out.dtype), operands, [target])
