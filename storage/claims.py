@@ -31,7 +31,7 @@ LOCK_NAME = ".lock"
 UNBORN_SECONDS_MAX = 3600
 """Age at which a claim that never got its lock is taken for dead."""
 
-_UNBORN, _ASIDE, _GONE = ".new", ".old", ".gone"
+_UNBORN, _ASIDE, GONE = ".new", ".old", ".gone"
 """How names end of what is not locked yet, was set aside by a publication, or is being removed."""
 
 
@@ -124,7 +124,7 @@ class _Place:
             remove(path)
         self.let_go()
         # What cannot be removed now is tried again at the end of the process.
-        if not any(map(os.path.lexists, (self.path, self.path + _GONE, self.unborn))):
+        if not any(map(os.path.lexists, (self.path, self.path + GONE, self.unborn))):
             forget(self)
 
     def put_back(self) -> None:
@@ -149,7 +149,7 @@ class _Place:
 def sweep(directory: str, stem: str, suffix: str) -> list[str]:
     """Remove this user's claims on this host whose owner is dead; give their paths."""
     ends = rf"(?:{re.escape(suffix)}(?:{re.escape(_ASIDE)})?|{re.escape(_UNBORN)})"
-    pattern = re.compile(rf"{re.escape(stem)}\d+-[0-9a-f]+-{_host()}{ends}(?:{re.escape(_GONE)})?")
+    pattern = re.compile(rf"{re.escape(stem)}\d+-[0-9a-f]+-{_host()}{ends}(?:{re.escape(GONE)})*")
     removed = []
     with contextlib.suppress(OSError), os.scandir(directory) as entries:
         found = [entry.path for entry in entries if pattern.fullmatch(entry.name)]
@@ -164,7 +164,7 @@ def remove(path: str) -> None:
     fails, where it would have kept the tree from getting empty. A removal that was cut short is
     finished by the next call.
     """
-    gone = path + _GONE
+    gone = path if path.endswith(GONE) else path + GONE
     try:
         fault_point("cleanup", path)
         os.unlink(path)
@@ -221,7 +221,7 @@ def _dead(path: str) -> bool:
         info = os.lstat(path)
         if info.st_uid != os.getuid() or stat.S_ISLNK(info.st_mode):
             return False
-        if path.endswith(_GONE):
+        if path.endswith(GONE):
             remove(path)  # half removed when its owner died, or just now by its owner
             return True
         if path.endswith(_UNBORN):

@@ -23,7 +23,7 @@ from typing import Any
 
 import google_crc32c
 
-from chunkarr.storage.claims import LOCK_NAME, Claim, is_held, remove
+from chunkarr.storage.claims import GONE, LOCK_NAME, Claim, is_held, remove
 from chunkarr.storage.ending import forget
 from chunkarr.storage.files import OpenFile, wait_for
 
@@ -184,14 +184,15 @@ def checksum_of(parts: Sequence[Any]) -> int:
 
 def sweep_lasting(directory: str, stem: str, keep: str = "") -> list[str]:
     """Remove what runs that are dead have left to be resumed, but one mark; give the paths."""
-    pattern = re.compile(rf"{re.escape(stem)}resume-([0-9a-f]+)(\.\w+)")
+    pattern = re.compile(rf"{re.escape(stem)}resume-([0-9a-f]+)(\.\w+?)((?:{re.escape(GONE)})*)")
     removed = []
     with contextlib.suppress(OSError), os.scandir(directory) as entries:
         found = [m for entry in entries if (m := pattern.fullmatch(entry.name))]
         locked = (m for m in found if m[2] in {RECORDS, SCRATCH})
         alive = {m[1] for m in locked if is_held(os.path.join(directory, m[0]))}
         for match in found:
-            if match[1] not in {*alive, keep}:
+            # Nothing goes on from what is half removed.
+            if match[1] not in alive and (match[1] != keep or match[3]):
                 remove(os.path.join(directory, match[0]))
                 removed.append(os.path.join(directory, match[0]))
     return removed

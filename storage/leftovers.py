@@ -12,13 +12,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from chunkarr.storage.claims import is_held, sweep
+from chunkarr.storage.claims import GONE, is_held, remove, sweep
 from chunkarr.storage.journal import sweep_lasting
 
 _OUTPUT = re.compile(r"(?P<stem>\..+\.)\d+-[0-9a-f]+-[0-9a-f]{8}(?:\.(?:partial|new|old|gone))+")
 _SESSION = re.compile(r"(?P<stem>chunkarr-\d+-)\d+-[0-9a-f]+-[0-9a-f]{8}(?:\.(?:new|old|gone))*")
 _LASTING = re.compile(
-    r"(?P<stem>(?:\..+|chunkarr-\d+-[0-9a-f]{8})\.)resume-[0-9a-f]+\.(?:records|partial|scratch)"
+    r"(?P<stem>(?:\..+|chunkarr-\d+-[0-9a-f]{8})\.)resume-[0-9a-f]+\.(?:records|partial|scratch)(?P<half>(?:\.gone)*)"
 )
 _KINDS = (_LASTING, _OUTPUT, _SESSION)
 
@@ -37,7 +37,7 @@ class Leftover:
 def find_leftovers(directory: str) -> list[Leftover]:
     """List what dead sessions of this user have left in a directory."""
     return [
-        Leftover(path, match["stem"], _size(path), match.re is _LASTING)
+        Leftover(path, match["stem"], _size(path), match.re is _LASTING and not match["half"])
         for path, match in _named(directory)
         if not is_held(path)
     ]
@@ -54,6 +54,9 @@ def remove_leftovers(directory: str, *, resumable: bool = False) -> list[Leftove
             sweep_lasting(directory, stem)
         else:
             sweep(directory, stem, ".partial" if stem.startswith(".") else "")
+    for item in found:
+        if item.path.endswith(GONE):
+            remove(item.path)  # half removed when its owner died
     return [item for item in found if not os.path.lexists(item.path)]
 
 

@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +59,11 @@ def die(places: Path) -> None:
     command = [sys.executable, "-c", DYING]
     done = subprocess.run(command, cwd=places, env=clean_environment(), check=False)
     assert done.returncode == -signal.SIGKILL
+
+
+def host() -> str:
+    """Give what names of scratch say of this machine."""
+    return f"{zlib.crc32(os.fsencode(os.uname().nodename)):08x}"
 
 
 def names(folder: Path) -> set[str]:
@@ -124,6 +130,8 @@ def test_clean_removes_what_dead_sessions_left_and_nothing_else(
     mine = Session.current()
     living = Journal("mine")
     living.begin(str(places / "out"), ".d.npy.")
+    for half in ("spill/chunkarr-0-1-aa-0bbfd16a.gone.gone", "out/.a.npy.resume-0f.records.gone"):
+        (places / half.replace("-0-", f"-{os.getuid()}-").replace("0bbfd16a", host())).mkdir()
     assert names(places / "out") == {"a", "b", "c", "d"}
     found = find_leftovers(str(places / "out"))
     assert {os.path.basename(item.path).split(".")[1] for item in found} == {"a", "b", "c"}
