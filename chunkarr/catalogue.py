@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from chunkarr import counting, namespace, sets, shaping, tricks, userfuncs
+from chunkarr import corners, counting, namespace, sets, shaping, tricks, userfuncs
 from chunkarr.arrays import Array
 from chunkarr.dispatch import (
     NO_VALUE,
@@ -225,20 +225,18 @@ SETS = [
 USERS = ["apply_along_axis", "frompyfunc", "vectorize"]
 """Functions in `userfuncs`."""
 
-PLAIN = [
-    "common_type",
+CORNERS = [
     "diag_indices",
     "diag_indices_from",
-    "einsum_path",
-    "fromiter",
-    "fromstring",
-    "ix_",
     "mask_indices",
     "tril_indices",
     "tril_indices_from",
     "triu_indices",
     "triu_indices_from",
 ]
+"""Functions in `corners`."""
+
+PLAIN = ["common_type", "einsum_path", "fromiter", "fromstring", "ix_"]
 """Functions whose result NumPy makes from shapes and dtypes, or from what is in memory."""
 
 WHOLE: dict[str, float | Callable[[int], float]] = {
@@ -442,6 +440,7 @@ def functions() -> dict[str, Any]:
     made.update({name: getattr(shaping, name) for name in HANDLES})
     made.update({name: getattr(counting, name) for name in COUNTS})
     made.update({name: getattr(sets, name) for name in SETS})
+    made.update({name: getattr(corners, name) for name in CORNERS})
     made.update({name: _plain(name) for name in PLAIN})
     made.update({name: at_once(name, getattr(np, name), n) for name, n in WHOLE.items()})
     made |= {
@@ -456,7 +455,7 @@ def functions() -> dict[str, Any]:
     made["row_stack"] = namespace.vstack
     made.update({name: getattr(userfuncs, name) for name in USERS})
     own = ("array_equiv", "from_dlpack", "apply_over_axes", "fix", "fromfunction", "where")
-    for name in (*HANDLES, *COUNTS, *SETS, *USERS, *own):
+    for name in (*HANDLES, *COUNTS, *SETS, *CORNERS, *USERS, *own):
         made[name].__module__ = "chunkarr"
     return made
 

@@ -6,6 +6,7 @@ what it writes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -223,6 +224,7 @@ def sets(x: Any, out: Path) -> None:
     told(xp.intersect1d(whole, few), xp.setdiff1d(whole, few), xp.setxor1d(whole, few))
     written(xp.isin(numbers(x), [3, 5, 7]), out)
     written(xp.unique_inverse(whole)[1], out)
+    told(*xp.unique_all(whole[: whole.size // 8])[:2])
 
 
 def distinct(x: Any, out: Path) -> None:
@@ -425,6 +427,46 @@ def looked_at(x: Any, out: Path) -> None:
     told(x.flat[5], x.flat[::1000].sum())
 
 
+def other_names(x: Any, out: Path) -> None:
+    """Call by their other names what is done above, and what leaves values as they are."""
+    y = xp.around(xp.copy(x), 3) + xp.isposinf(x) + xp.isreal(x) + xp.full_like(x, 2)
+    y = y * xp.ones_like(x) + xp.zeros_like(x) + xp.real_if_close(x)
+    y = xp.asarray(xp.ascontiguousarray(xp.asfortranarray(xp.asanyarray(y))))
+    y = xp.atleast_1d(xp.atleast_2d(xp.atleast_3d(xp.require(y))[..., 0]))
+    written(xp.fliplr(xp.flipud(xp.squeeze(xp.expand_dims(y, 0)))), out)
+    told(xp.amax(x), xp.amin(x, 0), xp.asarray_chkfinite(x).sum(1))
+    written(xp.rollaxis(xp.swapaxes(xp.permute_dims(x), 0, 1), 1), out)
+    written(xp.matmul(x, xp.matrix_transpose(x[:64])), out)
+    a, b = xp.broadcast_arrays(x, x[:1])
+    written(xp.concat([a, b], 1) + 1, out)
+
+
+def pieces(x: Any, out: Path) -> None:
+    """Split, and lay the pieces beside each other in all spellings."""
+    even = x[: x.shape[0] // 2 * 2, : x.shape[1] // 2 * 2]
+    written(xp.column_stack(xp.hsplit(even, 2)) + xp.row_stack(xp.vsplit(even, 2)), out)
+    first, second = xp.dsplit(xp.dstack([x, x + 1]), 2)
+    written(first[..., 0] + second[..., 0] + sum(xp.unstack(x[:3])), out)
+    written(xp.r_[xp.split(even, 2)[0], xp.c_[x[:9, :5], x[:9, 5:]][:, : even.shape[1]]], out)
+    written(xp.trim_zeros(xp.ravel(x)), out)
+
+
+def tables(x: Any, out: Path) -> None:
+    """Make tables of values and of places."""
+    n, side = x.size, math.isqrt(x.size)
+    windows = xp.bartlett(n) + xp.blackman(n) + xp.hamming(n) + xp.kaiser(n, 5)
+    written(windows + xp.logspace(0, 1, n), out)
+    written(xp.identity(side) + xp.full((side, side), 3) + xp.empty((side, side)) * 0, out)
+    written(xp.empty_like(x), out)
+    rows, columns = x.shape
+    written(xp.mgrid[:rows, :columns][0] + sum(xp.ogrid[:rows, :columns]), out)
+    written(xp.diagflat(x[0]), out)
+    for places in (xp.tril_indices(side), xp.triu_indices_from(x), xp.mask_indices(side, xp.triu)):
+        written(places[0] + places[1], out)
+    told(x[xp.diag_indices_from(x[:columns, :rows])].sum(), xp.diag_indices(n)[0].sum())
+    told(xp.tril_indices_from(x)[0].sum(), xp.triu_indices(side)[1].sum())
+
+
 FAMILIES: dict[str, Callable[[Any, Path], None]] = {
     "every ufunc": ufuncs,
     "choices": chosen,
@@ -469,4 +511,7 @@ FAMILIES: dict[str, Callable[[Any, Path], None]] = {
     "raw files": raw_files,
     "text files": text_files,
     "looked at": looked_at,
+    "other names": other_names,
+    "pieces of all kinds": pieces,
+    "tables": tables,
 }

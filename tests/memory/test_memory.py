@@ -9,15 +9,19 @@ worker process, 110 MiB for each worker of Dask's, which also pauses at four fif
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import chunkarr
+from tests.coverage_page import PAGE
 from tests.memory.operations import OPERATIONS
 from tests.memory.sampling import measured
 
@@ -88,6 +92,41 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.mark.parametrize("name", ["standardise", "transpose", "sort"])
 def test_twice_the_limit(name: str, small: Path) -> None:
     check(name, small, LIMIT_QUICK, "threads")
+
+
+NOT_MEASURED = {
+    "is told by shapes and dtypes, or by places in memory; no value is read": [
+        *("can_cast", "common_type", "einsum_path", "info", "iscomplexobj", "isfortran"),
+        *("isrealobj", "isscalar", "may_share_memory", "min_scalar_type", "ndim", "result_type"),
+        "shares_memory",
+    ],
+    "gives one element or one line at a time, or the text of a few": [
+        *("array_str", "broadcast", "format_float_positional", "format_float_scientific"),
+        "nested_iters",
+    ],
+    "takes what the program holds in memory already": [
+        *("from_dlpack", "frombuffer", "fromiter", "fromstring"),
+    ],
+}
+"""Names that the page of coverage calls out of core and that have no family, and why."""
+
+
+def called(file: str) -> set[str]:
+    """Give the names of attributes in a file beside this one."""
+    text = (Path(__file__).parent / file).read_text()
+    return {node.attr for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Attribute)}
+
+
+def test_what_is_called_out_of_core_is_measured_or_needs_no_memory() -> None:
+    page = PAGE.read_text().split("## Works out of core")[1].split("## ")[0]
+    claimed = set(re.findall(r"`(\w+)`", page))
+    assert len(claimed) > 300
+    found = called("families.py") | called("operations.py")
+    for name, value in vars(np).items():
+        if isinstance(value, np.ufunc) and value.signature is None:
+            found.add(name)
+    left_out = {name for names in NOT_MEASURED.values() for name in names}
+    assert claimed - found == left_out
 
 
 def refuse(folder: Path, limit: int, executor: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import chunkarr
-from chunkarr import engine
+from chunkarr import corners, engine
 from chunkarr.scheduler.budget import memory_in_use
 
 xp: Any = chunkarr
@@ -153,3 +153,33 @@ def test_indices_that_name_very_much_of_little_are_taken_in_chunks(tmp_path: Pat
         hot = xp.eye(20)[xp.array(labels)]
         assert hot.in_memory is None
         np.testing.assert_array_equal(hot.sum(0).compute(), np.full(20, 20_000.0))
+
+
+@pytest.mark.parametrize("parts", [1, 1 << 60], ids=["tables", "computed"])
+def test_places_of_triangles_and_diagonals_are_numpy_s_however_they_are_made(
+    parts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corners, "PARTS", parts)
+    monkeypatch.setattr(corners, "TABLE_BYTES", 0)
+    x = np.arange(21.0 * 30).reshape(21, 30)
+    calls: list[tuple[str, tuple[Any, ...]]] = [
+        ("tril_indices", (21, 2, 30)),
+        ("triu_indices", (21, -2)),
+        ("triu_indices", (0,)),
+        ("mask_indices", (21, np.triu, 3)),
+        ("diag_indices", (21, 3)),
+    ]
+    for name, given in calls:
+        made, expected = getattr(xp, name)(*given), getattr(np, name)(*given)
+        assert [(p.shape, p.dtype) for p in made] == [(p.shape, p.dtype) for p in expected], name
+        for part, right in zip(made, expected, strict=True):
+            np.testing.assert_array_equal(part, right)
+    y = xp.array(x)
+    np.testing.assert_array_equal(y[xp.tril_indices_from(y, 1)], x[np.tril_indices_from(x, 1)])
+    y[xp.triu_indices_from(y)] = 0
+    np.testing.assert_array_equal(y, np.tril(x, -1))
+    np.testing.assert_array_equal(y[:, :21][xp.diag_indices_from(y[:, :21])], np.zeros(21))
+    for name in ("diag_indices_from", "tril_indices_from", "triu_indices_from"):
+        for wrong in (y[0], y if name == "diag_indices_from" else y[None]):
+            with pytest.raises(ValueError, match="input"):
+                getattr(xp, name)(wrong)
