@@ -93,12 +93,16 @@ class GuardedMap(mmap.mmap):
         return self._told(max(0, self._length - missing)) if missing else None
 
     def _missing(self) -> int:
+        wanted = self._bytes_file
         try:
-            return max(0, self._bytes_file - self.size())
+            size = self.size()
         except (OSError, ValueError):
             if self._bytes_file:
                 raise
-            return 0  # another thread closes it, and has left word of what was missing
+            return 0
+        # If another thread has closed it meanwhile, with word of what was missing, then its
+        # descriptor may be another file's, and so may the size be.
+        return max(0, wanted - size) if self._bytes_file else 0
 
     def close(self) -> None:
         """Unmap; nothing may look at it any more."""

@@ -192,6 +192,23 @@ def test_maps_that_other_threads_close_trouble_nobody(tmp_path: Path) -> None:
     assert all(other.result() for other in others)
 
 
+def test_a_descriptor_that_is_another_files_meanwhile_tells_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x").write_bytes(b"\1" * SIZE)
+    (tmp_path / "short").write_bytes(b"\1")
+    with open(tmp_path / "x", "rb") as file:
+        made = GuardedMap.of(file.fileno(), SIZE, told, access=mmap.ACCESS_READ)
+
+    def size_of_another(looked_at: GuardedMap) -> int:
+        looked_at.close()  # as another thread does while the system is asked
+        return os.path.getsize(tmp_path / "short")
+
+    with watched():
+        assert made.intact()
+        monkeypatch.setattr(GuardedMap, "size", size_of_another)
+
+
 BEGIN = """
 import faulthandler, mmap, os, signal, sys, time
 import numpy as np
