@@ -201,6 +201,7 @@ def test_a_descriptor_that_is_another_files_meanwhile_tells_nothing(
         made = GuardedMap.of(file.fileno(), SIZE, told, access=mmap.ACCESS_READ)
 
     def size_of_another(looked_at: GuardedMap) -> int:
+        monkeypatch.undo()
         looked_at.close()  # as another thread does while the system is asked
         return os.path.getsize(tmp_path / "short")
 
