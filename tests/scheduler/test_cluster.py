@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -132,51 +133,62 @@ def test_a_task_that_always_kills_its_worker_is_blamed(store: FileStore) -> None
         assert store.log() == ["create", "discard"]
 
 
-@pytest.mark.slow
-@pytest.mark.faults
-def test_what_a_stopped_worker_has_is_done_by_others(
-    store: FileStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@dataclass
+class Doomed:
+    """A cluster of two workers of a test's own, of which it may stop what it likes."""
+
+    client: Any
+    pids: dict[str, int]
+    """The workers' processes, by address."""
+
+    def go_on(self) -> None:
+        """Let all workers go on."""
+        for pid in self.pids.values():
+            os.kill(pid, signal.SIGCONT)
+
+
+@pytest.fixture
+def doomed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Doomed]:
+    """Two workers, of whose stops a run hears soon; they go on when the test ends."""
     monkeypatch.setattr(cluster_file, "SECONDS_STOPPED", 1.5)
     with make_cluster(2) as cluster, make_client(cluster) as client:
-        pids = client.run(os.getpid).values()
+        given = Doomed(client, client.run(os.getpid))
         try:
-            executor = ClusterExecutor(client)
-            began = time.monotonic()
-            run([put(Kill(store, 20, times=1, sent=signal.SIGSTOP))], executor, PLENTY)
-            assert store.open().tolist() == list(range(1, 51))
-            assert time.monotonic() - began < 15
-            # It is not asked again while it is silent.
-            began = time.monotonic()
-            run([put(Put(store))], executor, PLENTY)
-            assert time.monotonic() - began < 2
+            yield given
         finally:
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
+            given.go_on()
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+def test_what_a_stopped_worker_has_is_done_by_others(store: FileStore, doomed: Doomed) -> None:
+    executor = ClusterExecutor(doomed.client)
+    began = time.monotonic()
+    run([put(Kill(store, 20, times=1, sent=signal.SIGSTOP))], executor, PLENTY)
+    assert store.open().tolist() == list(range(1, 51))
+    assert time.monotonic() - began < 15
+    # It is not asked again while it is silent.
+    began = time.monotonic()
+    run([put(Put(store))], executor, PLENTY)
+    assert time.monotonic() - began < 2
 
 
 @pytest.mark.slow
 @pytest.mark.faults
 def test_workers_that_are_all_stopped_are_named(
-    store: FileStore, monkeypatch: pytest.MonkeyPatch
+    store: FileStore, doomed: Doomed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster_file, "SECONDS_STOPPED", 1.5)
     monkeypatch.setattr(cluster_file, "SECONDS_ALL_STOPPED", 3)
-    with make_cluster(2) as cluster, make_client(cluster) as client:
-        pids = client.run(os.getpid)
-        executor = ClusterExecutor(client)
-        stop = put(Kill(store, 20, times=2, sent=signal.SIGSTOP))
-        began = time.monotonic()
-        try:
-            with pytest.raises(ClusterLost, match="all its workers are stopped") as caught:
-                run([stop], executor, PLENTY)
-            assert all(address in caught.value.reason for address in pids)
-            assert time.monotonic() - began < 20
-        finally:
-            for pid in pids.values():
-                os.kill(pid, signal.SIGCONT)
-        run([put(Put(store))], executor, PLENTY)
-        assert store.open().tolist() == list(range(1, 51))
+    executor = ClusterExecutor(doomed.client)
+    stop = put(Kill(store, 20, times=2, sent=signal.SIGSTOP))
+    began = time.monotonic()
+    with pytest.raises(ClusterLost, match="all its workers are stopped") as caught:
+        run([stop], executor, PLENTY)
+    assert all(address in caught.value.reason for address in doomed.pids)
+    assert time.monotonic() - began < 20
+    doomed.go_on()
+    run([put(Put(store))], executor, PLENTY)
+    assert store.open().tolist() == list(range(1, 51))
 
 
 def pause(dask_worker: Any) -> None:
@@ -188,19 +200,18 @@ def pause(dask_worker: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.faults
 def test_workers_that_stay_paused_are_named(
-    store: FileStore, monkeypatch: pytest.MonkeyPatch
+    store: FileStore, doomed: Doomed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cluster_file, "SECONDS_ALL_SILENT", 3)
-    with make_cluster(2) as cluster, make_client(cluster) as client:
-        executor = ClusterExecutor(client)
-        addresses = client.run(pause)
-        with (
-            pytest.warns(UserWarning, match="are paused"),
-            pytest.raises(ClusterLost, match="paused for want of memory") as caught,
-        ):
-            run([put(Put(store))], executor, PLENTY)
-        assert all(address in caught.value.reason for address in addresses)
-        assert store.log() == ["create", "discard"]
+    executor = ClusterExecutor(doomed.client)
+    doomed.client.run(pause)
+    with (
+        pytest.warns(UserWarning, match="are paused"),
+        pytest.raises(ClusterLost, match="paused for want of memory") as caught,
+    ):
+        run([put(Put(store))], executor, PLENTY)
+    assert all(address in caught.value.reason for address in doomed.pids)
+    assert store.log() == ["create", "discard"]
 
 
 def forget_ranges(client: Any, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,24 +278,17 @@ def test_workers_that_are_all_gone_and_stay_so_are_an_error(
 @pytest.mark.slow
 @pytest.mark.faults
 def test_workers_that_do_not_say_who_they_are_are_done_without(
-    store: FileStore, monkeypatch: pytest.MonkeyPatch
+    store: FileStore, doomed: Doomed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster_file, "SECONDS_STOPPED", 1.5)
     monkeypatch.setattr(cluster_file, "SECONDS_GREET", 1)
-    with make_cluster(2) as cluster, make_client(cluster) as client:
-        pids = client.run(os.getpid)
-        first, second = pids.values()
-        try:
-            os.kill(first, signal.SIGSTOP)
-            run([put(Put(store))], ClusterExecutor(client), PLENTY)
-            assert store.open().tolist() == list(range(1, 51))
-            os.kill(second, signal.SIGSTOP)
-            with pytest.raises(ClusterLost, match="none of its workers answers") as caught:
-                ClusterExecutor(client)
-            assert all(address in caught.value.reason for address in pids)
-        finally:
-            for pid in pids.values():
-                os.kill(pid, signal.SIGCONT)
+    first, second = doomed.pids.values()
+    os.kill(first, signal.SIGSTOP)
+    run([put(Put(store))], ClusterExecutor(doomed.client), PLENTY)
+    assert store.open().tolist() == list(range(1, 51))
+    os.kill(second, signal.SIGSTOP)
+    with pytest.raises(ClusterLost, match="none of its workers answers") as caught:
+        ClusterExecutor(doomed.client)
+    assert all(address in caught.value.reason for address in doomed.pids)
 
 
 def pages_mapped() -> int:
