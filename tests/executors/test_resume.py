@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -306,6 +306,35 @@ def test_scratch_goes_with_a_run_of_something_else(values: Any, tmp_path: Path) 
     np.testing.assert_array_equal(result(tmp_path, "zarr"), np.sort(values + 1, 0) * 2)
     assert not left(tmp_path)
     assert not left_of_scratch(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("action", ["EIO", "interrupt"])
+@pytest.mark.parametrize("point", ["read", "compute", "spill.*", "commit.*"])
+def test_a_run_that_fails_anywhere_goes_on(point: str, action: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(3).normal(size=(60, 50)))
+
+    def write() -> None:
+        x = xp.open(tmp_path / "x.npy")
+        made = xp.sort((x - x.mean(0)).reshape(-1)).reshape(60, 50) + 1
+        made.to_zarr(tmp_path / "y.zarr", chunks=(20, 20), resume=True)
+
+    with xp.config(memory="1GiB", workers=2, spill_dir=str(tmp_path), chunk_bytes=6_000):
+        xp.config(eager_bytes=0)
+        write()
+        first = result(tmp_path, "zarr").tobytes()
+        for number in range(1, 99):
+            shutil.rmtree(tmp_path / "y.zarr")
+            text = f"{point}:{number}:{action}"
+            with armed(text) as counted, suppress(OSError, KeyboardInterrupt):
+                write()
+            write()
+            assert result(tmp_path, "zarr").tobytes() == first
+            assert not left(tmp_path)
+            assert not left_of_scratch(tmp_path)
+            if counted._passed[0] < number:
+                break
+        assert 1 < number < 98
 
 
 @pytest.mark.slow
