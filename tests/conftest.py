@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
+from chunkarr.room import allow_compiling
 from chunkarr.settings import config
 
 hypothesis.settings.register_profile(
@@ -32,6 +33,8 @@ def _settings_put_back() -> Iterator[None]:
     """A test that changes settings changes them for itself."""
     config.current()  # reads the environment first
     saved = dict(config._process)
+    # The last plan of an earlier test may have left no room for LLVM; the next plan looks anew.
+    allow_compiling(allowed=True)
     yield
     config._process = saved
     config._version += 1

@@ -63,10 +63,39 @@ WORSE = {"log1p", "exp2", "expm1"}
 """Functions that NumPy composes of others, which round and overflow on the way."""
 
 
+OPEN = {
+    "arcsin": {complex(-np.inf, np.nan): complex(np.nan, np.inf)},
+    "arcsinh": {complex(np.nan, -np.inf): complex(np.inf, np.nan)},
+    "arccosh": {complex(zero, np.nan): complex(np.nan, np.pi / 2) for zero in (0.0, -0.0)},
+}
+"""Where C leaves the sign of an infinity open, or changed its mind in 2017: NumPy 2.1 and 2.4 differ
+there, and ours are the values of the latter."""
+
+
+def told_by_all(name: str, z: Array) -> Array:
+    """Tell the numbers at which all versions of NumPy agree."""
+    parts = np.stack([z.real, z.imag], -1)
+    open_ones = np.array([(w.real, w.imag) for w in OPEN.get(name, ())]).reshape(-1, 1, 2)
+    same = (parts == open_ones) | (np.isnan(parts) & np.isnan(open_ones))
+    agreed: Array = ~same.all(-1).any(0)
+    return agreed
+
+
+@pytest.mark.parametrize("dtype", PARTS)
+@pytest.mark.parametrize("name", OPEN)
+def test_what_c_leaves_open_is_the_same_beside_any_numpy(name: str, dtype: str) -> None:
+    z = np.array(list(OPEN[name]), dtype)
+    right = np.array(list(OPEN[name].values()), dtype)
+    found = computed(name, [z])
+    assert_same_bits(found.real, right.real)
+    assert_same_bits(found.imag, right.imag)
+
+
 @pytest.mark.parametrize("dtype", PARTS)
 @pytest.mark.parametrize("name", ONE)
 def test_zeros_poles_infinities_and_cuts_are_numpys(name: str, dtype: str) -> None:
     z = edges(dtype)
+    z = z[told_by_all(name, z)]
     info = np.finfo(z.dtype)
     with np.errstate(all="ignore"):
         expected = getattr(np, name)(z)
