@@ -515,11 +515,11 @@ def store_out(result: Array, out: Any) -> Any:
     return target
 
 
-MASKED = frozenset(("sum", "prod", "any", "all", "mean", "var", "std", "count_nonzero"))
-"""Reductions of a selection that need no selection: the mask becomes their `where=`."""
-
 masked_functions: dict[str, Function] = {}
-"""The expression functions of `MASKED`, put here by the namespace."""
+"""Reductions of a selection that need no selection: the mask becomes their `where=`.
+
+The namespace puts expression functions here. They give None for dtypes that they are not for.
+"""
 
 
 def masked_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -531,11 +531,9 @@ def masked_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
         return None
     if kwargs.get("keepdims"):
         return None
-    mask = selection.spread_mask()
-    function = masked_functions[name]
-    if name == "count_nonzero":
-        return give(function(selection.operand, where=mask), scalar=True)
-    return give(function(selection.operand, where=mask, **kwargs), scalar=True)
+    options = {k: v for k, v in kwargs.items() if k not in {"axis", "keepdims"}}
+    made = masked_functions[name](selection.operand, where=selection.spread_mask(), **options)
+    return None if made is None else give(made, scalar=True)
 
 
 def shared_selection(values: Iterable[Any]) -> Selection | None:

@@ -331,6 +331,9 @@ masked_functions.update(
     std=reductions.std,
     any=reductions.any,
     all=reductions.all,
+    **dict.fromkeys(("min", "amin"), reductions.chosen_extremes("minimum")),
+    **dict.fromkeys(("max", "amax"), reductions.chosen_extremes("maximum")),
+    ptp=reductions.chosen_ptp,
     count_nonzero=lambda a, where: reductions.sum(build.cast(a, bool), dtype=np.int64, where=where),
 )
 

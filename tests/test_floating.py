@@ -58,6 +58,12 @@ CASES: dict[str, Callable[[Any, Any, Any], Any]] = {
     "to integers": lambda np, a, b: a.astype("i8").sum(),
     "to single precision": lambda np, a, b: (b * 1e300).astype("f4").sum(),
     "integers by zero": lambda np, a, b: (a > 9).astype("i8") // (b > 9).astype("i8"),
+    "least integer by minus one": lambda np, a, b: (
+        np.where(a > 9, np.int64(-(2**63)), 7) // np.where(a > 9, -1, 3)
+    ).max(),
+    "remainders by zero": lambda np, a, b: (np.ones(b.shape, "i4") % (b > 0)).sum(),
+    "remainders by zero, signed": lambda np, a, b: np.fmod(7, (b > 0).astype("i2")).sum(0),
+    "both by zero": lambda np, a, b: np.divmod(np.uint8(7), (b > 0).astype("u1"))[1].sum(1),
     "masked": lambda np, a, b: a[a > 0.5].sum(),
     "running sum": lambda np, a, b: np.cumsum(np.where(b > 0, np.inf, -np.inf), axis=1),
     "single precision": lambda np, a, b: (a.astype("f4") / b.astype("f4")).mean(),

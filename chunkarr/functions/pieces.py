@@ -139,6 +139,17 @@ def _remarked(text: str, value: NDArray, where: NDArray) -> NDArray:
     return value
 
 
+def refused(value: Expr, where: Expr, text: str) -> Expr:
+    """Give a value, and raise a ValueError when it is computed where `where` is true."""
+    return call(functools.partial(_refused, text), value.dtype, value, where)
+
+
+def _refused(text: str, value: NDArray, where: NDArray) -> NDArray:
+    if where.any():
+        raise ValueError(text)
+    return value
+
+
 def total(parts: Sequence[Expr]) -> Expr:
     """Add up expressions."""
     return functools.reduce(lambda a, b: apply("add", a, b), parts)

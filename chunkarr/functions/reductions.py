@@ -33,7 +33,7 @@ from chunkarr.expr.build import (
 from chunkarr.expr.node import Dtype, Expr, Scan
 from chunkarr.floats import remark
 from chunkarr.functions.manipulation import flatten
-from chunkarr.functions.pieces import remarked
+from chunkarr.functions.pieces import refused, remarked
 
 Axis = Any
 
@@ -230,6 +230,51 @@ any = _telling("any", False, "Tell whether any element is true.")
 all = _telling("all", True, "Tell whether all elements are true.")
 min = amin = extremes("min", "minimum", "Give the least element over axes; NaN wins.")
 max = amax = extremes("max", "maximum", "Give the greatest element over axes; NaN wins.")
+
+
+def chosen_extremes(ufunc: str) -> Callable[..., Expr | None]:
+    """Make an extreme of the values that a mask chooses, None for dtypes that have no worst value.
+
+    That none are chosen is only known, and raised, when it is computed.
+    """
+    reducer = {"minimum": "min", "maximum": "max"}[ufunc]
+
+    def made(a: Expr, *, where: Expr, initial: object = None) -> Expr | None:
+        worst = worst_of(ufunc, a.dtype) if initial is None else initial
+        if worst is None:
+            return None
+        found = extremum(reducer, ufunc, a, None, False, worst, where)
+        if initial is not None:
+            return found
+        message = f"zero-size array to reduction operation {ufunc} which has no identity"
+        return refused(found, apply("logical_not", any(where)), message)
+
+    return made
+
+
+def chosen_ptp(a: Expr, *, where: Expr) -> Expr | None:
+    """Give the range of the values that a mask chooses."""
+    greatest = chosen_extremes("maximum")(a, where=where)
+    least = chosen_extremes("minimum")(a, where=where)
+    return greatest and least and apply("subtract", greatest, least)
+
+
+def worst_of(ufunc: str, dtype: Dtype) -> Any:
+    """Give the value that loses against all others in a minimum or maximum, None if there is none.
+
+    >>> int(worst_of("maximum", np.dtype("i1"))), float(worst_of("minimum", np.dtype("f4")))
+    (-128, inf)
+    """
+    least = ufunc == "maximum"
+    if dtype.kind in "fc":
+        end = -np.inf if least else np.inf
+        return dtype.type(complex(end, end) if dtype.kind == "c" else end)
+    if dtype.kind in "iumM":
+        held = np.iinfo(np.int64 if dtype.kind in "mM" else dtype)
+        # The least number of all stands for NaT.
+        number = held.min + (dtype.kind in "mM") if least else held.max
+        return np.array(number, f"{dtype.kind if dtype.kind == 'u' else 'i'}8").astype(dtype)[()]
+    return np.bool_(not least) if dtype.kind == "b" else None
 
 
 def ptp(a: Expr, axis: Axis = None, *, keepdims: bool = False, into: Dtype | None = None) -> Expr:

@@ -27,7 +27,7 @@ from numba.core.dispatcher import Dispatcher
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-from chunkarr.kernels import callees, machine, panels, streams, users
+from chunkarr.kernels import callees, machine, panels, quotients, streams, users
 from chunkarr.kernels.composites import FUNCTIONS
 from chunkarr.kernels.folds import OPERATIONS
 from chunkarr.kernels.spec import FLAGS
@@ -137,6 +137,19 @@ def _float_function(name: str, operands: int) -> Any:
         return x(x, y), generate
 
     return intrinsic(typed_two)
+
+
+def _division(function: Callable[..., Any]) -> Any:
+    """Make an intrinsic of a function of `chunkarr.kernels.quotients`."""
+
+    def generate(_context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        wide = "+avx512dq" in machine.processor()[1]
+        return function(builder, *args, signed=signature.return_type.signed, wide=wide)
+
+    def typed(_context: Any, x: Any, y: Any) -> Any:
+        return x(x, y), generate
+
+    return intrinsic(typed)
 
 
 def _vector_function(function: Callable[..., Any], operands: int) -> Any:
@@ -418,6 +431,8 @@ def _namespace() -> dict[str, Any]:
         ("fmaximum", "maximum"),
     ):
         names[name] = _float_function(operation, 2)
+    for function in (quotients.floor_divide, quotients.remainder, quotients.fmod):
+        names[f"integer_{function.__name__}"] = _division(function)
     names |= {"load": load, "store": store, "load_at": load_at, "store_at": store_at}
     names |= {"fneg": fneg, "bits": bits, "inf": math.inf, "b1": types.boolean}
     names |= {"cplx": cplx, "fused": fused, "one": one, "nat": -(1 << 63)}

@@ -67,6 +67,9 @@ _QUIET = frozenset(
 )
 """Float operations that set no flag."""
 
+INTEGER_DIVISIONS = frozenset(("floor_divide", "remainder", "fmod", "divmod"))
+"""Operations on integers of which NumPy tells where the divisor is zero."""
+
 _COMPARING = frozenset(
     [
         *("less", "less_equal", "greater", "greater_equal", "minimum", "maximum", "fmin", "fmax"),
@@ -160,7 +163,7 @@ def kinds_of_op(op: Op, sources: Sequence[np.dtype[Any]]) -> int:
     if is_users(op.name):
         return ALL
     if not any(kind.kind in "fc" for kind in (*op.types, op.dtype)):
-        return found | (ALL if op.name in {"floor_divide", "remainder", "divmod", "power"} else 0)
+        return found | (ALL if op.name in INTEGER_DIVISIONS or op.name == "power" else 0)
     if orders_complex(op):
         return found | INVALID
     if op.name in _QUIET or op.name in _COMPARING:

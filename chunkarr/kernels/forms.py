@@ -97,6 +97,12 @@ INTEGER = {
     "bitwise_or": "{R}({0} | {1})",
     "bitwise_xor": "{R}({0} ^ {1})",
     "invert": "{R}(~{0})",
+    **{
+        name: f"integer_{name}({{T}}({{0}}), {{T}}({{1}}))"
+        for name in ("floor_divide", "remainder", "fmod")
+    },
+    "divmod": "integer_floor_divide({T}({0}), {T}({1}))",
+    "divmod:1": "integer_remainder({T}({0}), {T}({1}))",
     "left_shift": "({R}({0} << ({1} & {M})) if ({1} >= 0) & ({1} <= {M}) else {R}(0))",
     "right_shift": "({R}({0} >> ({1} & {M})) if ({1} >= 0) & ({1} <= {M}) else {R}({0} >> {M}))",
     "logical_and": FLOAT["logical_and"],

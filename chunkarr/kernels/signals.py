@@ -16,6 +16,7 @@ import numpy as np
 from chunkarr.kernels.flags import (
     BITS,
     DIVIDE,
+    INTEGER_DIVISIONS,
     INVALID,
     OVER,
     is_arithmetic,
@@ -70,9 +71,9 @@ def conditions(
         inside = inside_form(args[0], sources[0], op.dtype)
         return [] if inside is None else [(_LIBRARY[INVALID], f"not ({inside})")]
     loop = op.types[0]
-    if loop.kind in "iu" and op.name in {"floor_divide", "remainder", "fmod"}:
+    if loop.kind in "iu" and op.name in INTEGER_DIVISIONS:
         found = [(_LIBRARY[DIVIDE], f"{args[1]} == 0")]
-        if loop.kind == "i" and op.name == "floor_divide":
+        if loop.kind == "i" and op.name in {"floor_divide", "divmod"}:
             lowest = np.iinfo(loop).min
             found.append((_LIBRARY[OVER], f"({args[0]} == {lowest}) & ({args[1]} == -1)"))
         return found

@@ -20,7 +20,7 @@ from chunkarr.kernels import tier
 from chunkarr.kernels.program import Program
 from chunkarr.kernels.recipe import Recipe, StoreLeaf, bytes_cut, bytes_extra, bytes_loaded
 from chunkarr.kernels.reducers import reducer_of
-from chunkarr.plan.folds import combine, parts_of, reduce_outputs
+from chunkarr.plan.folds import combine, place_fold, reduce_outputs
 from chunkarr.plan.grids import (
     bytes_wanted,
     choose_cut,
@@ -36,9 +36,11 @@ from chunkarr.plan.works import (
     CompressWork,
     CountWork,
     MapOutput,
+    Parts,
     ReduceOutput,
     ScanWork,
     Sweep,
+    Whole,
 )
 from chunkarr.scheduler.steps import Step
 from chunkarr.storage.reshaped import ReshapedStore
@@ -153,13 +155,13 @@ def emit_sweep(planner: Planner, group: Group) -> None:
     scratch = settle_rereads(planner, group, grid, recipes)
     if scratch:
         recipes = recipes_of(planner, shape, maps, folds)
-    outputs, creates, parts = outputs_of(planner, maps, folds, recipes, grid)
+    outputs, creates, places = outputs_of(planner, maps, folds, recipes, grid)
     batch = batch_of(grid, recipes, folds)
     work = Sweep(grid, outputs, batch=batch)
     _add_sweep(planner, group, work, creates, bytes_of(_batched(grid, batch)))
     planner.release(tuple(scratch))
-    for job, stores in zip(folds, parts, strict=True):
-        combine(planner, job, stores)
+    for job, place in zip(folds, places, strict=True):
+        combine(planner, job, place)
 
 
 def outputs_of(
@@ -168,16 +170,16 @@ def outputs_of(
     folds: Sequence[Job],
     recipes: Sequence[Recipe],
     grid: Grid,
-) -> tuple[tuple[MapOutput | ReduceOutput, ...], list[Store], list[tuple[Store, ...]]]:
-    """Place what a visit makes; gives its outputs, their stores, and the parts of reductions."""
+) -> tuple[tuple[MapOutput | ReduceOutput, ...], list[Store], list[Parts | Whole]]:
+    """Place what a visit makes; gives its outputs, their stores, and the places of reductions."""
     stores = [planner.place(job.node, grid) for job in maps]
     made = [MapOutput(recipe, store) for recipe, store in zip(recipes, stores, strict=False)]
     values = recipes[len(maps) :]
-    parts = [
-        parts_of(planner, job, recipe, grid) for job, recipe in zip(folds, values, strict=True)
+    places = [
+        place_fold(planner, job, recipe, grid) for job, recipe in zip(folds, values, strict=True)
     ]
-    creates = [*stores, *(store for part in parts for store in part)]
-    return (*made, *reduce_outputs(folds, values, parts)), creates, parts
+    creates = [*stores, *(store for place in places for store in place.stores)]
+    return (*made, *reduce_outputs(folds, values, places)), creates, places
 
 
 def batch_of(grid: Grid, recipes: Sequence[Recipe], folds: Sequence[Job]) -> int:

@@ -17,7 +17,7 @@ from chunkarr.kernels.recipe import Recipe, bytes_extra, bytes_loaded
 from chunkarr.plan.emit import SECONDS_PER_OPERATION, outputs_of, recipes_of, settle_rereads
 from chunkarr.plan.folds import combine
 from chunkarr.plan.jobs import Group, Job
-from chunkarr.plan.works import Sweep
+from chunkarr.plan.works import Parts, Sweep, Whole
 from chunkarr.storage.store import Store
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Finish(NamedTuple):
     """All stores that the step fills."""
     recipes: tuple[Recipe, ...] = ()
     folds: tuple[Job, ...] = ()
-    parts: tuple[tuple[Store, ...], ...] = ()
+    places: tuple[Parts | Whole, ...] = ()
     scratch: tuple[Store, ...] = ()
 
     @property
@@ -71,7 +71,7 @@ def finish(planner: Planner, group: Group, made: Expr, grid: Grid) -> Finish:
     if scratch:
         recipes = recipes_of(planner, made.shape, maps, folds, made)
     store = planner.place(made, grid) if not recipes or planner.read_by_others(made) else None
-    outputs, creates, parts = outputs_of(planner, maps, folds, recipes, grid)
+    outputs, creates, places = outputs_of(planner, maps, folds, recipes, grid)
     for recipe in recipes:
         tier.request(recipe.program, made.size)
     return Finish(
@@ -80,7 +80,7 @@ def finish(planner: Planner, group: Group, made: Expr, grid: Grid) -> Finish:
         (*creates, *(() if store is None else (store,))),
         tuple(recipes),
         tuple(folds),
-        tuple(parts),
+        tuple(places),
         tuple(scratch),
     )
 
@@ -88,5 +88,5 @@ def finish(planner: Planner, group: Group, made: Expr, grid: Grid) -> Finish:
 def merge(planner: Planner, done: Finish) -> None:
     """Free what only the last step has read, and merge the parts of its reductions."""
     planner.release(done.scratch)
-    for job, stores in zip(done.folds, done.parts, strict=True):
-        combine(planner, job, stores)
+    for job, place in zip(done.folds, done.places, strict=True):
+        combine(planner, job, place)

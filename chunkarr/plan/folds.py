@@ -12,16 +12,15 @@ from chunkarr.kernels.evaluate import reducer_of
 from chunkarr.kernels.recipe import Recipe
 from chunkarr.plan.grids import choose_cut, write_unit
 from chunkarr.plan.jobs import Job
-from chunkarr.plan.works import Combine, ReduceOutput
+from chunkarr.plan.works import Combine, Parts, ReduceOutput, Whole
 from chunkarr.scheduler.steps import Step
-from chunkarr.storage.store import Store
 
 if TYPE_CHECKING:
     from chunkarr.plan.planner import Planner
 
 
 def reduce_outputs(
-    folds: Sequence[Job], recipes: Sequence[Recipe], parts: Sequence[tuple[Store, ...]]
+    folds: Sequence[Job], recipes: Sequence[Recipe], places: Sequence[Parts | Whole]
 ) -> Iterator[ReduceOutput]:
     """Join reductions of the same value along the same axes, so that it is made once for all."""
     together: dict[tuple[int, tuple[int, ...]], list[int]] = {}
@@ -30,27 +29,34 @@ def reduce_outputs(
         together.setdefault((id(recipe), job.node.axes), []).append(number)
     for (_, axes), numbers in together.items():
         names = tuple(n.name for i in numbers if isinstance(n := folds[i].node, Reduce))
-        yield ReduceOutput(recipes[numbers[0]], axes, names, tuple(parts[i] for i in numbers))
+        yield ReduceOutput(recipes[numbers[0]], axes, names, tuple(places[i] for i in numbers))
 
 
-def parts_of(planner: Planner, job: Job, recipe: Recipe, grid: Grid) -> tuple[Store, ...]:
-    """Give the stores of a reduction's parts, one for each component of its state."""
+def place_fold(planner: Planner, job: Job, recipe: Recipe, grid: Grid) -> Parts | Whole:
+    """Place a reduction: its value, where no cut goes through what is reduced, else its parts."""
     node = job.node
     assert isinstance(node, Reduce)
     rows = math.prod(grid.counts[axis] for axis in node.axes)
     kept = [axis for axis in range(len(grid.shape)) if axis not in node.axes]
-    shape = (rows, *(grid.shape[axis] for axis in kept))
-    cut = Grid(shape, (1, *(grid.axes[axis] for axis in kept)))
-    return tuple(
-        # The tasks that fill them run while they are held, and there are several of them.
-        planner.scratch(shape, dtype, cut, f"{node.label} parts", parts=8)
-        for dtype in reducer_of(node.name).state_dtypes(recipe.dtype)
+    axes = tuple(grid.axes[axis] for axis in kept)
+    target, cut = planner.target_of(node), Grid(node.shape, axes)
+    if rows == 1 and (target is None or planner.suits(target, cut)):
+        return Whole(node.name, planner.place(node, cut), node.ddof)
+    shape = (rows, *node.shape)
+    return Parts(
+        tuple(
+            # The tasks that fill them run while they are held, and there are several of them.
+            planner.scratch(shape, dtype, Grid(shape, (1, *axes)), f"{node.label} parts", parts=8)
+            for dtype in reducer_of(node.name).state_dtypes(recipe.dtype)
+        )
     )
 
 
-def combine(planner: Planner, job: Job, parts: tuple[Store, ...]) -> None:
-    """Append the step that merges a reduction's parts to its result."""
-    node = job.node
+def combine(planner: Planner, job: Job, place: Parts | Whole) -> None:
+    """Append the step that merges a reduction's parts to its result, where there are any."""
+    if isinstance(place, Whole):
+        return
+    node, parts = job.node, place.stores
     assert isinstance(node, Reduce)
     rows = parts[0].shape[0]
     width = sum(store.dtype.itemsize for store in parts)

@@ -35,6 +35,11 @@ class MapOutput:
     recipe: Recipe
     store: Store
 
+    @property
+    def stores(self) -> tuple[Store, ...]:
+        """The store, as the only one."""
+        return (self.store,)
+
     def writes(self, region: Region, _: int) -> Iterator[Box]:
         """Give what is written for a box."""
         yield self.store, region
@@ -49,23 +54,70 @@ class MapOutput:
 
 
 @dataclass(frozen=True, slots=True)
-class ReduceOutput:
-    """Partial reductions of the same values of each cell, each into a store per part of its state.
+class Parts:
+    """Where the states of a partial reduction go: a store for each component.
 
     The stores have a leading axis: one row for each cell along the reduced axes, in C order.
     """
 
+    stores: tuple[Store, ...]
+
+    def writes(self, kept: Region, row: int) -> Iterator[Box]:
+        """Give what is written for a cell."""
+        for store in self.stores:
+            yield store, (slice(row, row + 1), *kept)
+
+    def put(self, kept: Region, rows: slice, state: State) -> None:
+        """Write the states of cells in as many rows."""
+        for store, part in zip(self.stores, state, strict=True):
+            store.write((rows, *kept), part)
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """Where the value of a reduction goes of which each cell has all: nothing is left to merge."""
+
+    reducer: str
+    store: Store
+    ddof: float = 0
+
+    @property
+    def stores(self) -> tuple[Store, ...]:
+        """The store, as the only one."""
+        return (self.store,)
+
+    def writes(self, kept: Region, _: int) -> Iterator[Box]:
+        """Give what is written for a cell."""
+        yield self.store, kept
+
+    def put(self, kept: Region, _: slice, state: State) -> None:
+        """Write the value of a cell, whose state is in the only row."""
+        row = tuple(part[0] for part in state)
+        value = _finish(reducer_of(self.reducer).kind, row, self.ddof)
+        self.store.write(kept, value.astype(self.store.dtype, copy=False))
+
+
+@dataclass(frozen=True, slots=True)
+class ReduceOutput:
+    """Reductions of the same values of each cell, and where each of them goes."""
+
     recipe: Recipe
     axes: tuple[int, ...]
     reducers: tuple[str, ...]
-    stores: tuple[tuple[Store, ...], ...]
+    places: tuple[Parts | Whole, ...]
+
+    @property
+    def stores(self) -> tuple[Store, ...]:
+        """All stores."""
+        return tuple(store for place in self.places for store in place.stores)
 
     def writes(self, region: Region, row: int) -> Iterator[Box]:
         """Give what is written for a box."""
-        kept = tuple(s for axis, s in enumerate(region) if axis not in self.axes)
-        for stores in self.stores:
-            for store in stores:
-                yield store, (slice(row, row + 1), *kept)
+        for place in self.places:
+            yield from place.writes(self._kept(region), row)
+
+    def _kept(self, region: Region) -> Region:
+        return tuple(s for axis, s in enumerate(region) if axis not in self.axes)
 
     def run(
         self, region: Region, earlier: list[NDArray], loaded: dict[int, NDArray], row: int
@@ -80,10 +132,9 @@ class ReduceOutput:
             origin=tuple(s.start for s in region),
             extent=self.recipe.shape,
         )
-        kept = tuple(s for axis, s in enumerate(region) if axis not in self.axes)
-        for stores, state in zip(self.stores, states, strict=True):
-            for store, part in zip(stores, state, strict=True):
-                store.write((slice(row, row + 1), *kept), part[None])
+        for place, state in zip(self.places, states, strict=True):
+            one = tuple(part[None] for part in state)
+            place.put(self._kept(region), slice(row, row + 1), one)
 
     def run_many(self, region: Region, arrays: list[NDArray], run: Run, row: int) -> None:
         """Reduce the cells of a run, each into its row, in one call.
@@ -97,11 +148,10 @@ class ReduceOutput:
         split = [_split(array, axis, count) for array in arrays]
         axes = tuple(a + (a >= axis) for a in self.axes)
         states = reduce_regions(self.recipe.program, self.reducers, split, tuple(shape), axes)
-        place = sum(a not in self.axes for a in range(axis))
-        kept = tuple(s for a, s in enumerate(region) if a not in self.axes)
-        for stores, state in zip(self.stores, states, strict=True):
-            for store, part in zip(stores, state, strict=True):
-                store.write((slice(row, row + count), *kept), np.moveaxis(part, place, 0))
+        lead = sum(a not in self.axes for a in range(axis))
+        for place, state in zip(self.places, states, strict=True):
+            many = tuple(np.moveaxis(part, lead, 0) for part in state)
+            place.put(self._kept(region), slice(row, row + count), many)
 
 
 class Run(NamedTuple):
@@ -138,7 +188,7 @@ class Sweep:
         """Visit cells in turn, runs of small ones together."""
         task = start
         # Where boxes are kept for a later run as they were written, they are written cell by cell.
-        stores = [output.store for output in self.outputs if isinstance(output, MapOutput)]
+        stores = [store for output in self.outputs for store in output.stores]
         single = self.batch == 1 or any(s.resumable and s.write_grid is None for s in stores)
         while task < stop:
             run = None if single else self._run_at(task, stop)

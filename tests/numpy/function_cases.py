@@ -150,6 +150,13 @@ x[m].sum()
 x[m].mean()
 x[m].max()
 x[m].min()
+x[m].max(initial=5)
+x[m].min(axis=None, keepdims=False)
+np.amax(x[x > x[0, 0]]) if x.dtype.kind != 'c' else 1
+np.ptp(x[m]) if x.dtype.kind != 'b' else 1
+x[m & ~m].max()
+x[m & ~m].min(initial=1)
+x[k].max()
 x[m].std()
 x[m].prod()
 x[m].any()

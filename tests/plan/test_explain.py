@@ -107,6 +107,9 @@ CASES: dict[str, Case] = {
     "cumsum(0) then mean": lambda: xp.cumsum(squares(), 0).mean(),
     "cumsum of a line": lambda: (xp.cumsum(line()), written((10**8,), (10**6,))),
     "x[x > 0].sum()": lambda: (x := squares())[x > 0].sum(),
+    "x[x > 0].max()": lambda: (x := squares())[x > 0].max(),
+    "rows to zarr": lambda: (rows().max(1), written((N,), (50,))),
+    "rows to other chunks": lambda: (rows().max(1), written((N,), (70,))),
     "x @ x.T": lambda: ((x := squares()) @ x.T, written((N, N), (1000, 1000))),
     "x @ v": lambda: squares() @ line()[:N],
     "relu of a product": lambda: (
