@@ -68,8 +68,8 @@ OPEN = {
     "arcsinh": {complex(np.nan, -np.inf): complex(np.inf, np.nan)},
     "arccosh": {complex(zero, np.nan): complex(np.nan, np.pi / 2) for zero in (0.0, -0.0)},
 }
-"""Where C leaves the sign of an infinity open, or changed its mind in 2017: versions of NumPy differ
-there, and ours are the values of NumPy 2.4."""
+"""Where C leaves the sign of an infinity open, or changed its mind in 2017: versions of NumPy
+differ there, and ours are the values of NumPy 2.4."""
 
 
 def told_by_all(name: str, z: Array) -> Array:
