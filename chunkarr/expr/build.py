@@ -121,7 +121,9 @@ def elementwise(
     nodes = []
     for value, kind in zip(values, loop, strict=False):
         if isinstance(value, Expr):
-            nodes.append(value)
+            # A time that stands for all is in the loop's unit from the beginning.
+            single = kind.kind in "mM" and isinstance(value, Generate) and value.kind == "full"
+            nodes.append(cast_lazily(value, kind) if single else value)
             continue
         if type(value) is int and name in LOGICAL:
             value = np.int64(value)  # noqa: PLW2901 - NumPy takes it for one, whatever the loop

@@ -27,7 +27,7 @@ from numba.core.dispatcher import Dispatcher
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-from chunkarr.kernels import callees, machine, panels, quotients, streams, users
+from chunkarr.kernels import callees, halves, machine, panels, quotients, streams, users
 from chunkarr.kernels.composites import FUNCTIONS
 from chunkarr.kernels.folds import OPERATIONS
 from chunkarr.kernels.spec import FLAGS
@@ -143,8 +143,8 @@ def _division(function: Callable[..., Any]) -> Any:
     """Make an intrinsic of a function of `chunkarr.kernels.quotients`."""
 
     def generate(_context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        wide = "+avx512dq" in machine.processor()[1]
-        return function(builder, *args, signed=signature.return_type.signed, wide=wide)
+        wide, signed = machine.converts_long(), signature.return_type.signed
+        return function(builder, *args, signed=signed, wide=wide)
 
     def typed(_context: Any, x: Any, y: Any) -> Any:
         return x(x, y), generate
@@ -242,7 +242,7 @@ def from_half(_context: Any, x: Any) -> Any:
     """Give the number of a half's bits."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return builder.fpext(builder.bitcast(args[0], ir.HalfType()), ir.FloatType())
+        return halves.from_half(builder, args[0], native=machine.converts_halves())
 
     return types.float32(x), generate
 
@@ -252,7 +252,7 @@ def to_half(_context: Any, x: Any) -> Any:
     """Give the bits of the half next to a number."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return builder.bitcast(builder.fptrunc(args[0], ir.HalfType()), ir.IntType(16))
+        return halves.to_half(builder, args[0], native=machine.converts_halves())
 
     return types.uint16(x), generate
 
@@ -262,7 +262,10 @@ def half(_context: Any, x: Any) -> Any:
     """Round a number to half precision."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return builder.fpext(builder.fptrunc(args[0], ir.HalfType()), ir.FloatType())
+        native = machine.converts_halves()
+        return halves.from_half(
+            builder, halves.to_half(builder, args[0], native=native), native=native
+        )
 
     return types.float32(x), generate
 

@@ -23,6 +23,7 @@ _NO_NAT = "({0} != nat) & ({1} != nat)"
 TIMES = {
     "add": "(nat if ({0} == nat) | ({1} == nat) else {0} + {1})",
     "subtract": "(nat if ({0} == nat) | ({1} == nat) else {0} - {1})",
+    "multiply": "(nat if {0} == nat else {0} * {1})",
     "negative": "i8(0) - {0}",
     "positive": "{0}",
     "absolute": "({0} if {0} >= 0 else i8(0) - {0})",

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from chunkarr.kernels.composites import TIMES
 from chunkarr.kernels.forms import type_of
 from chunkarr.kernels.program import Program
 from chunkarr.kernels.reducers import LANES, Reducer
 from chunkarr.records import dataclass
 
-OPERATIONS = ("add", "multiply", "minimum", "maximum", "or", "and", "xor")
-"""What a panel is folded by."""
+OPERATIONS = ("add", "multiply", "minimum", "maximum", "or", "and", "xor", "latest", "elapsed")
+"""What a panel is folded by; the last two are the greatest and the sum of times, where NaT wins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +33,22 @@ class Fold:
     positive_zero: bool = False
 
 
+_TIME_FOLDS = {
+    "minimum": Fold("minimum", "i8({0} if {0} < {1} else {1})", f"i8({(1 << 63) - 1})", "i8"),
+    "maximum": Fold("latest", f"i8({TIMES['maximum']})", "i8(nat + 1)", "i8"),
+    "add": Fold("elapsed", f"i8({TIMES['add']})", "i8(0)", "i8"),
+}
+"""How times are folded: NaT is the least number, and wins."""
+
+
 def fold_of(reducer: Reducer, dtype: np.dtype[Any]) -> Fold | None:
     """Give the fold of a reducer over values of `dtype`, None where it does not compile."""
     kind, name = type_of(dtype), reducer.ufunc.__name__
     if reducer.kind == "truth":
         return _truth_fold({"logical_or": "or", "logical_and": "and"}.get(name))
-    if kind is None or kind == "f2" or dtype.kind in "mM":
+    if dtype.kind in "mM":
+        return _TIME_FOLDS.get(name) if reducer.kind == "ufunc" else None
+    if kind is None or kind == "f2":
         return None
     if dtype.kind == "c":
         adds = name == "add" and reducer.kind == "ufunc"

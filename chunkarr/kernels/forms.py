@@ -12,7 +12,6 @@ conditional expressions: operands are values by then, so both sides are free of 
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -199,7 +198,7 @@ def form(op: Op, args: list[str], sources: list[np.dtype[Any]]) -> str | None:
             return None
         cell = ["met", "zero"] * is_ours(op.name)
         return f"{symbol(op.name)}({', '.join([*filter(None, given), *cell])})"
-    if not _alike(op.types[op.name == "where" :]) and op.name != "ldexp":
+    if not _alike(op) and op.name != "ldexp":
         return None
     pairs = zip(args, sources, op.types, strict=True)
     converted = [cast_form(arg, source, target) for arg, source, target in pairs]
@@ -208,7 +207,9 @@ def form(op: Op, args: list[str], sources: list[np.dtype[Any]]) -> str | None:
     if op.name == "where":
         matches = op.types[0].kind == "b" and op.types[1] == op.dtype
         return f"({converted[1]} if {converted[0]} else {converted[2]})" if matches else None
-    loop = op.types[0]
+    loop = _loop(op)
+    if loop != op.types[0] and op.name == "multiply":
+        converted.reverse()
     if is_ours(op.name):
         plain, plane = op.name.removeprefix(PREFIX), "plane_" if loop.kind == "c" else ""
         if plane and plain == "absolute":
@@ -227,14 +228,22 @@ def form(op: Op, args: list[str], sources: list[np.dtype[Any]]) -> str | None:
     return f"half({text})" if result == "f2" else f"({text})"
 
 
-def _alike(types: Sequence[np.dtype[Any]]) -> bool:
-    """Whether all operands of a loop are of one dtype; times and durations mix."""
-    return len(set(types)) == 1 or all(kind.kind in "mM" for kind in types)
+def _alike(op: Op) -> bool:
+    """Whether all operands of a loop are of one dtype; times and durations mix, and integers."""
+    types = op.types[op.name == "where" :]
+    kinds = {kind.kind for kind in types}
+    scaled = op.name == "multiply" and kinds == {"m", "i"}
+    return len(set(types)) == 1 or kinds <= {"m", "M"} or scaled
+
+
+def _loop(op: Op) -> np.dtype[Any]:
+    """Give the dtype whose forms an operation has: of a number and a duration, the latter's."""
+    return op.types[-1] if op.types[-1].kind == "m" else op.types[0]
 
 
 def _gives(op: Op) -> bool:
     """Whether an operation's result has the dtype that its form gives."""
-    loop = op.types[0]
+    loop = _loop(op)
     if op.name in {"real", "imag"}:
         return loop.kind == "c" and op.dtype.itemsize * 2 == loop.itemsize
     return op.dtype.kind == "b" or op.dtype == loop or (loop.kind in "mM" and op.dtype.kind in "mM")

@@ -56,6 +56,16 @@ def processor() -> tuple[str, str]:
     return name, os.environ.get("NUMBA_CPU_FEATURES", own)
 
 
+def converts_halves() -> bool:
+    """Whether the processor has instructions for half precision."""
+    return not llvm.get_process_triple().startswith("x86_64") or "+f16c" in processor()[1]
+
+
+def converts_long() -> bool:
+    """Whether the processor converts vectors of 64-bit integers to floats and back."""
+    return "+avx512dq" in processor()[1]
+
+
 @functools.cache
 def fingerprint() -> str:
     """Name what object code depends on: the processor, its features and the compiler."""

@@ -11,6 +11,7 @@ there is a NaN is found beside it, and signs are looked up where an extreme is z
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -151,10 +152,28 @@ def fold(panel: Panel, operation: str, *, signed: bool) -> Any:
         compare = builder.icmp_signed if signed else builder.icmp_unsigned
         found = panel.reduced(lambda x, y: builder.select(compare(sign, x, y), x, y))
         return _first(panel, found)
+    if operation in _OF_TIMES:
+        return _first(panel, panel.reduced(functools.partial(_OF_TIMES[operation], builder)))
     names = {"add": ("fadd", "add"), "multiply": ("fmul", "mul")}.get(operation)
     name = names[not floats] if names else {"or": "or_", "and": "and_"}.get(operation, operation)
     found = panel.reduced(getattr(builder, name))
     return found if panel.parts > 1 else _first(panel, found)
+
+
+def _latest(builder: Any, x: Any, y: Any) -> Any:
+    # One less than NaT, the least number, is the greatest.
+    one = ir.Constant(x.type, [1] * x.type.count)
+    near, far = (builder.sub(time, one) for time in (x, y))
+    return builder.add(builder.select(builder.icmp_signed(">", near, far), near, far), one)
+
+
+def _elapsed(builder: Any, x: Any, y: Any) -> Any:
+    nat = ir.Constant(x.type, [-1 << 63] * x.type.count)
+    lost = builder.or_(*(builder.icmp_signed("==", time, nat) for time in (x, y)))
+    return builder.select(lost, nat, builder.add(x, y))
+
+
+_OF_TIMES = {"latest": _latest, "elapsed": _elapsed}
 
 
 def _float_extreme(panel: Panel, sign: str) -> Any:

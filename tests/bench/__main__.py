@@ -10,7 +10,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from tests.bench.harness import Claim, markdown
+from tests.bench.harness import Claim, absences, markdown
 
 NAMES = sorted(
     path.stem.removeprefix("bench_") for path in Path(__file__).parent.glob("bench_*.py")
@@ -36,7 +36,7 @@ def main() -> None:
     for name in arguments.names or NAMES:
         print(f"{name} ...", file=sys.stderr, flush=True)
         claims.append(measure(name, quick=arguments.quick))
-    print(markdown(claims))
+    print(markdown(claims), absences(), sep="\n")
 
 
 if __name__ == "__main__":

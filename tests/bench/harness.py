@@ -3,7 +3,7 @@
 Contenders of a race take turns in one process after a few warm-ups each, so that a noisy minute
 hits all of them; each result is compared with the first contender's. What chunkarr's very first run
 took, before its kernel was compiled, is told beside it. Work whose memory counts runs in a process
-per turn. Everybody has two workers. A peer that is not installed is left out.
+per turn. Everybody has two workers. A peer that is not installed is left out, and named.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ WARM_UPS = 3
 """Kernels are compiled beside the first runs."""
 MIB = 1 << 20
 
+PEERS = ("numexpr", "dask.array", "dask_array", "blosc2")
+"""Modules of others that take part where they are installed: `pip install chunkarr[bench]`."""
+
 Contenders = Mapping[str, Callable[[], Any]]
 
 
@@ -50,7 +53,8 @@ class Claim:
 
 def installed(*modules: str) -> bool:
     """Whether all modules can be imported."""
-    return all(importlib.util.find_spec(module) is not None for module in modules)
+    packages = [module.partition(".")[0] for module in modules]
+    return all(importlib.util.find_spec(package) is not None for package in packages)
 
 
 @contextmanager
@@ -161,9 +165,15 @@ def markdown(claims: Sequence[Claim]) -> str:
     return "\n".join(lines)
 
 
+def absences() -> str:
+    """Name the peers that are not installed, for a line under a table."""
+    absent = [name for name in PEERS if not installed(name)]
+    return f"Not installed, and so not measured: {', '.join(absent)}." if absent else ""
+
+
 def main(measure: Callable[[bool], Claim]) -> None:
     """Run one benchmark from the command line."""
     parser = argparse.ArgumentParser(description=measure.__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes: does it run at all?")
     claim = measure(parser.parse_args().quick)
-    print(markdown([claim]))
+    print(markdown([claim]), absences(), sep="\n")

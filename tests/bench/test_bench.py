@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.bench import harness
 from tests.bench.__main__ import NAMES, measure
-from tests.bench.harness import Claim, markdown, race
+from tests.bench.harness import Claim, absences, markdown, race
 
 
 @pytest.mark.bench
@@ -30,6 +31,11 @@ def test_the_benchmark_runs(name: str) -> None:
 def test_contenders_must_agree() -> None:
     with pytest.raises(AssertionError):
         race({"one": lambda: 1.0, "two": lambda: 2.0}, rounds=1)
+
+
+def test_absent_peers_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "installed", lambda *modules: "numexpr" not in modules)
+    assert absences() == "Not installed, and so not measured: numexpr."
 
 
 def test_the_table_is_markdown() -> None:

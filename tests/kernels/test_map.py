@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +31,7 @@ from tests.kernels.support import (
     squares,
 )
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 KINDS = [name if name[0] not in "mM" else f"{name}[s]" for name in TYPES]
 
 
@@ -87,6 +93,65 @@ def test_every_compiled_form_gives_numpys_bits(name: str) -> None:
             expected = expected[op.output] if isinstance(expected, tuple) else expected
             assert_same_bits(one, expected)
             assert_same_bits(two, expected)
+
+
+PLAIN = """
+from tests.kernels import test_map
+for name in ("i8", "u8"):
+    test_map.test_integers_of_all_magnitudes_are_divided_as_by_numpy(name)
+for name in ("f2", "f4"):
+    test_map.test_casts_give_what_astype_gives(name)
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names x86-64 processors")
+def test_a_processor_that_converts_no_halves_and_no_vectors_of_integers_gives_the_same_bits(
+    tmp_path: Path,
+) -> None:
+    environment = os.environ | {
+        "NUMBA_CPU_NAME": "x86-64",
+        "NUMBA_CPU_FEATURES": "",
+        "CHUNKARR_CACHE_DIR": str(tmp_path / "k"),
+    }
+    subprocess.run([sys.executable, "-c", PLAIN], env=environment, cwd=REPOSITORY, check=True)
+
+
+def wide_pairs(dtype: np.dtype[Any]) -> tuple[Array, Array]:
+    """Integers of all magnitudes, many of them near multiples of others."""
+    rng, info = np.random.default_rng(3), np.iinfo(dtype)
+    shifts = rng.integers(0, info.bits, (2, 40_000)).astype(dtype)
+    low, high = info.min, info.max
+    x, y = rng.integers(low, high, (2, 40_000), dtype, endpoint=True) >> shifts
+    with np.errstate(all="ignore"):
+        near = rng.integers(0, 9, 20_000).astype(dtype) * y[:20_000]
+        x[:20_000] = near + rng.integers(0, 3, 20_000).astype(dtype) - dtype.type(1)
+    return x, y
+
+
+def test_times_are_multiplied_by_integers() -> None:
+    lasting, whole = np.dtype("m8[s]"), np.dtype(np.int64)
+    times, numbers = pairs(lasting)[0], pairs(whole)[1][: len(pairs(lasting)[0])]
+    ops = (
+        Op("multiply", (0, 1), (lasting, whole), lasting),
+        Op("multiply", (1, 0), (whole, lasting), lasting),
+    )
+    program = Program((lasting, whole), ops, (2, 3))
+    assert compiles(program)
+    for found in in_both(lambda: evaluate(program, [times, numbers], times.shape)):
+        for one in found:
+            assert_same_bits(one.view("i8"), (times * numbers).view("i8"))
+
+
+@pytest.mark.parametrize("dtype", [name for name in TYPES if name[0] in "iu"])
+def test_integers_of_all_magnitudes_are_divided_as_by_numpy(dtype: str) -> None:
+    kind = np.dtype(dtype)
+    x, y = wide_pairs(kind)
+    names = ("floor_divide", "remainder", "fmod")
+    ops = tuple(of_ufunc(name, kind, 2).ops[0] for name in names)
+    program = Program((kind, kind), ops, (2, 3, 4))
+    with kernels("compiled"), np.errstate(all="ignore"):
+        for name, found in zip(names, evaluate(program, [x, y], x.shape), strict=True):
+            assert_same_bits(found, getattr(np, name)(x, y))
 
 
 @pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning")

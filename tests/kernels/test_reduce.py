@@ -24,6 +24,7 @@ from chunkarr.kernels.evaluate import (
     tree_merge,
     ufunc_reducer,
 )
+from chunkarr.kernels.folds import reduces
 from chunkarr.kernels.layouts import reduce_recipe
 from chunkarr.kernels.program import Op, Program
 from tests.kernels.support import (
@@ -48,6 +49,24 @@ def test_row_sums_follow_the_canonical_order(n: int) -> None:
     assert found.tolist() == [slow_row(row.tolist(), operator.add) + 0.0 for row in x]
     [found] = reduce_in_both(plain(F8), "prod", [x], x.shape, (1,))
     assert found.tolist() == [slow_row(row.tolist(), operator.mul) for row in x]
+
+
+@pytest.mark.parametrize("lost", [0, 1, 40])
+@pytest.mark.parametrize("axes", [(0,), (1,), (0, 1)])
+@pytest.mark.parametrize(("name", "kind"), [("min", "M8[s]"), ("max", "M8[D]"), ("sum", "m8[s]")])
+@pytest.mark.parametrize("shape", [(3, 1500), (1500, 3), (70, 90)])
+def test_times_are_reduced_as_by_numpy(
+    shape: tuple[int, int], name: str, kind: str, axes: tuple[int, ...], lost: int
+) -> None:
+    rng = np.random.default_rng(lost)
+    numbers = rng.integers(-(2**40), 2**40, shape)
+    numbers.ravel()[rng.integers(0, numbers.size, lost)] = np.iinfo(np.int64).min
+    times = numbers.view(kind)
+    program = plain(times.dtype)
+    assert reduces(program, [reducer_of(name)])
+    [found] = (state.view("i8") for state in reduce_in_both(program, name, [times], shape, axes))
+    expected = np.asarray(getattr(times, name)(axis=axes))
+    np.testing.assert_array_equal(found, expected.view("i8"))
 
 
 @pytest.mark.parametrize("n", LENGTHS)
