@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import inspect
 import pickle
 import weakref
+from collections.abc import Callable
 from dataclasses import field, replace
 
 import pytest
@@ -50,6 +53,25 @@ class Leaf(Node):
     value: int = 0
 
 
+@dataclass(slots=True)
+class Finished:
+    side: float
+    area: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.area = self.side**2
+
+
+STANDARD = {
+    kind.__name__: dataclasses.make_dataclass(
+        kind.__name__,
+        [(f.name, f.type, copy.copy(f)) for f in dataclasses.fields(kind)],
+        namespace={k: v for k, v in vars(kind).items() if k == "__post_init__"},
+    )
+    for kind in (Point, Growing, Leaf, Nothing, Finished)
+}
+
+
 def test_equal_means_the_same_class_and_equal_compared_fields() -> None:
     assert Point(1, 2, "a") == Point(1, 2, "b")
     assert Point(1, 2) != Point(1, 3)
@@ -91,3 +113,55 @@ def test_records_are_pickled_copied_and_replaced(record: object) -> None:
     assert pickle.loads(pickle.dumps(record)) == record
     assert copy.copy(record) == record
     assert replace(Point(1, 2, "a"), y=3) == Point(1, 3)
+
+
+CALLS = {
+    "positions": lambda: Point(1.0, 2.0, "a"),
+    "names": lambda: Point(note="a", y=2.0, x=1.0),
+    "too few": lambda: Point(y=1.0),  # type: ignore[call-arg]
+    "too many": lambda: Point(1.0, 2.0, "a", 4),  # type: ignore[call-arg]
+    "unknown": lambda: Point(1.0, z=3),  # type: ignore[call-arg]
+    "keyword only": lambda: Leaf("a"),  # type: ignore[call-arg]
+    "inherited": lambda: Leaf(value=1, name="a"),
+    "missing keyword": lambda: Leaf(value=1),  # type: ignore[call-arg]
+    "nothing": lambda: Nothing(1),  # type: ignore[call-arg]
+    "finished": lambda: Finished(2.0),
+    "not taken": lambda: Finished(2.0, 4.0),  # type: ignore[call-arg]
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_records_are_made_as_those_of_the_standard_library(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = outcome(CALLS[name])
+    for kind, standard in STANDARD.items():
+        monkeypatch.setitem(globals(), kind, standard)
+    assert found == outcome(CALLS[name])
+
+
+def outcome(call: Callable[[], object]) -> str:
+    """Give how what a call makes is shown, or the words it fails with."""
+    try:
+        return repr(call())
+    except TypeError as error:
+        return str(error)
+
+
+def test_a_factory_makes_a_value_for_each_record() -> None:
+    first, second = Growing(), Growing()
+    first.items.append(1)
+    assert second.items == []
+    assert Growing([2]).items == [2]
+
+
+def test_signatures_are_those_of_the_standard_library() -> None:
+    for name, standard in STANDARD.items():
+        found, wanted = (
+            [
+                (p.name, p.kind, p.default is p.empty)
+                for p in inspect.signature(kind).parameters.values()
+            ]
+            for kind in (globals()[name], standard)
+        )
+        assert found == wanted
