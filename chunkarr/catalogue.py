@@ -7,7 +7,6 @@ no bounded form yet runs on small arrays only and says so for others: nothing is
 from __future__ import annotations
 
 import functools
-import inspect
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -25,10 +24,8 @@ from chunkarr.dispatch import (
     ndarray_of,
     no_out,
     numpy_into,
-    signature_of,
     small,
     store_out,
-    told,
 )
 from chunkarr.errors import NotYetError
 from chunkarr.exchange import from_dlpack
@@ -46,6 +43,7 @@ from chunkarr.functions import (
 )
 from chunkarr.functions.pieces import TABLE_BYTES
 from chunkarr.settings import settings
+from chunkarr.signatures import Told
 from chunkarr.ufuncs import TABLE as UFUNC_TABLE
 from chunkarr.whole import at_once
 
@@ -269,30 +267,50 @@ def _table(value: Any, most: int) -> Any:
     return convert(value, change)
 
 
+class RowTold(Told):
+    """What a row and signatures say of the arguments of a function."""
+
+    def __init__(self, row: Row, numpy_function: Function) -> None:
+        super().__init__(row.function, numpy_function)
+        self.most = dict.fromkeys(row.tables, TABLE_BYTES) | dict.fromkeys(row.decides, sys.maxsize)
+        """Arguments that are computed, and up to which size."""
+
+    @functools.cached_property
+    def places(self) -> dict[int, int]:
+        """Where those arguments are, and up to which size they are computed."""
+        if not self.most:
+            return {}
+        order = list(self.own.parameters)
+        return {order.index(name): size for name, size in self.most.items() if name in order}
+
+    @functools.cached_property
+    def out_at(self) -> int:
+        """At which position `out` may be given."""
+        known = self.numpys is not None and "out" in self.order
+        return self.order.index("out") if known else sys.maxsize
+
+
 def public(name: str, row: Row) -> Function:
     """Make a public function of arrays from a function of expressions."""
     numpy_function = getattr(np, name)
     lazy = lift(
         row.function, numpy_function, scalar=row.scalar, convert_first=row.arrays, eager=False
     )
-    order = [p.name for p in told(row.function).parameters.values()]
-    most = dict.fromkeys(row.tables, TABLE_BYTES) | dict.fromkeys(row.decides, sys.maxsize)
-    positions = {order.index(table): most[table] for table in most if table in order}
-    shown = signature_of(numpy_function)
-    names = _positional(shown)
-    out_at = names.index("out") if "out" in names else sys.maxsize
+    told = RowTold(row, numpy_function)
+    most = told.most
 
     @functools.wraps(row.function)
     def made(*args: Any, out: Any = None, **kwargs: Any) -> Any:
-        if out is not None and shown and "out" not in shown.parameters:
+        if out is not None and not told.takes_out:
             raise no_out(name)
         if isinstance(out, tuple):
             message = "return arrays must be of ArrayType"
             raise TypeError(message)
-        if len(args) > out_at:
-            out, kwargs = args[out_at], kwargs | _rest(names, args, out_at + 1)
-        given = list(args[:out_at])
-        for i, limit in positions.items():
+        given = list(args)
+        if len(args) > 1 and len(args) > told.out_at:
+            given, (out, *rest) = given[: told.out_at], given[told.out_at :]
+            kwargs |= dict(zip(told.order[told.out_at + 1 :], rest, strict=False))
+        for i, limit in told.places.items():
             if i < len(given):
                 given[i] = _table(given[i], limit)
         named = {k: _table(v, most[k]) if k in most else v for k, v in kwargs.items()}
@@ -320,21 +338,8 @@ def public(name: str, row: Row) -> Function:
 
     made.__name__ = made.__qualname__ = name
     made.__module__ = "chunkarr"
-    if shown:
-        made.__signature__ = shown  # type: ignore[attr-defined]
+    told.describe(made)
     return made
-
-
-def _rest(names: list[str], args: tuple[Any, ...], start: int) -> dict[str, Any]:
-    return dict(zip(names[start:], args[start:], strict=False))
-
-
-def _positional(signature: inspect.Signature | None) -> list[str]:
-    """Give the names of arguments that may be given by position, in order."""
-    given = list(signature.parameters.values()) if signature else []
-    if any(p.kind is p.VAR_POSITIONAL for p in given):
-        return []
-    return [p.name for p in given if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
 def _large(lazy: Function, args: list[Any], kwargs: dict[str, Any]) -> bool:

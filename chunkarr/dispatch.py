@@ -8,9 +8,7 @@ function is called at once instead: exact semantics and no planning.
 from __future__ import annotations
 
 import functools
-import inspect
 import math
-import sys
 from collections.abc import Callable, Iterable
 from types import BuiltinFunctionType, EllipsisType, FunctionType, NoneType
 from typing import Any
@@ -26,6 +24,7 @@ from chunkarr.expr.node import Expr
 from chunkarr.functions.indexing import NUMBERS
 from chunkarr.functions.manipulation import stack
 from chunkarr.settings import settings
+from chunkarr.signatures import Told
 from chunkarr.views import Selection
 
 NDArray = npt.NDArray[Any]
@@ -231,17 +230,14 @@ def lift(
     arguments may be anything array-like; with `weak`, Python numbers among them stay what they are.
     """
     name = function.__name__.rstrip("_")
-    shared, order = positions(function, numpy_function)
-    shown = None if numpy_function is None else signature_of(numpy_function)
-    takes_out = shown is None or "out" in shown.parameters
-    takes_into = "into" in told(function).parameters
+    told = Told(function, numpy_function)
 
     @functools.wraps(function)
     def public(*args: Any, out: Any = None, **kwargs: Any) -> Any:
-        if out is not None and not takes_out:
+        if out is not None and not told.takes_out:
             raise no_out(name)
-        if len(args) > shared:
-            args, kwargs, out = by_name(name, args, kwargs, out, shared, order)
+        if len(args) > 1 and len(args) > told.shared:
+            args, kwargs, out = by_name(name, args, kwargs, out, told)
         if kwargs:
             kwargs = {k: v for k, v in kwargs.items() if v is not NO_VALUE}
         if not (familiar(args) and familiar(kwargs.values())):
@@ -274,34 +270,20 @@ def lift(
                         raise
                     return on_subclass(numpy_function, args, kwargs)
                 named = {k: convert(v, Array.to_expr) for k, v in kwargs.items()}
-                if isinstance(out, Array | np.ndarray) and takes_into:
+                if isinstance(out, Array | np.ndarray) and told.takes_into:
                     named["into"] = out.dtype
                 result = give(function(*exprs, **named), scalar=scalar)
         return result if out is None else store_out(result, out)
 
     public.__name__ = public.__qualname__ = name
     public.__module__ = "chunkarr"
-    public.__signature__ = shown or told(function)  # type: ignore[attr-defined]
+    told.describe(public)
     LIFTED.add(public)
     return public
 
 
 LIFTED: set[Function] = set()
 """Public functions that `lift` has made."""
-
-
-@functools.cache
-def told(function: Function) -> inspect.Signature:
-    """Give the signature of a function, which costs as much each time it is asked for."""
-    return inspect.signature(function)
-
-
-def signature_of(function: Function) -> inspect.Signature | None:
-    """Give the signature of a function of NumPy; None where one written in C does not tell."""
-    try:
-        return told(function)
-    except ValueError:
-        return None
 
 
 def no_out(name: str) -> TypeError:
@@ -416,35 +398,15 @@ def numpy_into(function: Function, plain: list[Any], named: dict[str, Any], out:
     return out
 
 
-def positions(function: Function, numpy_function: Function | None) -> tuple[int, list[str]]:
-    """Give how many leading arguments have NumPy's place, and NumPy's names in their order."""
-    own = _positional(function)
-    if any(p.kind is p.VAR_POSITIONAL for p in told(function).parameters.values()):
-        return sys.maxsize, own
-    try:
-        order = _positional(numpy_function) if numpy_function is not None else own
-    except ValueError:  # a function written in C does not tell
-        order = own
-    shared = 1
-    while shared < min(len(own), len(order)) and own[shared] == order[shared]:
-        shared += 1
-    return shared, order
-
-
-def _positional(function: Function) -> list[str]:
-    parameters = told(function).parameters.values()
-    return [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-
-
 def by_name(
     name: str,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     out: Any,
-    shared: int,
-    order: list[str],
+    told: Told,
 ) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
     """Name the arguments that NumPy has at other positions than the function of expressions."""
+    shared, order = told.shared, told.order
     if len(args) > len(order):
         message = (
             f"{name}() takes at most {len(order)} positional arguments, {len(args)} were given"
@@ -489,7 +451,7 @@ def lift_sequence(function: Function, numpy_function: Function) -> Function:
         return lifted(parts, *args, **kwargs)
 
     public.__module__ = "chunkarr"
-    public.__signature__ = lifted.__signature__  # type: ignore[attr-defined]
+    public.__wrapped__ = lifted.__wrapped__  # type: ignore[attr-defined]
     return public
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import builtins
 import importlib
-import inspect
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +26,6 @@ from chunkarr.dispatch import (
     lift_sequence,
     masked_functions,
     ndarray_of,
-    positions,
     refuse,
     small,
 )
@@ -40,6 +38,7 @@ from chunkarr.expr.node import Expr
 from chunkarr.functions import creation, elementwise, manipulation, products, reductions, views
 from chunkarr.functions.views import NewShape
 from chunkarr.settings import settings
+from chunkarr.signatures import CHUNKS, Told
 from chunkarr.ufuncs import TABLE
 from chunkarr.views import outline
 
@@ -146,28 +145,22 @@ def ascontiguousarray(a: Any, dtype: Any = None, *, like: Any = None) -> Array: 
     return array(a, dtype, copy=None, order="C", ndmin=1)
 
 
-def _named(public: Function, numpy_function: Function, doc: str | None) -> Function:
-    """Give a function NumPy's name and arguments, and `chunks` where it takes that."""
+def _named(public: Function, numpy_function: Function, told: Told) -> Function:
+    """Give a function NumPy's name and what it shows of its arguments."""
     public.__name__ = public.__qualname__ = numpy_function.__name__
-    public.__doc__ = doc
+    public.__doc__ = told.__wrapped__.__doc__
     public.__module__ = "chunkarr"
-    own = inspect.signature(public).parameters
-    try:
-        shown = list(inspect.signature(numpy_function).parameters.values())
-    except ValueError:  # a function written in C does not tell
-        return public
-    more = [own["chunks"]] if "chunks" in own else []
-    public.__signature__ = inspect.Signature([*shown, *more])  # type: ignore[attr-defined]
+    told.describe(public)
     return public
 
 
 def _maker(function: Function, numpy_function: Function) -> Function:
     """Make a public creation function: NumPy's own where the result is small."""
-    shared, places = positions(function, numpy_function)
+    told = Told(function, numpy_function, CHUNKS)
 
     def public(*args: Any, chunks: Any = None, **kwargs: Any) -> Any:
-        if len(args) > shared:
-            args, kwargs, _ = by_name(function.__name__, args, kwargs, None, shared, places)
+        if len(args) > 1 and len(args) > told.shared:
+            args, kwargs, _ = by_name(function.__name__, args, kwargs, None, told)
         check_device(kwargs.pop("device", None))
         order = kwargs.pop("order", None)
         for name in ("like", "subok"):
@@ -186,7 +179,7 @@ def _maker(function: Function, numpy_function: Function) -> Function:
             made = made.copy("F") if order == "F" else made
         return made.rechunk(chunks) if chunks is not None else made
 
-    return _named(public, numpy_function, function.__doc__)
+    return _named(public, numpy_function, told)
 
 
 ARGUMENT_BYTES = 1 << 16
@@ -203,11 +196,11 @@ def _python(value: Any) -> Any:
 
 
 def _like(function: Function, numpy_function: Function) -> Function:
-    shared, places = positions(function, numpy_function)
+    told = Told(function, numpy_function, CHUNKS)
 
     def public(a: Any, *args: Any, chunks: Any = None, **kwargs: Any) -> Array:
-        if len(args) >= shared:
-            rest, kwargs, _ = by_name(function.__name__, (a, *args), kwargs, None, shared, places)
+        if args and len(args) >= told.shared:
+            rest, kwargs, _ = by_name(function.__name__, (a, *args), kwargs, None, told)
             args = rest[1:]
         check_device(kwargs.pop("device", None))
         order = kwargs.pop("order", None) or "K"
@@ -226,7 +219,7 @@ def _like(function: Function, numpy_function: Function) -> Function:
             made = made.copy("F") if order == "F" or (order != "C" and whole.flags.fnc) else made
         return made.rechunk(chunks) if chunks is not None else made
 
-    return _named(public, numpy_function, function.__doc__)
+    return _named(public, numpy_function, told)
 
 
 zeros = _maker(creation.zeros, np.zeros)
@@ -405,7 +398,8 @@ def _viewer(lens_for: Function, *, writable: bool = True) -> Function:
         lens = lens_for(whole.shape, *args, **kwargs)
         return whole.view_through(lens, writable=writable)
 
-    return _named(public, getattr(np, lens_for.__name__), lens_for.__doc__)
+    numpy_function = getattr(np, lens_for.__name__)
+    return _named(public, numpy_function, Told(lens_for, numpy_function))
 
 
 transpose = _viewer(views.transpose)
