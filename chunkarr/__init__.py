@@ -8,10 +8,13 @@ that only need a sub-package load nothing else.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
+import gc
 import importlib
 import pkgutil
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as _np  # noqa: ICN001 - `np` would be a public name
@@ -201,14 +204,28 @@ def _submodules() -> frozenset[str]:
 
 def _loaded() -> Any:
     """Load the namespace and attach operators to Array, once."""
-    namespace = importlib.import_module("chunkarr.namespace")
-    if "_ready" not in globals():
+    if "_ready" in globals():
+        return importlib.import_module("chunkarr.namespace")
+    with _uncollected():
+        namespace = importlib.import_module("chunkarr.namespace")
         importlib.import_module("chunkarr.catalogue").attach()
         importlib.import_module("chunkarr.operators").attach()
         importlib.import_module("chunkarr.jitted").attach()
         importlib.import_module("chunkarr.dispatch").attach(namespace)
         globals()["_ready"] = True
     return namespace
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Let the collector rest: looking for garbage among what is loaded took a tenth of its time."""
+    resting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if resting:
+            gc.enable()
 
 
 _STANDARD = ("__array_api_version__", "__array_namespace_info__")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import math
 import operator
-import string
 from typing import Any
 
 import numpy as np
@@ -37,6 +36,9 @@ from chunkarr.grid import Grid
 from chunkarr.settings import settings
 
 NDArray = npt.NDArray[Any]
+
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+"""The labels that axes may have."""
 
 
 def _ordered(a: Expr, labels: str, wanted: str) -> Expr:
@@ -101,7 +103,7 @@ def tensordot(a: Expr, b: Any, axes: Any = 2) -> Expr:
     if len({i % a.ndim for i in left}) < len(left) or len({j % b.ndim for j in right}) < len(right):
         message = "duplicate axes are not allowed in tensordot"
         raise ValueError(message)
-    names = string.ascii_letters
+    names = LETTERS
     first = list(names[: a.ndim])
     second = list(names[a.ndim : a.ndim + b.ndim])
     for i, j in zip(left, right, strict=True):
@@ -347,7 +349,7 @@ def _read(operands: tuple[Any, ...]) -> tuple[list[str], str, list[Expr]]:
             "string"
         )
         raise ValueError(message)
-    free = [c for c in string.ascii_letters if c not in text]
+    free = [c for c in LETTERS if c not in text]
     widest = 0
     for i, (term, array) in enumerate(zip(terms, arrays, strict=True)):
         if "..." in term:
@@ -378,7 +380,7 @@ def _from_lists(operands: tuple[Any, ...]) -> tuple[str, list[Any]]:
         if any(x is not Ellipsis and not 0 <= operator.index(x) < 52 for x in labels):
             message = "subscript is not within the valid range [0, 52)"
             raise ValueError(message)
-        return "".join("..." if x is Ellipsis else string.ascii_letters[x] for x in labels)
+        return "".join("..." if x is Ellipsis else LETTERS[x] for x in labels)
 
     count = len(operands) // 2
     text = ",".join(letters(operands[2 * i + 1]) for i in range(count))

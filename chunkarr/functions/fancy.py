@@ -8,7 +8,6 @@ so writing goes through it to the base.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from chunkarr.errors import NotYetError
 from chunkarr.expr.affine import Affine, Term
 from chunkarr.expr.build import apply, as_expr, caller, cast_lazily, normalize_axis, own, stretch
 from chunkarr.expr.node import Expr, Gather, Generate, Reshape, Scatter, Source
+from chunkarr.records import dataclass
 
 Shape = tuple[int, ...]
 
