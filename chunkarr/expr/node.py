@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -405,18 +405,16 @@ def walk(roots: Sequence[Expr], *, held: bool = True) -> list[Expr]:
     """
     order: list[Expr] = []
     seen: set[int] = set()
-    stack: list[tuple[Expr, bool]] = [(root, False) for root in reversed(roots)]
+    stack: list[Expr | None] = [*reversed(roots)]
     while stack:
-        node, expanded = stack.pop()
-        if expanded:
-            order.append(node)
-            continue
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        if not held and node.memo.store is not None:
-            order.append(node)
-            continue
-        stack.append((node, True))
-        stack.extend((operand, False) for operand in reversed(node.operands))
+        node = stack.pop()
+        if node is None:  # the operands of the node under it are listed
+            order.append(cast("Expr", stack.pop()))
+        elif id(node) not in seen:
+            seen.add(id(node))
+            if not held and node.memo.store is not None:
+                order.append(node)
+                continue
+            stack += (node, None)
+            stack += [operand for operand in reversed(node.operands) if id(operand) not in seen]
     return order

@@ -221,18 +221,23 @@ class Reach(NamedTuple):
     sources: frozenset[int]
 
 
+NO_REACH = Reach(NOTHING, NOTHING, NOTHING)
+
+
 def _reach(node: Expr, reach: dict[int, Reach]) -> Reach:
     if isinstance(node, Source):
         return Reach(NOTHING, NOTHING, frozenset((id(node.store),)))
-    total = Reach(NOTHING, NOTHING, NOTHING)
+    total = NO_REACH
     straight = isinstance(node, Map | Regrid | Reduce)
     for operand in node.operands:
-        needs, skewed, sources = reach[id(operand)]
+        more = reach[id(operand)]
         same = straight and (isinstance(node, Reduce) or operand.shape == node.shape)
-        more = Reach(needs, skewed if same else needs, sources)
-        if all(b <= a for a, b in zip(total, more, strict=True)):
-            continue
-        total = Reach(*(a | b for a, b in zip(total, more, strict=True)))
+        if more.needs and not same:
+            more = more._replace(skewed=more.needs)
+        if total is NO_REACH:
+            total = more
+        elif not all(map(frozenset.issubset, more, total)):
+            total = Reach(*map(frozenset.union, total, more))
     return total
 
 

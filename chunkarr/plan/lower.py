@@ -8,6 +8,7 @@ is two values, because it is evaluated on two boxes.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import field
@@ -59,28 +60,26 @@ class Lowering:
         ops: list[tuple[Map, tuple[Key, ...]]] = []
         done: dict[Key, int] = {}  # leaf number, or -1 - operation number
         top: Key = (id(root), affine or Affine.identity(self.shape))
-        stack: list[tuple[Expr, Affine, bool]] = [(root, top[1], False)]
+        stack: list[tuple[Expr, Affine, tuple[Key, ...] | None]] = [(root, top[1], None)]
         while stack:
-            node, seen, expanded = stack.pop()
+            node, seen, keys = stack.pop()
             key = (id(node), seen)
-            if key in done:
-                continue
-            leaf = self._leaf(node, seen)
-            if leaf is not None:
-                done[key] = len(leaves)
-                leaves.append(leaf)
-                continue
-            below = self._operands(node, seen)
-            keys = tuple((id(operand), through) for operand, through in below)
-            if not expanded:
-                stack.append((node, seen, True))
-                stack.extend((o, a, False) for o, a in reversed(below) if (id(o), a) not in done)
-                continue
-            if isinstance(node, Map):
-                done[key] = -1 - len(ops)
-                ops.append((node, keys))
-            else:
-                done[key] = done[keys[0]]
+            if keys is not None:  # its operands are done
+                if isinstance(node, Map):
+                    done[key] = -1 - len(ops)
+                    ops.append((node, keys))
+                else:
+                    done[key] = done[keys[0]]
+            elif key not in done:
+                leaf = self._leaf(node, seen)
+                if leaf is None:
+                    below = self._operands(node, seen)
+                    keys = tuple([(id(operand), through) for operand, through in below])
+                    stack.append((node, seen, keys))
+                    stack += [(o, a, None) for o, a in reversed(below)]
+                else:
+                    done[key] = len(leaves)
+                    leaves.append(leaf)
         return self._assemble(leaves, ops, done, top)
 
     def _assemble(
@@ -116,7 +115,7 @@ class Lowering:
                 operand,
                 seen
                 if operand.shape == node.shape
-                else broadcast(operand.shape, node.shape).then(seen),
+                else _stretched(operand.shape, node.shape, seen),
             )
             for operand in node.operands
         ]
@@ -157,6 +156,12 @@ class Lowering:
                 own = Lowering(through.shape, self.placed, swapped=self.swapped, recut=self.recut)
                 patches.append(Patch(spots, own.recipe(value, through)))
         return OverlayLeaf(base, tuple(patches), shape, node.dtype)
+
+
+@functools.lru_cache(1 << 8)
+def _stretched(shape: tuple[int, ...], target: tuple[int, ...], seen: Affine) -> Affine:
+    """Give the map of an operand that is broadcast to the shape of its reader."""
+    return broadcast(shape, target).then(seen)
 
 
 def _name(node: Map) -> str:

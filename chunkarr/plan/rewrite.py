@@ -8,6 +8,7 @@ driver checks that shape and dtype stayed, and names the rule that broke them.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 
 from chunkarr.expr.affine import Affine, Term
@@ -193,28 +194,23 @@ def _view(operand: Expr, affine: Affine, node: Expr) -> Expr:
     )
 
 
-RULES: tuple[Rule, ...] = (
-    compose_views,
-    move_reshape,
-    reduce_through_reshape,
-)
+RULES: dict[type[Expr], Rule] = {
+    View: compose_views,
+    Reshape: move_reshape,
+    Reduce: reduce_through_reshape,
+}
+"""The rule for each kind of node that has one."""
 
 SHARED_RULES: tuple[Rule, ...] = (push_view,)
 """Rules that would compute something twice if their operand had another user."""
 
 
 def _settled(node: Expr) -> Expr:
-    """Apply the rules to one node until none fires."""
-    changed = True
-    while changed:
-        changed = False
-        for rule in RULES:
-            other = rule(node)
-            if other is not None:
-                same = other.shape == node.shape and other.dtype == node.dtype
-                assert same, f"{rule.__name__} changed {node!r} to {other!r}"
-                node, changed = other, True
-                break
+    """Apply rules to one node until none fires."""
+    while (rule := RULES.get(type(node))) is not None and (other := rule(node)) is not None:
+        same = other.shape == node.shape and other.dtype == node.dtype
+        assert same, f"{rule.__name__} changed {node!r} to {other!r}"
+        node = other
     return node
 
 
@@ -230,8 +226,8 @@ def rewrite(roots: Sequence[Expr]) -> dict[int, Expr]:
     for node in old:
         made = _computed(node)
         if made is None:
-            operands = tuple(new[id(operand)] for operand in node.operands)
-            changed = any(a is not b for a, b in zip(operands, node.operands, strict=True))
+            operands = tuple([new[id(operand)] for operand in node.operands])
+            changed = any(map(operator.is_not, operands, node.operands))
             made = _settled(node.with_operands(operands) if changed else node)
         if isinstance(made, View) and users.get(id(node.operands[0]) if node.operands else 0) == 1:
             for rule in SHARED_RULES:

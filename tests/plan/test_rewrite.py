@@ -211,7 +211,7 @@ def test_a_reshape_of_a_strided_store_does_not_look_at_other_elements() -> None:
         assert spell(new) == "reshape[24](MemoryStore[4, 6])"
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("rule", RULES.values(), ids=lambda rule: rule.__name__)
 def test_rules_leave_alone_what_is_not_theirs(rule: Callable[[Expr], Expr | None]) -> None:
     node = from_ndarray(np.arange(6.0))
     plain = Map(shape=(6,), dtype=node.dtype, operands=(node,), name="exp", types=(node.dtype,))
