@@ -380,12 +380,17 @@ class Array(Attached):
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if type(value) in NUMBERS:
-            held = self._own_ndarray()
+            held = self.own_ndarray()
             if held is not None and names_element(key, held.ndim):
                 held[key] = value
                 return
         # Reading a value, laying over it and naming the result is one act for other threads too.
         with _writing:
+            if type(key) is slice and type(value) in NUMBERS:
+                held = self.own_ndarray()
+                if held is not None:
+                    held[key] = value
+                    return
             self._set(key, value)
 
     def _set(self, key: Any, value: Any) -> None:
@@ -418,13 +423,13 @@ class Array(Attached):
         self._assign(item.affine, value_for(given, item.affine.shape, self.dtype))
         self._count_writes()
 
-    def _own_ndarray(self) -> NDArray | None:
+    def own_ndarray(self) -> NDArray | None:
         """Give the buffer where it may be written and nobody else reads it; else None."""
         if self.is_scalar or self._frozen or not self._writable:
             return None
         cell, lens = self._cell, self._lens
         if self._base is not None:
-            below = self._base._own_ndarray()  # noqa: SLF001 - one class
+            below = self._base.own_ndarray()
             return lens.apply(below) if below is not None and isinstance(lens, Affine) else None
         return patches.own_buffer(cell) if type(cell) is Source else None
 

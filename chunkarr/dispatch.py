@@ -32,6 +32,9 @@ Function = Callable[..., Any]
 
 NO_VALUE: Any = np._NoValue  # noqa: SLF001 - how NumPy's own functions say "not given"
 
+SEQUENCES = (tuple, list)
+"""What arguments may hold arrays in; one object, because small calls ask for it many times."""
+
 BROADCAST_BYTES = 1 << 10
 """Arrays up to this size give a small result however they broadcast."""
 
@@ -42,7 +45,7 @@ def arrays_in(values: Iterable[object]) -> list[Array]:
     for value in values:
         if isinstance(value, Array):
             found.append(value)
-        elif isinstance(value, tuple | list):
+        elif isinstance(value, SEQUENCES):
             found.extend(arrays_in(value))
     return found
 
@@ -129,7 +132,6 @@ def at_hand(values: Iterable[Any], *, broadcasts: bool = True) -> list[Any] | No
     room = settings().eager_bytes
     direct, objects = room > 0, False
     plain: list[Any] = []
-    shapes: list[tuple[int, ...]] = []
     bytes_most = 0
     for value in values:
         held = value
@@ -137,7 +139,7 @@ def at_hand(values: Iterable[Any], *, broadcasts: bool = True) -> list[Any] | No
             held = value.in_memory
             if held is None:
                 return None
-        elif isinstance(value, tuple | list):
+        elif isinstance(value, SEQUENCES):
             inner = arrays_in(value)
             if inner:
                 held = np.asarray(convert(value, ndarray_of)) if small(inner) else None
@@ -149,17 +151,19 @@ def at_hand(values: Iterable[Any], *, broadcasts: bool = True) -> list[Any] | No
             if held.dtype.hasobject:
                 objects = True
             else:
-                bytes_most = max(bytes_most, held.nbytes)
-                room -= held.nbytes
-            shapes.append(held.shape)
+                nbytes = held.nbytes
+                room -= nbytes
+                if nbytes > bytes_most:  # noqa: PLR1730 - a call of max takes four times as long
+                    bytes_most = nbytes
         plain.append(held)
     if objects:
         return plain
     if not direct or room < 0:
         return None
-    if broadcasts and bytes_most > BROADCAST_BYTES and len(set(shapes)) > 1:
+    if broadcasts and bytes_most > BROADCAST_BYTES:
+        shapes = {held.shape for held in plain if isinstance(held, np.ndarray)}
         try:
-            shape = np.broadcast_shapes(*shapes)
+            shape = np.broadcast_shapes(*shapes) if len(shapes) > 1 else ()
         except ValueError:
             return plain  # NumPy's own call words the error
         if math.prod(shape) * 16 > 2 * settings().eager_bytes:
@@ -183,12 +187,12 @@ def mapped(values: Iterable[Any]) -> list[Any] | None:
 
 def give(result: Any, *, scalar: bool = False, plain: bool = False) -> Any:
     """Turn results into arrays; NumPy's scalars stay as they are where operands were `plain`."""
+    if type(result) is np.ndarray:
+        return Array.of(result)
     if isinstance(result, Expr):
         return wrap(result, scalar=scalar and result.ndim == 0)
     if isinstance(result, np.ndarray):
-        if type(result) is not np.ndarray:
-            return result if extends(result) else Array.of(np.asarray(result))
-        return Array.of(result)
+        return result if extends(result) else Array.of(np.asarray(result))
     if isinstance(result, np.generic):
         return result if plain else Array.of(np.asarray(result), scalar=True)
     if isinstance(result, tuple):
@@ -240,14 +244,14 @@ def lift(
             args, kwargs, out = by_name(name, args, kwargs, out, told)
         if kwargs:
             kwargs = {k: v for k, v in kwargs.items() if v is not NO_VALUE}
-        if not (familiar(args) and familiar(kwargs.values())):
+        if not (familiar(args) and (not kwargs or familiar(kwargs.values()))):
             made, args, kwargs = ask(public, numpy_function, args, kwargs, out)
             if made is not OURS:
                 return made
         if isinstance(out, tuple):
             message = "return arrays must be of ArrayType"
             raise TypeError(message)
-        arrays = arrays_in((*args, *kwargs.values()))
+        arrays = arrays_in((*args, *kwargs.values()) if kwargs else args)
         numbers = scalar and not arrays and NUMBERS.issuperset(map(type, args))
         if eager and numpy_function is not None and (numbers or small(arrays)):
             plain = [convert(a, ndarray_of) for a in args]
@@ -366,8 +370,9 @@ def asking(function: Function, numpy_function: Function) -> Function:
 
     @functools.wraps(function)
     def public(*args: Any, **kwargs: Any) -> Any:
-        parts = args[0] if args and isinstance(args[0], list | tuple) else ()
-        if not (familiar(args) and familiar(parts) and familiar(kwargs.values())):
+        parts = args[0] if args and isinstance(args[0], SEQUENCES) else ()
+        known = familiar(args) and (not parts or familiar(parts))
+        if not (known and (not kwargs or familiar(kwargs.values()))):
             made, args, kwargs = ask(public, numpy_function, args, kwargs, None)
             if made is not OURS:
                 return made

@@ -424,7 +424,7 @@ def broadcast_to(array: Any, shape: Any, subok: bool = False) -> Array:  # noqa:
 def reshape(a: Any, /, shape: Any, order: str = "C", *, copy: bool | None = None) -> Array:
     """Give the elements under another shape: a view where NumPy has one, else a copy."""
     whole = a if isinstance(a, Array) else asarray(a)
-    if views.read_order(order, "CFA", flags=whole.flags) == "F":
+    if views.read_order(order, "CFA", of=whole) == "F":
         turned = reshape(transpose(whole), views.reshape(whole.shape, shape).shape[::-1], copy=copy)
         flipped: Array = transpose(turned)
         return flipped
@@ -442,7 +442,7 @@ def reshape(a: Any, /, shape: Any, order: str = "C", *, copy: bool | None = None
 def ravel(a: Any, order: str = "C") -> Array:
     """Give the elements on one axis: a view where NumPy has one."""
     whole = a if isinstance(a, Array) else asarray(a)
-    order = views.read_order(order, flags=whole.flags)
+    order = views.read_order(order, of=whole)
     if order == "K" and whole.ndim > 1:
         # The axes in the order in which they lie in memory.
         steps = whole.strides

@@ -94,6 +94,8 @@ def _binary(name: str) -> Callable[[Array, Any], Any]:
     ufunc, repeats = TABLE[name], name == "multiply"
 
     def method(self: Array, other: Any) -> Any:
+        if type(other) in PLAIN:
+            return ufunc(self, other)
         if dispatch.extends(other):
             return dispatch.give(OPERATORS[name](self.compute(), other))
         if not _known(other) or (repeats and _is_count(self) and isinstance(other, SEQUENCES)):
@@ -107,6 +109,8 @@ def _reflected(name: str) -> Callable[[Array, Any], Any]:
     ufunc, repeats = TABLE[name], name == "multiply"
 
     def method(self: Array, other: Any) -> Any:
+        if type(other) in PLAIN:
+            return ufunc(other, self)
         if dispatch.extends(other):
             return dispatch.give(OPERATORS[name](other, self.compute()))
         if not _known(other) or (repeats and _is_count(self) and isinstance(other, SEQUENCES)):
@@ -117,7 +121,7 @@ def _reflected(name: str) -> Callable[[Array, Any], Any]:
 
 
 def _in_place(name: str) -> Callable[[Array, Any], Any]:
-    ufunc = TABLE[name]
+    ufunc, numpy_ufunc = TABLE[name], getattr(np, name)
 
     def method(self: Array, other: Any) -> Any:
         if self.is_scalar:
@@ -125,11 +129,18 @@ def _in_place(name: str) -> Callable[[Array, Any], Any]:
         if name == "matmul" and (self.ndim < 1 or np.ndim(other) < 2):
             message = "inplace matrix multiplication requires a matrix as its second operand"
             raise ValueError(message)
-        return ufunc(self, other, out=(self,))
+        held = self.own_ndarray() if type(other) in PLAIN else None
+        plain = None if held is None else at_hand((self, other))
+        if plain is None:
+            return ufunc(self, other, out=(self,))
+        numpy_ufunc(*plain, out=held)
+        return self
 
     return method
 
 
+PLAIN = frozenset((Array, np.ndarray, bool, int, float, complex))
+"""Classes of operands that every operator takes."""
 KNOWN = (Array, np.ndarray, np.generic, int, float, complex, list, tuple, str, bytes)
 
 

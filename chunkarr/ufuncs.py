@@ -122,7 +122,7 @@ class UFunc:
                 return made
             inputs = tuple(map(taken, inputs))
         if out is None and where is True and not kwargs and len(inputs) == ufunc.nin:
-            if NUMBERS.issuperset(map(type, inputs)):
+            if type(inputs[0]) is not Array and NUMBERS.issuperset(map(type, inputs)):
                 return ufunc(*inputs)
             plain = at_hand(inputs)
             return self._lazy(inputs, kwargs) if plain is None else give(ufunc(*plain))

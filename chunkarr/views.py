@@ -192,6 +192,8 @@ def look_strides(
         return tuple(out)
     if isinstance(lens, Reading):
         return lens.look(outline(strides, shape, dtype)).strides
+    if strides == c_strides(shape, dtype.itemsize):
+        return c_strides(lens.shape, dtype.itemsize)
     try:
         return (
             outline(strides, shape, np.dtype(f"V{dtype.itemsize}"))

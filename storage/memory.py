@@ -48,14 +48,16 @@ class MemoryStore(Store):
         name: str = "memory",
     ) -> None:
         if array is not None:
-            shape, dtype = array.shape, array.dtype
-        if shape is None or dtype is None:
+            shape, kind = array.shape, array.dtype
+        elif shape is None or dtype is None:
             msg = "MemoryStore needs an array, or a shape and a dtype"
             raise TypeError(msg)
+        else:
+            shape, kind = tuple(shape), np.dtype(dtype)
         self.array: NDArray | None = array
-        self.shape: tuple[int, ...] = tuple(shape)
-        self.dtype: np.dtype[Any] = np.dtype(dtype)
-        self.grid = Grid.single(self.shape) if grid is None else grid
+        self.shape: tuple[int, ...] = shape
+        self.dtype: np.dtype[Any] = kind
+        self.grid = Grid.single(shape) if grid is None else grid
         self.owned = owned or array is None
         self.name = name
 

@@ -34,10 +34,7 @@ Line = tuple[str, int] | None
 class Memo:
     """Holds the store with a node's computed value, or None."""
 
-    __slots__ = ("store",)
-
-    def __init__(self) -> None:
-        self.store: Store | None = None
+    store: Store | None = None  # of the class, since every node makes one of these
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True, kw_only=True)

@@ -29,14 +29,14 @@ class NewShape:
     shape: Shape
 
 
-def read_order(order: str | None, known: str = "CFAK", *, flags: Any) -> str:
+def read_order(order: str | None, known: str = "CFAK", *, of: Any) -> str:
     """Read an order of elements; "A" is the one in which the array lies, as its flags say."""
     letter = (order or "C").upper()
     if letter not in known:
         message = f"order must be one of {', '.join(known)} (got {order!r})"
         raise ValueError(message)
     if letter == "A":
-        return "F" if flags.fnc else "C"
+        return "F" if of.flags.fnc else "C"
     return letter
 
 
