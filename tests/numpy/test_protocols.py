@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -95,6 +95,46 @@ def test_a_lazy_reader_keeps_the_old_value() -> None:
     assert part.tolist() == list(range(10, 20))
     assert chosen.size == 9
     assert x.sum() == 1000
+
+
+AT_ONCE: dict[str, Callable[[Any], Any]] = {
+    "a slice": lambda x: x.__setitem__(slice(2, 5), 7),
+    "a slice of a view": lambda x: x[::-2].__setitem__(slice(1, None), True),
+    "a number": lambda x: x.__iadd__(1),
+    "an array": lambda x: x.__imul__(np.arange(10)),
+    "itself": lambda x: x.__isub__(x),
+    "a view": lambda x: x[2:7].__isub__(x[:5]),
+}
+
+
+@pytest.mark.parametrize("name", AT_ONCE)
+def test_small_writes_at_once_spare_lazy_readers(name: str) -> None:
+    values = np.arange(10.0)
+    x = chunkarr.array(values)
+    with chunkarr.config(eager_bytes=0):
+        later = x * 2
+    AT_ONCE[name](x)
+    assert later.tolist() == (values * 2).tolist()
+    AT_ONCE[name](values)
+    np.testing.assert_array_equal(x, values)
+
+
+@pytest.mark.parametrize("write", [AT_ONCE["a slice"], AT_ONCE["a number"]])
+def test_small_writes_at_once_are_refused_as_numpy_refuses_them(write: Any) -> None:
+    for made in (np.zeros((), "f8"), np.zeros(10, "i8"), np.zeros(10, "?"), np.zeros(10, "M8[s]")):
+        assert outcome(write, chunkarr.array(made)) == outcome(write, made.copy())
+    x = chunkarr.zeros(10)
+    x.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        write(x)
+
+
+def outcome(write: Any, x: Any) -> Any:
+    try:
+        write(x)
+    except (IndexError, TypeError, ValueError) as error:
+        return type(error)
+    return np.asarray(x).tolist()
 
 
 def test_a_view_sees_what_is_written_to_its_base_and_the_other_way() -> None:
