@@ -103,6 +103,7 @@ def test_a_first_result_loads_only_what_it_needs() -> None:
 def test_a_first_result_loads_few_files_and_reads_few_signatures() -> None:
     done = python(
         "import inspect, sys, numpy, chunkarr as np\n"
+        "np.config(eager_bytes=1 << 18, chunk_bytes=1 << 22)\n"
         "before, read, calls = len(sys.modules), inspect.signature, []\n"
         "inspect.signature = lambda *a, **k: calls.append(a) or read(*a, **k)\n"
         "print(float((np.from_array(numpy.ones(200_000)) * 2 - 1).max()))\n"
