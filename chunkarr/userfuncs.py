@@ -450,8 +450,9 @@ def _lazily(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: dict[str, 
             return _given(made, several=False)
     keepdims = kwargs.get("keepdims", False)
     placed = place_axes(parsed, kwargs.get("axes"), kwargs.get("axis"), keepdims=keepdims)
+    function = _compiled_code(ufunc, loop) if dtype is None else None
     made = gufunc_calls(
-        ufunc, parsed, placed, operands, dtypes, name=ufunc.__name__, keepdims=keepdims
+        function or ufunc, parsed, placed, operands, dtypes, name=ufunc.__name__, keepdims=keepdims
     )
     return _given(made, several=ufunc.nout > 1)
 
@@ -460,16 +461,21 @@ def _inlined(
     ufunc: Any, operands: Sequence[Expr], loop: Sequence[np.dtype[Any]]
 ) -> tuple[Expr, ...]:
     """Apply a ufunc whose code kernels take in; gives nothing where they cannot."""
-    # Only Numba makes such ufuncs, and then it is loaded.
-    if not type(ufunc).__module__.startswith("numba.") or ufunc.nout > 1:
-        return ()
-    function = _jit().user_function(ufunc, tuple(loop))
+    function = _compiled_code(ufunc, loop)
     if function is None:
         return ()
     held = np.empty((), object)
     held[()] = function
     types = (held.dtype, *loop[:-1])
     return (own(function.name, loop[-1], constant(held), *operands, types=types),)
+
+
+def _compiled_code(ufunc: Any, loop: Sequence[np.dtype[Any]]) -> Any:
+    """Give a ufunc with the code that kernels take in; None where they cannot."""
+    # Only Numba makes such ufuncs, and then it is loaded.
+    if not type(ufunc).__module__.startswith("numba.") or ufunc.nout > 1:
+        return None
+    return _jit().user_function(ufunc, tuple(loop))
 
 
 def _into(result: Any, out: Any) -> Any:

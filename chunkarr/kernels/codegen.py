@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from chunkarr.kernels import lanes
+from chunkarr.kernels import cores, lanes
 from chunkarr.kernels.counting import SOURCES
 from chunkarr.kernels.folds import VARIANCE, Fold, fold_source
 from chunkarr.kernels.forms import form, type_of
@@ -62,7 +62,8 @@ class _Writer:
         self.spec = spec
         self.count = len(spec.classes)
         """Operands whose addresses move: inputs, and outputs of a map."""
-        self.watch = Watch(spec.program)
+        self._sides = [Watch(side.program) for side in spec.core.sides] if spec.core else []
+        self.watch = Watch(spec.program, self._sides)
         self.lines: list[str] = []
         self.depth = 0
 
@@ -434,6 +435,8 @@ for j in range(width):
             self.put(f"run_axes = load(p, {RUN_AXES})")
             self.put(f"run_base = kept_base + kept_axes * {count + 2}")
         self.put(self.watch.open())
+        if self.spec.core is not None:
+            self.put(cores.opened(self.spec.core, self._sources))
         for place, layout in enumerate(self.spec.classes):
             self.put(f"a{place} = load(p, {OPERANDS + place})")
             if layout == "g":
@@ -461,14 +464,28 @@ for j in range(width):
         """
         program = self.spec.program
         dtypes = [*program.inputs, *(program.dtype_of(result) for result in program.results)]
-        for place, layout in enumerate(self.spec.classes):
-            if dtypes[place].hasobject:
-                continue  # A user's function, for NumPy's tier to call.
-            kind = storage(dtypes[place])
+        for place, (layout, dtype) in enumerate(zip(self.spec.classes, dtypes, strict=False)):
+            if layout == "c":
+                self._call("")
+                self.put(f"q{place}{tag} = made")
+            if layout in {"c", "e"} or dtype.hasobject:
+                continue  # A user's function, for NumPy's tier to call, is no value.
+            kind = storage(dtype)
             self.put(f"q{place}{tag} = pointer_{kind}(a{place})")
             if layout == "s":
                 text = f"load(q{place}{tag}, 0)"
-                self.put(f"x{place}{tag} = {self._loaded(text, dtypes[place])}")
+                self.put(f"x{place}{tag} = {self._loaded(text, dtype)}")
+
+    @property
+    def _sources(self) -> int:
+        """The place of the first input of what a call's operands are made of."""
+        spec = self.spec
+        return len(spec.program.inputs) + len(spec.program.results) * (spec.mode == "map")
+
+    def _call(self, index: str) -> None:
+        """Write a call of a function with core axes."""
+        assert self.spec.core is not None
+        cores.write_call(self.spec.core, self._sources, index, self._sides, self.put, self._loaded)
 
     def _body(self, index: str, tag: str = "") -> list[str]:
         """Write the program for one element; give the names of its values."""
@@ -476,9 +493,12 @@ for j in range(width):
         values = []
         for place, dtype in enumerate(program.inputs):
             layout = self.spec.classes[place]
-            if layout != "s":
+            if layout == "e":
+                self._call(index)
+                self.put(f"x{place}{tag} = {self._loaded('load(made, 0)', dtype)}")
+            elif layout != "s":
                 wide = f"load_at(q{place}{tag}, {index} * s{place})"
-                text = f"load(q{place}{tag}, {index})" if layout == "u" else wide
+                text = f"load(q{place}{tag}, {index})" if layout in {"u", "c"} else wide
                 self.put(f"x{place}{tag} = {self._loaded(text, dtype)}")
             values.append(f"x{place}{tag}")
         for number, op in enumerate(program.ops):

@@ -193,6 +193,33 @@ def _reduce_compiled(
     return states
 
 
+def finish_states(
+    recipe: Recipe,
+    flat: State,
+    program: Program,
+    reducers: Sequence[Reducer],
+    shape: tuple[int, ...],
+    axes: tuple[int, ...],
+    origin: tuple[int, ...],
+    extent: tuple[int, ...],
+) -> list[State]:
+    """Give the states of a region from those that a kernel has left, as `reduce_regions` does."""
+    assert recipe.axes is not None
+    dtype = program.dtype_of(program.results[0])
+    states, place = [], 0
+    for reducer in reducers:
+        state = flat[place : place + len(reducer.state_dtypes(dtype))]
+        place += len(state)
+        if recipe.axes.groups:
+            merged = _merge_outer(reducer, recipe.axes, state)
+            state = tuple(s.reshape(recipe.kept) for s in merged)
+        if reducer.kind == "arg":
+            cut = (tuple(t[axis] for axis in axes) for t in (shape, origin, extent))
+            state = state[0], globalise_index(state[1], *cut)
+        states.append(state)
+    return states
+
+
 def _reduce_numpy(
     program: Program,
     reducer: Reducer,

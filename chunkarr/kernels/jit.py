@@ -34,7 +34,7 @@ INTRINSICS = frozenset(
         *("exp", "exp2", "log", "log2", "log10", "pow", "sqrt", "sin", "cos", "fma", "fabs"),
         *("floor", "ceil", "trunc", "rint", "nearbyint", "round", "copysign", "is"),
         *("minnum", "maxnum", "minimum", "maximum", "abs", "smin", "smax", "umin", "umax"),
-        *("ctpop", "ctlz", "cttz", "bswap", "bitreverse", "fshl", "fshr", "vector"),
+        *("ctpop", "ctlz", "cttz", "bswap", "bitreverse", "fshl", "fshr", "vector", "masked"),
         *("memcpy", "memset", "memmove", "lifetime", "assume", "fptosi", "fptoui"),
         *("sadd", "uadd", "ssub", "usub"),
     ]
@@ -71,7 +71,7 @@ def generalized(function: Function, signatures: Any, layout: str, options: dict[
 def user_function(ufunc: Any, loop: Loop) -> UserFunction | None:
     """Give a ufunc as an operation of kernels, for one of its loops: operands, then the result.
 
-    A generalised one has to be without core axes, and of one result. None where kernels cannot take
+    Any but a generalised one is of one result. None where kernels cannot take
     in the code: what Numba has not made of a function of scalars, what is in object mode or calls
     the interpreter, holds addresses of this process, or may be reordered under `fastmath`. Nor
     where Numba puts Intel's functions in, whose bits differ with the loop that they stand in.
@@ -97,6 +97,11 @@ def _code(ufunc: Any, loop: Loop) -> Code | None:
     if any(type_of(kind) is None or kind.kind in "mM" or kind.char == "e" for kind in loop):
         return None
     core = isinstance(ufunc, GUFunc)
+    arguments = re.findall(r"\(([^)]*)\)", ufunc.signature or "") if core else []
+    counts = tuple(len(re.findall(r"\w+", argument)) for argument in arguments)
+    axes = counts if any(counts) else ()
+    if core and ufunc.gufunc_builder.writable_args:
+        return None  # It writes to its operands.
     made = ufunc.gufunc_builder.nb_func if core else ufunc._dispatcher  # noqa: SLF001
     for result in made.overloads.values():
         own = (*result.signature.args, *(() if core else (result.signature.return_type,)))
@@ -107,7 +112,7 @@ def _code(ufunc: Any, loop: Loop) -> Code | None:
             with global_compiler_lock:
                 linked = str(result.library._get_module_for_linking())  # noqa: SLF001
             text = _portable(linked, result.fndesc.llvm_func_name)
-            return None if text is None else Code(text, loop, boxed if core else ())
+            return None if text is None else Code(text, loop, boxed if core else (), axes)
     return None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from chunkarr.kernels.folds import reduces
 from chunkarr.kernels.forms import compiles
 from chunkarr.kernels.program import Program
 from chunkarr.kernels.reducers import LANES, PANEL_ROWS, Reducer, State
-from chunkarr.kernels.spec import FLAGS, LENGTH, OPERANDS, SCRATCH, STATES, Spec
+from chunkarr.kernels.spec import CORE, FLAGS, LENGTH, OPERANDS, SCRATCH, STATES, Spec
 from chunkarr.kernels.vecmath import UNFINISHED
 from chunkarr.records import dataclass
 
@@ -142,13 +142,24 @@ def _scratch(size: int) -> int:
     return found[0]
 
 
-def _program_compiles(program: Program) -> bool:
+def program_compiles(program: Program) -> bool:
+    """Whether a program compiles, which is found out once."""
     found = _compiles.get(id(program))
     if found is None or found[0] is not program:
         if len(_compiles) >= RECIPES_MAX:
             _compiles.clear()
         found = _compiles[id(program)] = (program, compiles(program))
     return found[1]
+
+
+def remembered(
+    key: tuple[Any, ...], program: Program, make: Callable[[], Recipe | None]
+) -> Recipe | None:
+    """Give the recipe that was made for a program, or make it now."""
+    found = _recipes.get(key)
+    if found is not None and found[0] is program:
+        return found[1]
+    return _remember(key, program, make())
 
 
 def _remember(key: tuple[Any, ...], program: Program, recipe: Recipe | None) -> Recipe | None:
@@ -166,12 +177,12 @@ def map_recipe(program: Program, arrays: Sequence[Array], outs: Sequence[Array])
     found = _recipes.get(key)
     if found is not None and found[0] is program:
         return found[1]
-    if not _program_compiles(program):
+    if not program_compiles(program):
         return _remember(key, program, None)
     operands, shape = collapse_map(arrays, outs)
-    classes = "".join(_class_of(a) for a in operands[: len(arrays)])
+    classes = "".join(class_of(a) for a in operands[: len(arrays)])
     # A value is stored through "u" where there is but one place for it.
-    classes += "".join(_class_of(a).replace("s", "u") for a in operands[len(arrays) :])
+    classes += "".join(class_of(a).replace("s", "u") for a in operands[len(arrays) :])
     dtypes = (*program.inputs, *(program.dtype_of(result) for result in program.results))
     parts = tuple(_map_parts(operands, shape))
     # Two kernels do the same; of a pair of which one is loaded, the other is not worth compiling.
@@ -195,13 +206,14 @@ def _is_large(outs: Sequence[Array]) -> bool:
     return not others and natural and whole.nbytes >= STREAM_BYTES_MIN
 
 
-def _class_of(array: Array, axis: int = -1) -> str:
+def class_of(array: Array, axis: int = -1) -> str:
+    """Say how an operand is walked along an axis: "u", "s" or "g"."""
     if array.ndim == 0 or array.shape[axis] == 1:
         return "s"
     return "u" if array.strides[axis] == array.itemsize else "g"
 
 
-def _strides(array: Array, ndim: int) -> list[int]:
+def strides_of(array: Array, ndim: int) -> list[int]:
     """Give an operand's strides, 0 along the axes it is broadcast over."""
     if array.ndim == 0:
         return [0] * ndim
@@ -213,11 +225,17 @@ def _part(
     inner: Sequence[int],
     loops: Sequence[tuple[int, Sequence[int]]],
     offsets: Sequence[int],
+    core: Sequence[int] = (),
 ) -> Part:
-    """Pack parameters; `loops` are the odometers' axes with each operand's stride."""
+    """Pack parameters; `loops` are the odometers' axes with each operand's stride.
+
+    `core` is what a kernel is told of core axes.
+    """
     values = [*header, *([0] * (OPERANDS - len(header))), *([0] * len(inner)), *inner]
     for length, strides in loops:
         values.extend((length, 0, *strides))
+    values[CORE] = len(values)
+    values.extend(core)
     template = np.array(values, np.int64).tobytes()
     return Part(template, ctypes.c_int64 * len(values), tuple(offsets), header[LENGTH])
 
@@ -225,12 +243,12 @@ def _part(
 def _map_parts(operands: list[Array], shape: tuple[int, ...]) -> list[Part]:
     """Write a map as one nest of loops, or as up to four where two axis orders meet in tiles."""
     ndim = len(shape)
-    strides = [_strides(a, ndim) for a in operands]
+    strides = [strides_of(a, ndim) for a in operands]
     if ndim == 0:
         return [_part([1, 0, 1], [0] * len(operands), [], [0] * len(operands))]
     others = [axis for axis in fast_axes(operands) if axis != ndim - 1]
     if not others:
-        return [_map_part(strides, list(enumerate(shape)), [0] * len(operands))]
+        return [map_part(strides, list(enumerate(shape)), [0] * len(operands))]
     parts = []
     cross, last = others[0], ndim - 1
     for first in _tiles(shape[cross]):
@@ -250,17 +268,28 @@ def _tiles(length: int) -> list[tuple[int, int, int]]:
     return found + ([(count * TILE, 1, rest)] if rest else [])
 
 
-def _map_part(strides: list[list[int]], loops: list[tuple[int, int]], offsets: list[int]) -> Part:
-    return _nest(strides, [(axis, n, 1) for axis, n in loops], offsets)
+def map_part(
+    strides: list[list[int]],
+    loops: list[tuple[int, int]],
+    offsets: list[int],
+    core: Sequence[int] = (),
+) -> Part:
+    """Write a map as one nest of loops over axes and their lengths."""
+    return _nest(strides, [(axis, n, 1) for axis, n in loops], offsets, core)
 
 
-def _nest(strides: list[list[int]], loops: list[tuple[int, int, int]], offsets: list[int]) -> Part:
+def _nest(
+    strides: list[list[int]],
+    loops: list[tuple[int, int, int]],
+    offsets: list[int],
+    core: Sequence[int] = (),
+) -> Part:
     """Pack a nest of loops, each (axis, length, step along the axis), the last one innermost."""
     *outer, (last, length, _) = loops
     count = math.prod(n for _, n, _ in outer)
     entries = [(n, [s[axis] * step for s in strides]) for axis, n, step in outer if n > 1]
     inner = [s[last] for s in strides]
-    return _part([count, len(entries), length], inner, entries, offsets)
+    return _part([count, len(entries), length], inner, entries, offsets, core)
 
 
 def reduce_recipe(
@@ -279,21 +308,21 @@ def reduce_recipe(
     found = _recipes.get(key)
     if found is not None and found[0] is program:
         return found[1]
-    if not _program_compiles(program) or not reduces(program, reducers):
+    if not program_compiles(program) or not reduces(program, reducers):
         return _remember(key, program, None)
     if 0 in shape:
         return _remember(key, program, None)
     operands, reduction = collapse_reduction(arrays, shape, axes)
     apart = len(reducers) > 1 and reduction.columns
-    mode = _mode_of(operands, reduction)
+    mode = mode_of(operands, reduction)
     if mode is None or apart:
         return _remember(key, program, None)
     kept = tuple(n for axis, n in enumerate(shape) if axis not in axes)
-    recipe = _reduction_recipe(program, reducers, operands, reduction, kept, mode)
+    recipe = reduction_recipe(program, reducers, operands, reduction, kept, mode)
     return _remember(key, program, recipe)
 
 
-def _mode_of(operands: list[Array], reduction: Reduction) -> str | None:
+def mode_of(operands: list[Array], reduction: Reduction) -> str | None:
     """Give the kind of kernel that reduces, None where NumPy's tier does."""
     if not reduction.rows:
         return None
@@ -309,7 +338,7 @@ def _are_short(operands: list[Array], reduction: Reduction) -> bool:
     if not reduction.outer or reduction.outer[-1] < BESIDE_MIN:
         return False
     beside = len(reduction.outer) - 1
-    apart = [a.itemsize for a in operands if _class_of(a, beside) == "g"]
+    apart = [a.itemsize for a in operands if class_of(a, beside) == "g"]
     longest = min(SHORT_MAX, SHORT_BYTES // max(apart)) if apart else LANES
     return math.prod(reduction.rows) <= longest
 
@@ -322,16 +351,18 @@ def _against_order(operands: list[Array], reduction: Reduction) -> bool:
     return any(axis != last for axis in fast_axes(operands))
 
 
-def _reduction_recipe(
+def reduction_recipe(
     program: Program,
     reducers: tuple[Reducer, ...],
     operands: list[Array],
     reduction: Reduction,
     results: tuple[int, ...],
     mode: str,
+    core: Sequence[int] = (),
 ) -> Recipe:
+    """Give the recipe of a reduction whose axes are joined and sorted."""
     shape = reduction.shape
-    strides = [_strides(a, len(shape)) for a in operands]
+    strides = [strides_of(a, len(shape)) for a in operands]
     first = len(reduction.outer)
     last = first + len(reduction.rows)
     inner_axis = first - 1 if mode == "lanes" else len(shape) - 1
@@ -341,7 +372,7 @@ def _reduction_recipe(
     inner = [s[inner_axis] for s in strides]
     positions = math.prod(shape[axis] for axis in kept)
     count = math.prod(shape[axis] for axis in runs)
-    classes = "".join(_class_of(a, inner_axis) for a in operands)
+    classes = "".join(class_of(a, inner_axis) for a in operands)
     first_reducer, *others = reducers
     spec = Spec(program, first_reducer, mode, classes, tuple(others))
     header = [positions, len(kept), shape[inner_axis], len(runs), count]
@@ -354,7 +385,7 @@ def _reduction_recipe(
     return Recipe(
         tier.entry_for(spec),
         program.inputs,
-        (_part(header, inner, loops, [0] * len(operands)),),
+        (_part(header, inner, loops, [0] * len(operands), core),),
         math.prod(shape),
         tuple(dtype for reducer in reducers for dtype in reducer.state_dtypes(spec.dtype)),
         reduction,

@@ -103,19 +103,23 @@ def conditions(
 class Watch:
     """Writes what a kernel watches: numbers that gather it, from its beginning to its end."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, others: Sequence[Watch] = ()) -> None:
+        """Watch a program; what `others` gather is opened and closed with it."""
         self._program, self._kept = program, kept(program)
         self._sources = [[program.dtype_of(arg) for arg in op.args] for op in program.ops]
-        self._names: dict[str, str] = {}
-        self._cell = any(is_ours(op.name) and is_users(op.name) for op in program.ops)
+        self.names: dict[str, str] = {}
+        self.cell = any(is_ours(op.name) and is_users(op.name) for op in program.ops)
         """Whether users' functions tell in a cell of memory what they have met."""
         for number, op in enumerate(program.ops):
             kind = type_of(op.dtype)
             if number in self._kept and kind is not None:
-                self._names[f"unread_{kind}"] = WIDTHS[kind]
+                self.names[f"unread_{kind}"] = WIDTHS[kind]
             if conditions(op, self._sources[number], ["x"] * len(op.args), "x"):
                 width = self._width(number)
-                self._names[f"noticed_{width}"] = width
+                self.names[f"noticed_{width}"] = width
+        for other in others:
+            self.names |= other.names
+            self.cell |= other.cell
 
     def _width(self, number: int) -> str:
         """Give an integer as wide as an operation's operands: it suits the vectors they are in."""
@@ -125,8 +129,8 @@ class Watch:
 
     def open(self) -> str:
         """Give the lines before the first loop."""
-        lines = [f"{name} = {kind}(0)" for name, kind in self._names.items()]
-        lines += [CELL] * self._cell
+        lines = [f"{name} = {kind}(0)" for name, kind in self.names.items()]
+        lines += [CELL] * self.cell
         return "\n".join(lines)
 
     def after(self, number: int, args: Sequence[str], value: str) -> str:
@@ -149,8 +153,8 @@ class Watch:
         """Give the lines behind the last loop."""
         lines = []
         for place, start in ((FLAGS, "noticed"), (UNREAD, "unread")):
-            names = [f"i8({name})" for name in self._names if name.startswith(start)]
-            names += ["i8(load(met, 0))"] * (self._cell and place == FLAGS)
+            names = [f"i8({name})" for name in self.names if name.startswith(start)]
+            names += ["i8(load(met, 0))"] * (self.cell and place == FLAGS)
             if names:
                 lines.append(f"store(p, {place}, {' | '.join(names)})")
         return "\n".join(lines)

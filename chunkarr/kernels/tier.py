@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import field, replace
 from typing import Any
 
-from chunkarr.kernels.program import Program
+from chunkarr.kernels.program import Op, Program
 from chunkarr.kernels.spec import Spec
 from chunkarr.kernels.users import is_users
 from chunkarr.kernels.vecmath import is_ours, thorough
@@ -109,7 +109,7 @@ def entry_for(spec: Spec) -> Entry:
                 _forget_idle()
             entry = _entries[spec] = Entry(spec, _cost(spec))
             entry.seconds = _expected.get(spec.program, 0) * entry.cost
-            entry.ours = any(is_ours(op.name) for op in spec.program.ops)
+            entry.ours = any(is_ours(op.name) for op in _ops(spec))
         return entry
 
 
@@ -138,12 +138,19 @@ def kernels_ready() -> int:
         return sum(entry.kernel is not None for entry in _entries.values())
 
 
+def _ops(spec: Spec) -> list[Op]:
+    """List the operations of a kernel."""
+    sides = spec.core.sides if spec.core is not None else ()
+    return [op for program in (spec.program, *(s.program for s in sides)) for op in program.ops]
+
+
 def _cost(spec: Spec) -> float:
     if spec.mode not in {"map", "row", "lanes", "column"}:
         return SECONDS_PER_SEARCH
     widths = [
-        8 * CALL_OPERATIONS if is_users(op.name) else op.dtype.itemsize for op in spec.program.ops
+        8 * CALL_OPERATIONS if is_users(op.name) else op.dtype.itemsize for op in _ops(spec)
     ] or [8]
+    widths += [8 * CALL_OPERATIONS] * (spec.core is not None)
     for reducer in spec.reducers:
         widths.extend([spec.dtype.itemsize] * (3 if reducer.kind == "var" else 1))
     return SECONDS_PER_ELEMENT * sum(widths) / 8
@@ -197,7 +204,11 @@ def thorough_kernel(entry: Entry) -> Kernel:
     """Give the kernel that does what an entry's leaves unfinished."""
     spec = entry.spec
     program = _thorough.setdefault(spec.program, thorough(spec.program))
-    return _awaited(entry_for(replace(spec, program=program)))
+    core = spec.core
+    if core is not None:
+        sides = [replace(side, program=thorough(side.program)) for side in core.sides]
+        core = replace(core, sides=tuple(sides))
+    return _awaited(entry_for(replace(spec, program=program, core=core)))
 
 
 def may_wait() -> bool:

@@ -47,6 +47,8 @@ class Code(NamedTuple):
     """The dtypes of the operands, then that of the result."""
     boxed: tuple[bool, ...] = ()
     """For each of these, whether it is passed as an array of one element; () where none is."""
+    core: tuple[int, ...] = ()
+    """For each of these, the number of its core axes; () where there are none at all."""
 
     @property
     def key(self) -> str:

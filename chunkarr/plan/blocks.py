@@ -6,6 +6,7 @@ are written by one task. A task declares its boxes, its results and what the fun
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,9 +18,10 @@ from chunkarr.expr.affine import Affine
 from chunkarr.expr.build import plain
 from chunkarr.expr.calls import WHOLE, Call, Place
 from chunkarr.expr.node import Blocks, Expr
-from chunkarr.grid import Cell, Grid, Region, region_shape
+from chunkarr.grid import Grid, Region, region_shape
 from chunkarr.kernels.program import Program
 from chunkarr.kernels.recipe import Recipe, StoreLeaf, bytes_extra
+from chunkarr.plan.cored import in_one_kernel
 from chunkarr.plan.emit import (
     SECONDS_PER_BYTE,
     SECONDS_PER_BYTE_STORED,
@@ -32,7 +34,7 @@ from chunkarr.plan.finish import bytes_finish, finish, merge, room_finish
 from chunkarr.plan.grids import bytes_wanted, choose_cut, preferred_cut
 from chunkarr.plan.halo import Reach, plan_visit, stored_leaves, visited
 from chunkarr.plan.jobs import Group
-from chunkarr.plan.works import Sweep
+from chunkarr.plan.works import Sweep, cell_at
 from chunkarr.records import dataclass
 from chunkarr.scheduler.steps import Context, Step, Touched
 from chunkarr.storage.chunkcache import chunk_cache
@@ -90,16 +92,22 @@ class BlocksWork:
         written = [(store, makes[position]) for position, store in self.results]
         if self.then is None:
             return Touched(read, written)
-        more = self.then.touched_at(_cell_at(self.then.grid, makes[self.finished]))
+        more = self.then.touched_at(cell_at(self.then.grid, makes[self.finished]))
         return Touched([*read, *more.reads], [*written, *more.writes])
 
     def run(self, task: int, context: Context) -> None:
         """Make one call."""
         context.check()
         chunk_cache.hold(self.cache_bytes)
-        call = self.call
         cell = self.grid.region(visited(self.grid, self.order, task))
         reads, makes = self._boxes(cell)
+        on_boxes = functools.partial(self._call, cell, reads, makes)
+        if not in_one_kernel(self, reads, makes[0], on_boxes):
+            on_boxes()
+
+    def _call(self, cell: Region, reads: tuple[Region, ...], makes: tuple[Region, ...]) -> None:
+        """Make one call on boxes."""
+        call = self.call
         given: list[Any] = [self._box(r, box) for r, box in zip(self.operands, reads, strict=True)]
         if call.placed:
             given.insert(0, Place(tuple(s.start for s in cell), reads, makes))
@@ -112,7 +120,7 @@ class BlocksWork:
             store.write(makes[position], self._checked(results[position], position, makes))
         if self.then is not None:
             value = self._checked(results[self.finished], self.finished, makes)
-            self.then.make(_cell_at(self.then.grid, makes[self.finished]), [value])
+            self.then.make(cell_at(self.then.grid, makes[self.finished]), [value])
 
     def _box(self, recipe: Recipe, region: Region) -> NDArray:
         """Bring one box of an operand; what others read as well is not lent for writing."""
@@ -138,13 +146,6 @@ class BlocksWork:
             message = f"{name} gave dtype {result.dtype} where {dtype} was declared or found"
             raise TypeError(message)
         return result.astype(dtype)
-
-
-def _cell_at(grid: Grid, region: Region) -> Cell:
-    """Give the cell of a grid that a region is."""
-    return tuple(
-        grid.span(axis, span.start, span.start + 1).start for axis, span in enumerate(region)
-    )
 
 
 def emit_blocks(planner: Planner, group: Group) -> None:

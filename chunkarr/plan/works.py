@@ -8,7 +8,7 @@ All are plain data: recipes, grids and stores.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -132,6 +132,10 @@ class ReduceOutput:
             origin=tuple(s.start for s in region),
             extent=self.recipe.shape,
         )
+        self.write(region, states, row)
+
+    def write(self, region: Region, states: Sequence[State], row: int) -> None:
+        """Write the states of one box into its row."""
         for place, state in zip(self.places, states, strict=True):
             one = tuple(part[None] for part in state)
             place.put(self._kept(region), slice(row, row + 1), one)
@@ -248,6 +252,10 @@ class Sweep:
             row = row * self.grid.counts[axis] + cell[axis]
         return row
 
+    def row_at(self, output: ReduceOutput, region: Region) -> int:
+        """Give the row of the partial state of the cell that a region is."""
+        return self._row(output, cell_at(self.grid, region))
+
     def cell(self, task: int) -> Cell:
         """Give the cell that a task visits."""
         return visited(self.grid, self.order, task)
@@ -267,6 +275,13 @@ class Sweep:
                 earlier.append(output.run(region, earlier, loaded))
             else:
                 output.run(region, earlier, loaded, self._row(output, cell))
+
+
+def cell_at(grid: Grid, region: Region) -> Cell:
+    """Give the cell of a grid that a region is."""
+    return tuple(
+        grid.span(axis, span.start, span.start + 1).start for axis, span in enumerate(region)
+    )
 
 
 @dataclass(frozen=True, slots=True)
