@@ -20,7 +20,7 @@ from chunkarr import engine
 from chunkarr.arrays import Array, wrap
 from chunkarr.dispatch import arrays_in, convert, give
 from chunkarr.errors import MemoryBudgetError, NotYetError
-from chunkarr.expr.build import caller
+from chunkarr.expr.build import caller, normalize_axis
 from chunkarr.expr.node import Source
 from chunkarr.owed import MT19937, Owing
 from chunkarr.scheduler.budget import memory_in_use
@@ -389,20 +389,30 @@ def shuffled(inner: Inner, x: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         inner.shuffle(x, *args, **kwargs)
         return
     x.check_writable("array")
-    check_room("shuffle", x.nbytes, x.shape)
-    whole = x.compute()
-    inner.shuffle(whole, *args, **kwargs)
-    x[...] = whole
+    x[...] = x.take(*_order("shuffle", inner, x, *args, **kwargs))
 
 
 def permutation(inner: Inner, x: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Array:
     """Give in random order."""
     if isinstance(x, Array) and x.ndim:
-        check_room("permutation", 2 * x.nbytes + 8 * len(x), x.shape)
-    elif isinstance(x, int | np.integer):
+        moved: Array = x.take(*_order("permutation", inner, x, *args, **kwargs))
+        return moved
+    if isinstance(x, int | np.integer):
         check_room("permutation", 8 * int(x), (int(x),))
     made: Array = give(inner.permutation(plain(x), *args, **kwargs))
     return made
+
+
+def _order(name: str, inner: Inner, x: Array, axis: Any = 0) -> tuple[NDArray, int]:
+    """Give the places in random order along an axis: what NumPy exchanges follows from the length.
+
+    The places are in memory, the array need not be.
+    """
+    axis = normalize_axis(axis, x.ndim)
+    check_room(name, 8 * x.shape[axis], (x.shape[axis],))
+    places = np.arange(x.shape[axis])
+    inner.shuffle(places)
+    return places, axis
 
 
 def permuted(inner: np.random.Generator, x: Any, axis: Any, out: Any) -> Any:

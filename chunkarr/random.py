@@ -35,11 +35,11 @@ class Generator(np.random.Generator):
         return Generator, (self.bit_generator,)
 
     def shuffle(self, x: Any, axis: int = 0) -> None:
-        """Put into random order in place, as NumPy does, in memory."""
+        """Put into random order in place, as NumPy does; the places have to fit memory."""
         draws.shuffled(self._inner, x, (axis,), {})
 
     def permutation(self, x: Any, axis: int = 0) -> Any:
-        """Give in random order, as NumPy does, in memory."""
+        """Give in random order, as NumPy does; the places have to fit memory."""
         return draws.permutation(self._inner, x, (axis,), {})
 
     def permuted(self, x: Any, *, axis: Any = None, out: Any = None) -> Any:
@@ -106,11 +106,11 @@ class RandomState(np.random.RandomState):
         return draws.drawn(self._inner, "randint", (), named)
 
     def shuffle(self, x: Any) -> None:
-        """Put into random order in place, as NumPy does, in memory."""
+        """Put into random order in place, as NumPy does; the places have to fit memory."""
         draws.shuffled(self._inner, x, (), {})
 
     def permutation(self, x: Any) -> Any:
-        """Give in random order, as NumPy does, in memory."""
+        """Give in random order, as NumPy does; the places have to fit memory."""
         return draws.permutation(self._inner, x, (), {})
 
     def bytes(self, length: int) -> Any:

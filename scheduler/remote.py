@@ -21,7 +21,7 @@ from chunkarr.scheduler.worker import Surroundings, pack_error
 from chunkarr.storage.files import handles
 from chunkarr.storage.guard import Moment, now
 
-BYTES_PAGES = 32 << 20
+BYTES_PAGES = 8 << 20
 """So many bytes of mapped files are given back together."""
 
 WORKS_MAX = 8
