@@ -1,12 +1,12 @@
 """Division of integers, in vectors: processors have no instruction for it on more than one number.
 
-A quotient of floating-point numbers, rounded once, is never rounded across a whole number if their
-significands hold the operands: a / b is at least 1 / b from any whole number it does not equal, and
-the rounding error is smaller. So integers of 8 and 16 bits are divided in single precision, those
-of 32 bits in double precision. A first quotient of 64-bit integers in double precision leaves a
-rest of few bits more than the divisor has; its quotient corrects the first to within one, and the
-sign of what then remains does the rest. Where a processor cannot convert vectors of such integers,
-its own division is faster.
+A product with a reciprocal that is larger by three or four roundings than it should be is never
+below the quotient, and above it by less than what x lacks to the next multiple of the divisor, if
+the significand has four bits more than the operands. So integers of 8 and 16 bits are divided in
+single precision, those of 32 bits in double precision. A first quotient of 64-bit integers in
+double precision leaves a rest of few bits more than the divisor has; its quotient corrects the
+first to within one, and the sign of what then remains does the rest. Where a processor cannot
+convert vectors of such integers, its own division is faster.
 
 As in NumPy, x // 0, x % 0 and fmod(x, 0) are 0, and the least number divided by -1 is itself.
 """
@@ -81,9 +81,13 @@ class _Division:
         return convert(value, self._kind)
 
     def _short(self, x: Any) -> Any:
-        kind = _DOUBLE if self._kind.width == 32 else ir.FloatType()
+        builder, wide = self._builder, self._kind.width == 32
+        kind = _DOUBLE if wide else ir.FloatType()
         above, below = (self._float(v, kind, signed=self._signed) for v in (x, self.divisor))
-        return self._whole(self._builder.fdiv(above, below), signed=self._signed)
+        # A reciprocal that is a little too great: one for all elements where the divisor is one.
+        enlarged = kind(1 + 2.0 ** (-50 if wide else -21))
+        inverse = builder.fmul(builder.fdiv(kind(1.0), below), enlarged)
+        return self._whole(builder.fmul(above, inverse), signed=self._signed)
 
     def _long(self, x: Any) -> Any:
         builder, signed = self._builder, self._signed
