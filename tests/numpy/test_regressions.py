@@ -149,10 +149,14 @@ def test_indices_that_name_very_much_of_little_are_taken_in_chunks(tmp_path: Pat
         hot = xp.eye(20)[given]  # 64 MB
         assert hot.in_memory is None or hot.nbytes <= chunkarr.settings.settings().memory // 16
         np.testing.assert_array_equal(hot.sum(0).compute(), np.full(20, 20_000.0))
-    with chunkarr.config(memory=memory_in_use() + (96 << 20)):
-        hot = xp.eye(20)[xp.array(labels)]
+    limit = memory_in_use() + (96 << 20)
+    times = 1 + limit // 16 // (
+        20 * 8 * labels.size
+    )  # more than what is taken at once, whatever is in use
+    with chunkarr.config(memory=limit):
+        hot = xp.eye(20)[xp.array(np.tile(labels, times))]
         assert hot.in_memory is None
-        np.testing.assert_array_equal(hot.sum(0).compute(), np.full(20, 20_000.0))
+        np.testing.assert_array_equal(hot.sum(0).compute(), np.full(20, 20_000.0 * times))
 
 
 @pytest.mark.parametrize("parts", [1, 1 << 60], ids=["tables", "computed"])
