@@ -111,10 +111,9 @@ def reduce_regions(
     for reducer, state in zip(
         different, _reduce_all(program, different, arrays, shape, axes), strict=True
     ):
+        if origin is not None and extent is not None:
+            state = _in_all(reducer, state, axes, (shape, origin, extent))  # noqa: PLW2901
         found[reducer.name] = state
-        if reducer.kind == "arg" and origin is not None and extent is not None:
-            cut = (tuple(t[axis] for axis in axes) for t in (shape, origin, extent))
-            found[reducer.name] = state[0], globalise_index(state[1], *cut)
     return [found[reducer.name] for reducer in wanted]
 
 
@@ -171,21 +170,29 @@ def _reduce_compiled(
     shape: tuple[int, ...],
     axes: tuple[int, ...],
 ) -> list[State]:
-    assert recipe.axes is not None
     flat, flags = recipe.run_reduce(kernel, arrays)
     if flags & RAISED:
         return [_reduce_in_numpy(program, reducer, arrays, shape, axes) for reducer in reducers]
+    if flags:
+        is_true = functools.partial(is_true_anywhere, arrays=arrays, shape=shape)
+        for reducer in reducers:
+            again = functools.partial(
+                _reduce_numpy, program, reducer, arrays, shape, axes, compiled=False
+            )
+            settle(program, reducer, flags, is_true, again)
+    return _apart(recipe, flat, program, reducers)
+
+
+def _apart(
+    recipe: Recipe, flat: State, program: Program, reducers: Sequence[Reducer]
+) -> list[State]:
+    """Give the state of each reducer of what a kernel has left for all of them."""
+    assert recipe.axes is not None
     dtype = program.dtype_of(program.results[0])
     states, place = [], 0
     for reducer in reducers:
         state = flat[place : place + len(reducer.state_dtypes(dtype))]
         place += len(state)
-        if flags:
-            is_true = functools.partial(is_true_anywhere, arrays=arrays, shape=shape)
-            again = functools.partial(
-                _reduce_numpy, program, reducer, arrays, shape, axes, compiled=False
-            )
-            settle(program, reducer, flags, is_true, again)
         if recipe.axes.groups:
             merged = _merge_outer(reducer, recipe.axes, state)
             state = tuple(s.reshape(recipe.kept) for s in merged)
@@ -204,20 +211,19 @@ def finish_states(
     extent: tuple[int, ...],
 ) -> list[State]:
     """Give the states of a region from those that a kernel has left, as `reduce_regions` does."""
-    assert recipe.axes is not None
-    dtype = program.dtype_of(program.results[0])
-    states, place = [], 0
-    for reducer in reducers:
-        state = flat[place : place + len(reducer.state_dtypes(dtype))]
-        place += len(state)
-        if recipe.axes.groups:
-            merged = _merge_outer(reducer, recipe.axes, state)
-            state = tuple(s.reshape(recipe.kept) for s in merged)
-        if reducer.kind == "arg":
-            cut = (tuple(t[axis] for axis in axes) for t in (shape, origin, extent))
-            state = state[0], globalise_index(state[1], *cut)
-        states.append(state)
-    return states
+    return [
+        _in_all(reducer, state, axes, (shape, origin, extent))
+        for reducer, state in zip(reducers, _apart(recipe, flat, program, reducers), strict=True)
+    ]
+
+
+def _in_all(
+    reducer: Reducer, state: State, axes: tuple[int, ...], cut: Sequence[tuple[int, ...]]
+) -> State:
+    """Count places from the origin of all that is reduced; `cut` is shape, origin and extent."""
+    if reducer.kind != "arg":
+        return state
+    return state[0], globalise_index(state[1], *(tuple(t[axis] for axis in axes) for t in cut))
 
 
 def _reduce_numpy(

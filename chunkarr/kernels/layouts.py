@@ -157,28 +157,27 @@ def remembered(
 ) -> Recipe | None:
     """Give the recipe that was made for a program, or make it now."""
     found = _recipes.get(key)
-    if found is not None and found[0] is program:
-        return found[1]
-    return _remember(key, program, make())
-
-
-def _remember(key: tuple[Any, ...], program: Program, recipe: Recipe | None) -> Recipe | None:
-    # The program is kept with the recipe, so that its id is not given to another one meanwhile.
-    if len(_recipes) >= RECIPES_MAX:
-        _recipes.clear()
-    _recipes[key] = (program, recipe)
-    return recipe
+    if found is None or found[0] is not program:
+        recipe = make()
+        if len(_recipes) >= RECIPES_MAX:
+            _recipes.clear()
+        # The program is kept with it, so that its id is not given to another one meanwhile.
+        found = _recipes[key] = (program, recipe)
+    return found[1]
 
 
 def map_recipe(program: Program, arrays: Sequence[Array], outs: Sequence[Array]) -> Recipe | None:
     """Give the recipe to map a program over operands, None where it does not compile."""
     large = _is_large(outs)
     key = (id(program), large, *[(a.shape, a.strides) for a in (*arrays, *outs)])
-    found = _recipes.get(key)
-    if found is not None and found[0] is program:
-        return found[1]
+    return remembered(key, program, lambda: _make_map(program, arrays, outs, large=large))
+
+
+def _make_map(
+    program: Program, arrays: Sequence[Array], outs: Sequence[Array], *, large: bool
+) -> Recipe | None:
     if not program_compiles(program):
-        return _remember(key, program, None)
+        return None
     operands, shape = collapse_map(arrays, outs)
     classes = "".join(class_of(a) for a in operands[: len(arrays)])
     # A value is stored through "u" where there is but one place for it.
@@ -191,8 +190,7 @@ def map_recipe(program: Program, arrays: Sequence[Array], outs: Sequence[Array])
     if len(outs) == 1 and classes[-1] == "u" and run >= RUN_BYTES_MIN:
         entries.append(tier.entry_for(Spec(program, None, "map", classes[:-1] + "n")))
     entry = entries.pop(-1 if large else 0)
-    recipe = Recipe(entry, dtypes, parts, math.prod(shape), twin=entries[0] if entries else None)
-    return _remember(key, program, recipe)
+    return Recipe(entry, dtypes, parts, math.prod(shape), twin=entries[0] if entries else None)
 
 
 def _is_large(outs: Sequence[Array]) -> bool:
@@ -305,21 +303,25 @@ def reduce_recipe(
     """
     names = [reducer.name for reducer in reducers]
     key = (id(program), *names, shape, axes, *[(a.shape, a.strides) for a in arrays])
-    found = _recipes.get(key)
-    if found is not None and found[0] is program:
-        return found[1]
-    if not program_compiles(program) or not reduces(program, reducers):
-        return _remember(key, program, None)
-    if 0 in shape:
-        return _remember(key, program, None)
+    return remembered(key, program, lambda: _make_reduction(program, reducers, arrays, shape, axes))
+
+
+def _make_reduction(
+    program: Program,
+    reducers: tuple[Reducer, ...],
+    arrays: Sequence[Array],
+    shape: tuple[int, ...],
+    axes: tuple[int, ...],
+) -> Recipe | None:
+    if not program_compiles(program) or not reduces(program, reducers) or 0 in shape:
+        return None
     operands, reduction = collapse_reduction(arrays, shape, axes)
     apart = len(reducers) > 1 and reduction.columns
     mode = mode_of(operands, reduction)
     if mode is None or apart:
-        return _remember(key, program, None)
+        return None
     kept = tuple(n for axis, n in enumerate(shape) if axis not in axes)
-    recipe = reduction_recipe(program, reducers, operands, reduction, kept, mode)
-    return _remember(key, program, recipe)
+    return reduction_recipe(program, reducers, operands, reduction, kept, mode)
 
 
 def mode_of(operands: list[Array], reduction: Reduction) -> str | None:
