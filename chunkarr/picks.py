@@ -114,11 +114,15 @@ def _narrowed(places: Places, index: NDArray) -> Places:
 
 def apply_to_held(held: NDArray, indices: Any, ufunc: np.ufunc, operands: Sequence[Any]) -> None:
     """Apply a ufunc to an array in memory, at places that may be too many to hold at once."""
+    # NumPy takes its fast way where nothing has to be converted, fifty times as fast.
+    exact = held.dtype == np.float64
+    operands = [np.asarray(v, held.dtype) if exact and type(v) is int else v for v in operands]
     long = hasattr(indices, "to_expr") and indices.dtype.kind in "iu" and indices.ndim == 1
     same = all(np.shape(v) in {(), indices.shape} for v in operands) if long else False
     if not same or indices.nbytes <= _piece_bytes():
         ufunc.at(held, ndarray_key(indices), *map(ndarray_key, operands))
         return
+    indices.persist()  # it is read in pieces, none of which is to be computed twice
     for bound in (indices.min(), indices.max()):
         held[int(bound)]  # NumPy's own refusal comes before anything is written
     step = _piece_bytes() // indices.dtype.itemsize

@@ -64,6 +64,18 @@ CASES: dict[str, Callable[[Any, Any, Any], Any]] = {
     "remainders by zero": lambda np, a, b: (np.ones(b.shape, "i4") % (b > 0)).sum(),
     "remainders by zero, signed": lambda np, a, b: np.fmod(7, (b > 0).astype("i2")).sum(0),
     "both by zero": lambda np, a, b: np.divmod(np.uint8(7), (b > 0).astype("u1"))[1].sum(1),
+    "durations by zero": lambda np, a, b: ((b > 0).astype("m8[s]") / (a > 9).astype("i8")).max(),
+    "durations by durations": lambda np, a, b: (
+        np.where(a > 9, 0, 7).astype("m8[s]") / (b > 0).astype("m8[s]")
+    ).max(axis=0),
+    "durations counted": lambda np, a, b: (
+        np.where(a > 9, -(2**63), 7).astype("m8[s]") // (b > 0).astype("m8[s]")
+    ),
+    "durations scaled by NaN": lambda np, a, b: (a > 0).astype("m8[s]") * a,
+    "durations scaled too far": lambda np, a, b: (
+        np.where(a > 0, 7, 2**62).astype("m8[s]") * np.where(a > b, 3.0, a) > np.timedelta64(9)
+    ),
+    "numbers, not NaN": lambda np, a, b: np.fmax(a, b).min() + np.fmin(a, b).sum(axis=0),
     "masked": lambda np, a, b: a[a > 0.5].sum(),
     "running sum": lambda np, a, b: np.cumsum(np.where(b > 0, np.inf, -np.inf), axis=1),
     "single precision": lambda np, a, b: (a.astype("f4") / b.astype("f4")).mean(),

@@ -152,6 +152,19 @@ def _division(function: Callable[..., Any]) -> Any:
     return intrinsic(typed)
 
 
+def _bit_count(name: str) -> Any:
+    """Make an intrinsic that counts bits of an integer: "ctpop" or "cttz"."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        defined = [ir.IntType(1)(1)] * (name == "cttz")
+        return getattr(builder, name)(*args, *defined)
+
+    def typed(_context: Any, x: Any) -> Any:
+        return x(x), generate
+
+    return intrinsic(typed)
+
+
 def _vector_function(function: Callable[..., Any], operands: int) -> Any:
     """Make an intrinsic of a function of `chunkarr.kernels.vecmath`, on parts where complex."""
 
@@ -437,8 +450,9 @@ def _namespace() -> dict[str, Any]:
     for function in (quotients.floor_divide, quotients.remainder, quotients.fmod):
         names[f"integer_{function.__name__}"] = _division(function)
     names |= {"load": load, "store": store, "load_at": load_at, "store_at": store_at}
-    names |= {"fneg": fneg, "bits": bits, "inf": math.inf, "b1": types.boolean}
+    names |= {"fneg": fneg, "bits": bits, "inf": math.inf, "nan": math.nan, "b1": types.boolean}
     names |= {"cplx": cplx, "fused": fused, "one": one, "nat": -(1 << 63)}
+    names |= {"count_ones": _bit_count("ctpop"), "zeros_below": _bit_count("cttz")}
     names |= {"half": half, "from_half": from_half, "to_half": to_half}
     names |= {"spread": spread, "find": find, "advance": advance}
     names |= {"ahead": ahead, "aligned": aligned, "settled": settled}
@@ -458,8 +472,9 @@ def compile_kernel(source: str, key: str) -> bytes:
     lines = source.splitlines(keepends=True)
     linecache.cache[filename] = (len(source), None, lines, filename)
     names = dict(_NAMES)
-    if "complex_" in source:
-        exec(FUNCTIONS, names)  # noqa: S102 - our own source
+    needed = [start for start in FUNCTIONS if start in source]
+    for start in ["integer_gcd"] * ("integer_lcm" in needed) + needed:
+        exec(FUNCTIONS[start], names)  # noqa: S102 - our own source
     codes = users.codes_in(source)
     names |= {name: callees.caller_of(code, name) for name, code in codes.items()}
     exec(compile(source, filename, "exec"), names)  # noqa: S102 - our own generated source

@@ -23,14 +23,36 @@ _NO_NAT = "({0} != nat) & ({1} != nat)"
 TIMES = {
     "add": "(nat if ({0} == nat) | ({1} == nat) else {0} + {1})",
     "subtract": "(nat if ({0} == nat) | ({1} == nat) else {0} - {1})",
-    "multiply": "(nat if {0} == nat else {0} * {1})",
+    "multiply by i": "(nat if {0} == nat else {0} * {1})",
+    "multiply by f": "(nat if {0} == nat else duration_of({0} * {1}))",
+    "divide by m": f"(f8({{0}}) / f8({{1}}) if {_NO_NAT} else nan)",
+    **dict.fromkeys(
+        ("divide by i", "floor_divide by i"),
+        "(nat if ({0} == nat) | ({1} == 0) else duration_cut({0}, {1}))",
+    ),
+    **dict.fromkeys(
+        ("divide by f", "floor_divide by f"), "(nat if {0} == nat else duration_of({0} / {1}))"
+    ),
+    **dict.fromkeys(
+        ("floor_divide by m", "divmod by m"),
+        f"(integer_floor_divide({{0}}, {{1}}) if {_NO_NAT} else 0)",
+    ),
+    **dict.fromkeys(
+        ("remainder by m", "divmod:1 by m"),
+        f"(integer_remainder({{0}}, {{1}}) if {_NO_NAT} & ({{1}} != 0) else nat)",
+    ),
     "negative": "i8(0) - {0}",
     "positive": "{0}",
     "absolute": "({0} if {0} >= 0 else i8(0) - {0})",
     "minimum": "({0} if {0} < {1} else {1})",
     "maximum": "({0} if ({0} == nat) | (({1} != nat) & ({0} > {1})) else {1})",
+    "fmin": "({1} if {0} == nat else ({0} if ({1} == nat) | ({0} < {1}) else {1}))",
+    "fmax": "({0} if {0} > {1} else {1})",
     "isnat": "{0} == nat",
+    "isnan": "{0} == nat",
+    "isinf": "{0} != {0}",
     "isfinite": "{0} != nat",
+    "sign": "(i8(1) if {0} > 0 else (i8(-1) if {0} < 0 else i8(0)))",
     **{name: f"({{0}} {sign} {{1}}) & {_NO_NAT}" for name, sign in COMPARE.items()},
     "not_equal": "({0} != {1}) | ({0} == nat)",
 }
@@ -71,7 +93,8 @@ COMPLEX = {
     "fmax": f"({{0}} if {_NAN.format(1)} | complex_less_equal({{1}}, {{0}}) else {{1}})",
 }
 
-FUNCTIONS = """
+FUNCTIONS = {
+    "complex_": """
 @inline
 def complex_product_plain(x, y):
     return cplx(x.real * y.real - x.imag * y.imag, x.real * y.imag + x.imag * y.real)
@@ -106,8 +129,43 @@ def complex_reciprocal(x):
     re = one(x.real) / below if wide else ratio / below
     im = fneg(ratio) / below if wide else fneg(one(x.real)) / below
     return cplx(re, im)
+""",
+    "duration_": """
+@inline
+def duration_of(number):
+    inside = (number >= -9223372036854775808.0) & (number < 9223372036854775808.0)
+    return i8(number) if inside else nat
+@inline
+def duration_cut(time, number):
+    above = u8(time if time >= 0 else i8(0) - time)
+    below = u8(number if number >= 0 else i8(0) - number)
+    quotient = i8(integer_floor_divide(above, below))
+    return i8(0) - quotient if (time < 0) != (number < 0) else quotient
+""",
+    "integer_gcd": """
+@inline
+def integer_gcd(x, y):
+    low, high = x | y, max(x, y)
+    x, y = min(x, y), high
+    if x != 0:
+        x >>= zeros_below(x)
+        while y != 0:
+            y >>= zeros_below(y)
+            x, y = min(x, y), max(x, y) - min(x, y)
+        y = x << zeros_below(low)
+    return y
+""",
+    "integer_lcm": """
+@inline
+def integer_lcm(x, y):
+    divisor = integer_gcd(x, y)
+    return x // divisor * y if divisor != 0 else divisor
+""",
+}
+"""Functions that generated source may call, by how their names begin, defined in front of it.
+
+The greatest common divisor is Stein's binary algorithm (J. Comput. Phys. 1, 1967): no divisions.
 """
-"""Functions that generated source may call, defined in front of it."""
 
 
 @functools.cache

@@ -255,6 +255,8 @@ class _Asking:
     def loses(self, number: int, op: Op) -> int | None:
         """Tell where an operation meets an invalid value."""
         made = len(self.program.inputs) + number
+        if op.dtype.kind == "m":
+            return self.add("isnat", made)
         if op.dtype.kind in "fc":
             found = self.isnan(made)
             before = self.any_of([self.isnan(arg) for arg in op.args])
@@ -262,6 +264,8 @@ class _Asking:
             if before is None:
                 return found
             return self.add("logical_and", found, self.add("logical_not", before))
+        if op.types[0].kind == "m":
+            return self.any_of([self.add("isnat", arg) for arg in op.args])
         # An integer that was made of a float is wrong where it does not give the float back.
         lost = [arg for arg in op.args if self.dtype_of(arg).kind in "fc"]
         if op.name != "cast" or not lost:

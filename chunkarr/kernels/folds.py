@@ -17,8 +17,14 @@ from chunkarr.kernels.program import Program
 from chunkarr.kernels.reducers import LANES, Reducer
 from chunkarr.records import dataclass
 
-OPERATIONS = ("add", "multiply", "minimum", "maximum", "or", "and", "xor", "latest", "elapsed")
-"""What a panel is folded by; the last two are the greatest and the sum of times, where NaT wins."""
+OPERATIONS = (
+    *("add", "multiply", "minimum", "maximum", "fmin", "fmax", "or", "and", "xor"),
+    *("latest", "earliest", "elapsed"),
+)
+"""What a panel is folded by; of times: the greatest, where NaT wins, the least but NaT, the sum."""
+
+_NUMBERS = "({0} if {0} == {0} else {1}), ({1} if {1} == {1} else {0})"
+"""Two operands, of which a NaN has become the other one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +42,11 @@ class Fold:
 _TIME_FOLDS = {
     "minimum": Fold("minimum", "i8({0} if {0} < {1} else {1})", f"i8({(1 << 63) - 1})", "i8"),
     "maximum": Fold("latest", f"i8({TIMES['maximum']})", "i8(nat + 1)", "i8"),
+    "fmin": Fold("earliest", f"i8({TIMES['fmin']})", "i8(nat)", "i8"),
+    "fmax": Fold("maximum", "i8({0} if {0} > {1} else {1})", "i8(nat)", "i8"),
     "add": Fold("elapsed", f"i8({TIMES['add']})", "i8(0)", "i8"),
 }
-"""How times are folded: NaT is the least number, and wins."""
+"""How times are folded: NaT is the least number, and wins, but for fmin and fmax."""
 
 
 def fold_of(reducer: Reducer, dtype: np.dtype[Any]) -> Fold | None:
@@ -55,8 +63,8 @@ def fold_of(reducer: Reducer, dtype: np.dtype[Any]) -> Fold | None:
         made = Fold("add", "{0} + {1}", f"{kind}(0)", kind, positive_zero=True)
         return made if adds else None
     if dtype.kind == "b":
-        operations = dict.fromkeys(("add", "maximum", "bitwise_or"), "or")
-        operations |= dict.fromkeys(("multiply", "minimum", "bitwise_and"), "and")
+        operations = dict.fromkeys(("add", "maximum", "fmax", "bitwise_or"), "or")
+        operations |= dict.fromkeys(("multiply", "minimum", "fmin", "bitwise_and"), "and")
         return _truth_fold(operations.get(name) if reducer.kind == "ufunc" else None)
     lowest, highest = _limits(dtype)
     if reducer.kind == "arg":
@@ -70,7 +78,10 @@ def fold_of(reducer: Reducer, dtype: np.dtype[Any]) -> Fold | None:
     if dtype.kind == "f":
         folds["minimum"] = ("fminimum({0}, {1})", highest)
         folds["maximum"] = ("fmaximum({0}, {1})", lowest)
+        folds["fmin"] = (f"fminimum({_NUMBERS})", "nan")
+        folds["fmax"] = (f"fmaximum({_NUMBERS})", "nan")
     else:
+        name = {"fmin": "minimum", "fmax": "maximum"}.get(name, name)
         folds["bitwise_and"] = ("{0} & {1}", str(-1 if dtype.kind == "i" else highest))
         folds["bitwise_or"] = folds["bitwise_xor"] = ("{0} | {1}", "0")
         folds["bitwise_xor"] = ("{0} ^ {1}", "0")

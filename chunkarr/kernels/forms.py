@@ -63,6 +63,9 @@ FLOAT = {
     },
     "minimum": "({0} if ({0} < {1}) | ({0} != {0}) else {1})",
     "maximum": "({0} if ({0} > {1}) | ({0} != {0}) else {1})",
+    "fmin": "({0} if ({0} < {1}) | ({1} != {1}) else {1})",
+    "fmax": "({0} if ({0} > {1}) | ({1} != {1}) else {1})",
+    "heaviside": "({T}(1) if {0} > 0 else ({T}(0) if {0} < 0 else ({1} if {0} == 0 else {0})))",
     "sign": "({T}(1) if {0} > 0 else ({T}(-1) if {0} < 0 else ({T}(0) if {0} == 0 else {0})))",
     "isnan": "{0} != {0}",
     "isinf": "fabs({0}) == inf",
@@ -74,6 +77,8 @@ FLOAT = {
     "logical_not": "{0} == 0",
     **{name: f"{{0}} {sign} {{1}}" for name, sign in COMPARE.items()},
 }
+
+_SIZE = "u8({{{0}}} if {{{0}}} >= 0 else {{T}}(0) - {{{0}}})"
 
 INTEGER = {
     "add": "{R}({0} + {1})",
@@ -96,6 +101,14 @@ INTEGER = {
     "bitwise_or": "{R}({0} | {1})",
     "bitwise_xor": "{R}({0} ^ {1})",
     "invert": "{R}(~{0})",
+    "bitwise_count": "{R}(count_ones({0} if {0} >= 0 else {T}(0) - {0}))",
+    **{
+        name: f"{{R}}(integer_{name}({_SIZE.format(0)}, {_SIZE.format(1)}))"
+        for name in ("gcd", "lcm")
+    },
+    "isnan": "{0} != {0}",
+    "isinf": "{0} != {0}",
+    "isfinite": "{0} == {0}",
     **{
         name: f"integer_{name}({{T}}({{0}}), {{T}}({{1}}))"
         for name in ("floor_divide", "remainder", "fmod")
@@ -113,6 +126,8 @@ INTEGER = {
 
 UNSIGNED = INTEGER | {
     "absolute": "{0}",
+    "bitwise_count": "{R}(count_ones({0}))",
+    **{name: f"{{R}}(integer_{name}(u8({{0}}), u8({{1}})))" for name in ("gcd", "lcm")},
     "sign": "({R}(1) if {0} > 0 else {R}(0))",
     "left_shift": "({R}({0} << ({1} & {M})) if {1} <= {M} else {R}(0))",
     "right_shift": "({R}({0} >> ({1} & {M})) if {1} <= {M} else {R}(0))",
@@ -124,8 +139,16 @@ BOOLEAN = {
     "absolute": "{0}",
     "positive": "{0}",
     "conjugate": "{0}",
-    "minimum": "{0} & {1}",
-    "maximum": "{0} | {1}",
+    **dict.fromkeys(("floor", "ceil", "trunc"), "{0}"),
+    **dict.fromkeys(("minimum", "fmin"), "{0} & {1}"),
+    **dict.fromkeys(("maximum", "fmax"), "{0} | {1}"),
+    "less": "(not {0}) & {1}",
+    "less_equal": "(not {0}) | {1}",
+    "greater": "{0} & (not {1})",
+    "greater_equal": "{0} | (not {1})",
+    "isnan": "{0} != {0}",
+    "isinf": "{0} != {0}",
+    "isfinite": "{0} == {0}",
     "bitwise_and": "{0} & {1}",
     "bitwise_or": "{0} | {1}",
     "bitwise_xor": "{0} != {1}",
@@ -217,8 +240,9 @@ def form(op: Op, args: list[str], sources: list[np.dtype[Any]]) -> str | None:
         call = f"vec_{plane}{plain}({', '.join(filter(None, converted))})"
         return f"half({call})" if result == "f2" else call
     name = f"{op.name}:{op.output}" if op.output else op.name
-    text = FORMS.get("e" if loop == np.float16 else loop.kind, {}).get(name)
-    if text is None or type_of(loop) is None or not (name == "frexp:1" or _gives(op)):
+    forms = FORMS.get("e" if loop == np.float16 else loop.kind, {})
+    text = forms.get(name) or forms.get(f"{name} by {_other(op).kind}")
+    if text is None or type_of(loop) is None or not _gives(op):
         return None
     kind = "f4" if loop == np.float16 else type_of(loop)
     how = composites.product() if "{how}" in text else ""
@@ -229,11 +253,11 @@ def form(op: Op, args: list[str], sources: list[np.dtype[Any]]) -> str | None:
 
 
 def _alike(op: Op) -> bool:
-    """Whether all operands of a loop are of one dtype; times and durations mix, and integers."""
+    """Whether all operands of a loop are of one dtype; times and durations mix, and numbers."""
     types = op.types[op.name == "where" :]
     kinds = {kind.kind for kind in types}
-    scaled = op.name == "multiply" and kinds == {"m", "i"}
-    return len(set(types)) == 1 or kinds <= {"m", "M"} or scaled
+    mixed = kinds <= {"m", "M"} or kinds in ({"m", "i"}, {"m", "f"})
+    return len(set(types)) == 1 or (mixed and all(kind.itemsize == 8 for kind in types))
 
 
 def _loop(op: Op) -> np.dtype[Any]:
@@ -241,12 +265,21 @@ def _loop(op: Op) -> np.dtype[Any]:
     return op.types[-1] if op.types[-1].kind == "m" else op.types[0]
 
 
+def _other(op: Op) -> np.dtype[Any]:
+    """Give the dtype of what a duration is multiplied or divided by."""
+    return op.types[0] if op.types[0].kind in "if" else op.types[-1]
+
+
 def _gives(op: Op) -> bool:
     """Whether an operation's result has the dtype that its form gives."""
     loop = _loop(op)
     if op.name in {"real", "imag"}:
         return loop.kind == "c" and op.dtype.itemsize * 2 == loop.itemsize
-    return op.dtype.kind == "b" or op.dtype == loop or (loop.kind in "mM" and op.dtype.kind in "mM")
+    if op.dtype.kind == "b" or op.dtype == loop or (loop.kind in "mM" and op.dtype.kind in "mM"):
+        return True
+    # Exponents, counts, and quotients of two durations are numbers of their own.
+    named = op.name == "bitwise_count" or (op.name == "frexp" and op.output == 1)
+    return named or (loop.kind == "m" and op.name in {"divide", "floor_divide", "divmod"})
 
 
 def cast_form(text: str, source: np.dtype[Any], target: np.dtype[Any]) -> str | None:
@@ -257,7 +290,11 @@ def cast_form(text: str, source: np.dtype[Any], target: np.dtype[Any]) -> str | 
     if start is None or stop is None:
         return None
     if source.kind in "mM" or target.kind in "mM":
-        # NaT is an integer like any other there; elsewhere it has a meaning.
+        # NaT is an integer like any other there, and true; elsewhere it has a meaning.
+        if target.kind == "b":
+            return f"({text} != 0)"
+        if source.kind in "iub" and target.kind == "m":
+            return f"i8({text})"
         return text if start == stop and {source.kind, target.kind} & {"i"} else None
     if source.kind == "c" or target.kind == "c":
         return _complex_cast(text, source, target)

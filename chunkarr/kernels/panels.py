@@ -145,10 +145,10 @@ def fold(panel: Panel, operation: str, *, signed: bool) -> Any:
     """Fold a panel to one value; for complex numbers to a vector of its two parts."""
     builder = panel.builder
     floats = panel.kind in _BITS
-    if operation in {"minimum", "maximum"}:
-        sign = "<" if operation == "minimum" else ">"
+    if operation in {"minimum", "maximum", "fmin", "fmax"}:
+        sign = "<" if operation in {"minimum", "fmin"} else ">"
         if floats:
-            return _float_extreme(panel, sign)
+            return _float_extreme(panel, sign, numbers=operation.startswith("f"))
         compare = builder.icmp_signed if signed else builder.icmp_unsigned
         found = panel.reduced(lambda x, y: builder.select(compare(sign, x, y), x, y))
         return _first(panel, found)
@@ -160,11 +160,11 @@ def fold(panel: Panel, operation: str, *, signed: bool) -> Any:
     return found if panel.parts > 1 else _first(panel, found)
 
 
-def _latest(builder: Any, x: Any, y: Any) -> Any:
+def _beyond_nat(sign: str, builder: Any, x: Any, y: Any) -> Any:
     # One less than NaT, the least number, is the greatest.
     one = ir.Constant(x.type, [1] * x.type.count)
     near, far = (builder.sub(time, one) for time in (x, y))
-    return builder.add(builder.select(builder.icmp_signed(">", near, far), near, far), one)
+    return builder.add(builder.select(builder.icmp_signed(sign, near, far), near, far), one)
 
 
 def _elapsed(builder: Any, x: Any, y: Any) -> Any:
@@ -173,47 +173,69 @@ def _elapsed(builder: Any, x: Any, y: Any) -> Any:
     return builder.select(lost, nat, builder.add(x, y))
 
 
-_OF_TIMES = {"latest": _latest, "elapsed": _elapsed}
+_OF_TIMES: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "latest": functools.partial(_beyond_nat, ">"),
+    "earliest": functools.partial(_beyond_nat, "<"),
+    "elapsed": _elapsed,
+}
 
 
-def _float_extreme(panel: Panel, sign: str) -> Any:
-    """Give the least or greatest number; NaN if there is one; -0.0 counts as less than +0.0."""
+def _float_extreme(panel: Panel, sign: str, *, numbers: bool) -> Any:
+    """Give the least or greatest value; -0.0 counts as less than +0.0.
+
+    NaN if there is one, or, where `numbers` alone count, if there is nothing else.
+    """
     builder = panel.builder
     wide = ir.VectorType(_BITS[panel.kind], panel.group // 2)
+    last = panel.splat(panel.kind(math.inf if sign == "<" else -math.inf), panel.group)
 
     def better(x: Any, y: Any) -> Any:
         return builder.select(builder.fcmp_ordered(sign, x, y), x, y)
 
-    def unordered(vector: Any) -> Any:
-        return builder.sext(builder.fcmp_unordered("uno", *panel.halves(vector)), wide)
+    def noticed(vector: Any) -> Any:
+        near, far = panel.halves(vector)
+        if not numbers:
+            return builder.sext(builder.fcmp_unordered("uno", near, far), wide)
+        found = [builder.fcmp_ordered("ord", half, half) for half in (near, far)]
+        return builder.sext(builder.or_(*found), wide)
 
-    best, null = [], []
+    best, seen = [], []
     for start in panel.groups():
         top = panel.load(_I64(0), start, panel.group)
 
         def step(row: Any, carried: Sequence[Any], start: int = start) -> list[Any]:
             value = panel.load(row, start, panel.group)
-            return [better(value, carried[0]), builder.or_(carried[1], unordered(value))]
+            return [better(value, carried[0]), builder.or_(carried[1], noticed(value))]
 
-        found, lost = panel.carry([top, unordered(top)], step)
+        found, flags = panel.carry([better(top, last) if numbers else top, noticed(top)], step)
         best.append(found)
-        null.append(lost)
+        seen.append(flags)
     result = _first(panel, panel.halved(best, better))
-    missing = builder.icmp_signed(
-        "!=", _first(panel, panel.halved(null, builder.or_)), wide.element(0)
+    any_seen = builder.icmp_signed(
+        "!=", _first(panel, panel.halved(seen, builder.or_)), wide.element(0)
     )
-    result = _with_sign(panel, result, sign)
-    return builder.select(missing, panel.kind(math.nan), result)
+    result = _with_sign(panel, result, sign, last if numbers else None)
+    of_seen = (result, panel.kind(math.nan)) if numbers else (panel.kind(math.nan), result)
+    return builder.select(any_seen, *of_seen)
 
 
-def _with_sign(panel: Panel, result: Any, sign: str) -> Any:
-    """Give a zero among extremes its sign: a bit that any or all of the zeros have."""
+def _with_sign(panel: Panel, result: Any, sign: str, instead: Any) -> Any:
+    """Give a zero among extremes its sign: a bit that any or all of the zeros have.
+
+    `instead` takes the place of NaN, whose sign means nothing, where there may be any.
+    """
     builder, bits = panel.builder, _BITS[panel.kind]
     vector = ir.VectorType(bits, panel.group)
     before = builder.block
+
+    def sign_of(value: Any) -> Any:
+        if instead is not None:
+            value = builder.select(builder.fcmp_ordered("ord", value, value), value, instead)
+        return builder.bitcast(value, vector)
+
     with builder.if_then(builder.fcmp_ordered("==", result, panel.kind(0.0)), likely=False):
         combine = builder.or_ if sign == "<" else builder.and_
-        joined = _first(panel, panel.reduced(combine, lambda x: builder.bitcast(x, vector)))
+        joined = _first(panel, panel.reduced(combine, sign_of))
         zero = builder.bitcast(builder.and_(joined, bits(-1 << (bits.width - 1))), panel.kind)
         signed = builder.block
     chosen = builder.phi(panel.kind)

@@ -71,6 +71,14 @@ def conditions(
         inside = inside_form(args[0], sources[0], op.dtype)
         return [] if inside is None else [(_LIBRARY[INVALID], f"not ({inside})")]
     loop = op.types[0]
+    if op.dtype.kind == "m" and "f" in {kind.kind for kind in op.types}:
+        lost = " & ".join(f"({arg} == {arg})" for arg in args)
+        return [(_LIBRARY[INVALID], f"({value} == nat) & {lost}")]
+    if loop.kind == "m" and op.name in INTEGER_DIVISIONS and op.types[1].kind == "m":
+        found = [(_LIBRARY[DIVIDE], f"{args[1]} == 0")]
+        if op.name != "remainder":
+            found.append((_LIBRARY[INVALID], f"({args[0]} == nat) | ({args[1]} == nat)"))
+        return found
     if loop.kind in "iu" and op.name in INTEGER_DIVISIONS:
         found = [(_LIBRARY[DIVIDE], f"{args[1]} == 0")]
         if loop.kind == "i" and op.name in {"floor_divide", "divmod"}:

@@ -49,7 +49,17 @@ def _call_function(function: Array, *args: Array) -> Array:
     return called
 
 
+def _number(ufunc: np.ufunc, wins: np.ufunc, x: Array, y: Array) -> Array:
+    """Choose between numbers and NaN; of equal operands the second, whatever the vectors are."""
+    if x.dtype.kind != "f":
+        chosen: Array = ufunc(x, y)
+        return chosen
+    return np.where(wins(x, y) | np.isnan(y), x, y)
+
+
 EXTRA: dict[str, Function] = {
+    "fmin": functools.partial(_number, np.fmin, np.less),
+    "fmax": functools.partial(_number, np.fmax, np.greater),
     "real": np.real,
     "imag": np.imag,
     "complex": _join,
@@ -58,7 +68,10 @@ EXTRA: dict[str, Function] = {
     "locate": locate,
     "search": search,
 }
-"""Elementwise functions that are no ufuncs, by operation name: arrays in, one array out."""
+"""Elementwise functions that are not NumPy's ufuncs: by operation name, arrays in, an array out.
+
+Which of two equal zeros NumPy's `fmin` and `fmax` take depends on where a vector register ends.
+"""
 
 PIECE_BYTES = 128 * 1024
 """The largest buffer of a piece: a few of them fit a core's second-level cache."""
@@ -104,6 +117,8 @@ EXACT = frozenset(
         "right_shift",
         "minimum",
         "maximum",
+        "fmin",
+        "fmax",
         "isnan",
         "isinf",
         "isfinite",

@@ -9,6 +9,7 @@ encoded chunks would decode each of them for each task.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,8 +41,8 @@ PLACES_MADE = 256
 DECODED_MAX = 3
 """Where named places would decode each chunk more often, the array is copied to scratch first."""
 
-PLACES_TOGETHER = 32
-"""So many places of a mapped file are read at once: the system may bring a MiB for each."""
+STRETCH_BYTES = 8 << 20
+"""So much of a mapped file is looked at together: what is random in it is in order outside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,25 +100,33 @@ def pick(source: Store, index: NDArray, before: Region, after: Region) -> NDArra
         return np.asarray(source.read(everywhere)[(*lead, index)])
     shape = (*region_shape(before), len(index), *region_shape(after))
     out = np.empty(shape, source.dtype)
-    if source.addressable:
-        for at in range(0, len(index), PLACES_TOGETHER):
-            named = slice(at, at + PLACES_TOGETHER)
-            out[(*lead, named)] = source.read(everywhere)[(*lead, index[named])]
-        return out
-    order = np.argsort(index, kind="stable")
-    ordered = index[order]
-    at = 0
-    while at < len(ordered):
-        (chunk,) = source.grid.span(axis, int(ordered[at]), int(ordered[at]) + 1)
-        start, stop = source.grid.bounds(axis, chunk)
-        end = int(np.searchsorted(ordered, stop))
-        # Within the chunk, only from the first to the last place that is named.
-        stop = min(stop, int(ordered[end - 1]) + 1)
-        start = max(start, int(ordered[at]))
+    for start, stop, rows in _stretches(source, index, axis, out.nbytes // max(1, len(index))):
         part = source.read((*before, slice(start, stop), *after))
-        out[(*lead, order[at:end])] = part[(*lead, ordered[at:end] - start)]
-        at = end
+        out[(*lead, rows)] = part[(*lead, index[rows] - start)]
     return out
+
+
+def _stretches(
+    source: Store, index: NDArray, axis: int, bytes_row: int
+) -> Iterator[tuple[int, int, NDArray]]:
+    """Give the places that lie near each other: from the first to behind the last, and which."""
+    cut = source.grid.axes[axis]
+    if source.addressable:
+        cut = max(1, STRETCH_BYTES // max(1, bytes_row))
+    if isinstance(cut, int):
+        number, last = index // max(1, cut), source.shape[axis] // max(1, cut)
+    else:
+        number, last = np.searchsorted(source.grid.ends(axis), index, side="right"), len(cut)
+    # Numbers of 16 bits are put in order without being compared.
+    number = number.astype(np.uint16 if last < 1 << 16 else np.int64)
+    order = np.argsort(number, kind="stable")
+    ordered = number[order]
+    at = 0
+    while at < len(order):
+        end = int(np.searchsorted(ordered, ordered[at], side="right"))
+        places = index[order[at:end]]
+        yield int(places.min()), int(places.max()) + 1, order[at:end]
+        at = end
 
 
 PLACES_LAID = 1 << 18

@@ -11,7 +11,7 @@ import math
 import operator
 from collections.abc import Callable, Sequence
 
-from chunkarr.expr.affine import Affine, Term
+from chunkarr.expr.affine import Affine, Term, broadcast
 from chunkarr.expr.node import (
     Contract,
     Expr,
@@ -131,15 +131,24 @@ def reduce_through_reshape(node: Expr) -> Expr | None:
     )
 
 
-def push_view(node: Expr) -> Expr | None:
-    """Take a plain slice before a reduction or a product rather than after it."""
-    if not isinstance(node, View):
+Alone = Callable[[Expr], bool]
+"""Whether a node has one user: what is taken of it by a view is all that is wanted of it."""
+
+LEVELS_MAX = 40
+"""How many elementwise operations a slice moves through; each is a level of Python's stack."""
+
+
+def push_view(node: Expr, alone: Alone) -> Expr | None:
+    """Take a part before a reduction, a product or a reshape rather than after it."""
+    if not isinstance(node, View) or math.prod(node.shape) >= node.operands[0].size:
         return None
     below, affine = node.operands[0], node.affine
-    sliced = (
-        len(affine.terms) == len(node.shape)
-        and all(t.axis == i and t.stride for i, t in enumerate(affine.terms))
-        and math.prod(node.shape) < below.size
+    if isinstance(below, Reshape):
+        return _part_of_reshape(node, below, alone)
+    if isinstance(below, Map):
+        return _part_of_map(node, below, alone)
+    sliced = len(affine.terms) == len(node.shape) and all(
+        t.axis == i and t.stride for i, t in enumerate(affine.terms)
     )
     if not sliced:
         return None
@@ -156,7 +165,7 @@ def push_view(node: Expr) -> Expr | None:
                 _, offset, stride = next(kept)
                 terms.append(Term(axis, offset, stride))
                 shape.append(next(lengths))
-        moved = _view(operand, Affine(tuple(shape), tuple(terms)), node)
+        moved = _part(operand, Affine(tuple(shape), tuple(terms)), node, alone)
         return Reduce(
             shape=node.shape,
             dtype=node.dtype,
@@ -170,16 +179,97 @@ def push_view(node: Expr) -> Expr | None:
         left, right = below.operands
         rows, columns = affine.terms
         depth = left.shape[1]
+        above = Affine((node.shape[0], depth), (rows, Term(1, 0, 1)))
+        beside = Affine((depth, node.shape[1]), (Term(0, 0, 1), columns))
         return Contract(
             shape=node.shape,
             dtype=node.dtype,
             line=below.line,
-            operands=(
-                _view(left, Affine((node.shape[0], depth), (rows, Term(1, 0, 1))), node),
-                _view(right, Affine((depth, node.shape[1]), (Term(0, 0, 1), columns)), node),
-            ),
+            operands=(_part(left, above, node, alone), _part(right, beside, node, alone)),
         )
     return None
+
+
+def _part_of_map(node: View, below: Map, alone: Alone) -> Expr | None:
+    """Look at the operands of elementwise work where that spares some of what is below them."""
+    if not _spares(below, alone, LEVELS_MAX):
+        return None
+    parts = {
+        o: _part(o, broadcast(o.shape, below.shape).then(node.affine), node, alone)
+        for o in dict.fromkeys(below.operands)
+        if o.shape != ()
+    }
+    return Map(
+        shape=node.shape,
+        dtype=node.dtype,
+        line=below.line,
+        operands=tuple(parts.get(o, o) for o in below.operands),
+        name=below.name,
+        types=below.types,
+        output=below.output,
+    )
+
+
+def _spares(node: Expr, alone: Alone, levels: int) -> bool:
+    """Whether there is something below elementwise work of which a part can be made alone."""
+    if not alone(node):
+        return False
+    if isinstance(node, Reduce | Contract | Reshape):
+        return True
+    passes = isinstance(node, Map | View) and levels > 0
+    return passes and any(_spares(operand, alone, levels - 1) for operand in node.operands)
+
+
+def _part_of_reshape(node: View, below: Reshape, alone: Alone) -> Expr | None:
+    """Reshape those rows alone in which the elements lie that a view shows.
+
+    Where a row of the result is more than one of the operand, or less, both begin together every
+    so many rows.
+    """
+    operand = below.operands[0]
+    if node.size == 0 or operand.size == 0:
+        return None
+    (at, rows, row), (place, _, wide) = _leading(operand.shape), _leading(below.shape)
+    axis, offset, stride = node.affine.terms[place]
+    far = offset + (stride * (node.shape[axis] - 1) if axis >= 0 else 0)
+    step = wide // math.gcd(row, wide)
+    start = min(offset, far) * wide // row // step * step
+    stop = min(rows, -(-(max(offset, far) + 1) * wide // (row * step)) * step)
+    if stop - start == rows:
+        return None
+    taken = [Term(n, start if n == at else 0, 1) for n in range(operand.ndim)]
+    shape = tuple(stop - start if n == at else length for n, length in enumerate(operand.shape))
+    part = _part(operand, Affine(shape, tuple(taken)), node, alone)
+    lengths, terms = list(below.shape), list(node.affine.terms)
+    lengths[place] = (stop - start) * row // wide
+    terms[place] = Term(axis, offset - start * row // wide, stride)
+    return _view(
+        _settled(
+            Reshape(shape=tuple(lengths), dtype=below.dtype, line=below.line, operands=(part,))
+        ),
+        Affine(node.shape, tuple(terms)),
+        node,
+    )
+
+
+def _leading(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Give the first axis that is longer than one, its length, and the elements of its rows."""
+    axis = next((axis for axis, n in enumerate(shape) if n > 1), len(shape) - 1)
+    return axis, shape[axis], math.prod(shape[axis + 1 :])
+
+
+def _part(operand: Expr, affine: Affine, node: Expr, alone: Alone) -> Expr:
+    """Look at a part of an operand, which is moved down as far as that spares anything."""
+    return _moved_down(_view(operand, affine, node), alone)
+
+
+def _moved_down(node: Expr, alone: Alone) -> Expr:
+    while isinstance(node, View) and alone(node.operands[0]):
+        other = push_view(node, alone)
+        if other is None:
+            return node
+        node = _settled(other)
+    return node
 
 
 def _view(operand: Expr, affine: Affine, node: Expr) -> Expr:
@@ -201,9 +291,6 @@ RULES: dict[type[Expr], Rule] = {
 }
 """The rule for each kind of node that has one."""
 
-SHARED_RULES: tuple[Rule, ...] = (push_view,)
-"""Rules that would compute something twice if their operand had another user."""
-
 
 def _settled(node: Expr) -> Expr:
     """Apply rules to one node until none fires."""
@@ -219,8 +306,14 @@ def rewrite(roots: Sequence[Expr]) -> dict[int, Expr]:
     old = walk(roots, held=False)
     users: dict[int, int] = dict.fromkeys(map(id, roots), 1)
     for node in old:
-        for operand in node.operands:
+        for operand in dict.fromkeys(node.operands):
             users[id(operand)] = users.get(id(operand), 0) + 1
+    uses: dict[int, int] = {}
+
+    def alone(node: Expr) -> bool:
+        # Nodes that no user has made were made for one.
+        return uses.get(id(node), 1) == 1
+
     new: dict[int, Expr] = {}
     interned: dict[tuple[object, ...], Expr] = {}
     for node in old:
@@ -229,9 +322,7 @@ def rewrite(roots: Sequence[Expr]) -> dict[int, Expr]:
             operands = tuple([new[id(operand)] for operand in node.operands])
             changed = any(map(operator.is_not, operands, node.operands))
             made = _settled(node.with_operands(operands) if changed else node)
-        if isinstance(made, View) and users.get(id(node.operands[0]) if node.operands else 0) == 1:
-            for rule in SHARED_RULES:
-                made = _settled(rule(made) or made)
+        made = _moved_down(made, alone)
         key = (
             type(made),
             made.shape,
@@ -239,5 +330,6 @@ def rewrite(roots: Sequence[Expr]) -> dict[int, Expr]:
             made.params,
             *map(id, made.operands),
         )
-        new[id(node)] = interned.setdefault(key, made)
+        kept = new[id(node)] = interned.setdefault(key, made)
+        uses[id(kept)] = uses.get(id(kept), 0) + users[id(node)]
     return new

@@ -51,9 +51,12 @@ def test_row_sums_follow_the_canonical_order(n: int) -> None:
     assert found.tolist() == [slow_row(row.tolist(), operator.mul) for row in x]
 
 
+TIMES = [("min", "M8[s]"), ("max", "M8[D]"), ("fmin", "M8[s]"), ("fmax", "m8[D]"), ("sum", "m8[s]")]
+
+
 @pytest.mark.parametrize("lost", [0, 1, 40])
 @pytest.mark.parametrize("axes", [(0,), (1,), (0, 1)])
-@pytest.mark.parametrize(("name", "kind"), [("min", "M8[s]"), ("max", "M8[D]"), ("sum", "m8[s]")])
+@pytest.mark.parametrize(("name", "kind"), TIMES)
 @pytest.mark.parametrize("shape", [(3, 1500), (1500, 3), (70, 90)])
 def test_times_are_reduced_as_by_numpy(
     shape: tuple[int, int], name: str, kind: str, axes: tuple[int, ...], lost: int
@@ -65,7 +68,8 @@ def test_times_are_reduced_as_by_numpy(
     program = plain(times.dtype)
     assert reduces(program, [reducer_of(name)])
     [found] = (state.view("i8") for state in reduce_in_both(program, name, [times], shape, axes))
-    expected = np.asarray(getattr(times, name)(axis=axes))
+    ufunc = reducer_of(name).ufunc
+    expected = np.asarray(ufunc.reduce(times, axis=axes))
     np.testing.assert_array_equal(found, expected.view("i8"))
 
 
@@ -155,11 +159,14 @@ def test_positions_count_in_the_whole_array() -> None:
         np.testing.assert_array_equal(total[1], flat.argmax(-1))
 
 
-@pytest.mark.parametrize("name", ["min", "max", "argmin", "argmax", "sum", "var", "prod"])
+@pytest.mark.parametrize(
+    "name", ["min", "max", "fmin", "fmax", "argmin", "argmax", "sum", "var", "prod"]
+)
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 def test_nan_infinity_and_zeros(name: str, dtype: str) -> None:
     rng = np.random.default_rng(7)
-    for values in ([0.0, -0.0], [-0.0], [1, np.nan], [np.inf, 1], [np.inf, -np.inf, 2], [0.1]):
+    listed = ([0.0, -0.0], [-0.0], [1, np.nan], [np.inf, 1], [np.inf, -np.inf, 2], [0.1])
+    for values in (*listed, [np.nan], [-np.inf, np.nan], [np.nan, 0.0]):
         for shape in [(3000,), (40, 90), (90, 5)]:
             x = rng.choice(values, shape).astype(dtype)
             x.flat[17] = values[-1]
@@ -168,20 +175,25 @@ def test_nan_infinity_and_zeros(name: str, dtype: str) -> None:
                 if len(axes) == 1 or x.ndim == len(axes):
                     axis = axes[0] if len(axes) == 1 else None
                     with np.errstate(all="ignore"):
-                        expected = getattr(np, name)(x, axis=axis)
+                        function = getattr(np, name)
+                        expected = getattr(function, "reduce", function)(x, axis=axis)
                         at = {"var": 2}.get(name, 1 if name.startswith("arg") else 0)
                         found = states[at] / states[0] if name == "var" else states[at]
                     np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-7)
 
 
 def test_a_maximum_of_zeros_is_positive_if_any_is() -> None:
-    for name, sign in (("max", False), ("min", True)):
+    for name, sign in (("max", False), ("min", True), ("fmax", False), ("fmin", True)):
         x = np.where(np.arange(5000) == 4321, -0.0 if sign else 0.0, 0.0 if sign else -0.0)
-        [found] = reduce_in_both(plain(F8), name, [x], x.shape, (0,))
-        assert np.signbit(found) == sign
+        if name.startswith("f"):
+            x[::7], x[3::70] = np.nan, -np.nan
+        for axes in ((0,), (1,), (0, 1)):
+            [found] = reduce_in_both(plain(F8), name, [x.reshape(100, 50)], (100, 50), axes)
+            assert np.signbit(found).any() == (sign or len(axes) == 1)
+            assert np.signbit(found).all() == (sign and len(axes) == 2)
         left, right = (np.array(0.0),), (np.array(-0.0),)
         for one, two in ((left, right), (right, left)):
-            assert np.signbit(merge(REDUCERS[name], one, two)[0]) == sign
+            assert np.signbit(merge(reducer_of(name), one, two)[0]) == sign
 
 
 @pytest.mark.parametrize("dtype", ["?", "u2", "i8", "f4", "c16", "g"])
@@ -327,11 +339,11 @@ def _mixed(reducer: str) -> Program:
     return Program((F8, F8), (op,), (2,))
 
 
-PROGRAMS = {name: _mixed(name) for name in REDUCERS}
+PROGRAMS = {name: _mixed(name) for name in (*REDUCERS, "fmax")}
 
 
 @given(
-    st.sampled_from(["sum", "max", "any", "var", "argmin"]),
+    st.sampled_from(["sum", "max", "any", "var", "argmin", "fmax"]),
     st.lists(st.integers(1, 70), min_size=1, max_size=4).map(tuple),
     st.data(),
 )
@@ -359,7 +371,8 @@ def test_random_reductions_agree_between_tiers_and_with_numpy(
                 states[2] / states[0], np.var(z, axis=axes), rtol=1e-9, atol=1e-12
             )
         else:
-            expected = getattr(np, name)(z, axis=axes)
+            function = getattr(np, name)
+            expected = getattr(function, "reduce", function)(z, axis=axes)
             np.testing.assert_allclose(states[0], expected, rtol=1e-8, atol=1e-9)
 
 
@@ -381,7 +394,7 @@ def test_windows_that_overlap_are_reduced_by_a_kernel() -> None:
 
 SIDE_BY_SIDE = [
     *(("f8", name) for name in ("sum", "min", "max", "var", "argmin", "argmax", "any")),
-    *(("f4", name) for name in ("sum", "prod", "var", "max")),
+    *(("f4", name) for name in ("sum", "prod", "var", "max", "fmin")),
     *(("i4", name) for name in ("sum", "min", "argmax", "bitwise_xor")),
     *(("u1", "max"), ("?", "all"), ("?", "max"), ("c16", "sum")),
 ]

@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import basic_indices
 
 import chunkarr
 from chunkarr.expr.affine import Affine, Term
@@ -116,6 +119,33 @@ CASES: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
             "view<0:0:1 1:1:1>(CountingStore[4, 6]))"
         ),
     ),
+    "a slice of a reshape takes the rows that hold it": (
+        lambda s, h: s.reshape(24)[7:14],
+        "view<0:1:1>(reshape[12](view<0:1:1 1:0:1>(CountingStore[4, 6])))",
+    ),
+    "a slice of a reshape that one row holds is a view": (
+        lambda s, h: s.reshape(24)[7:11],
+        "view<@1 0:1:1>(CountingStore[4, 6])",
+    ),
+    "a slice of rows of a reshape begins where both shapes do": (
+        lambda s, h: s.reshape(3, 8)[1:, ::-2],
+        "view<0:1:1 1:7:-2>(reshape[3, 8](CountingStore[4, 6]))",
+    ),
+    "one row of a reshape, backwards": (
+        lambda s, h: s.reshape(2, 12)[1, ::-1],
+        "view<@0 0:11:-1>(reshape[1, 12](view<0:2:1 1:0:1>(CountingStore[4, 6])))",
+    ),
+    "a slice goes through elementwise work to a reshape and a reduction": (
+        lambda s, h: (s.reshape(24) * 2 + s.sum())[3:5],
+        (
+            "add(multiply(view<@0 0:3:1>(CountingStore[4, 6]), full[]), "
+            "sum[0, 1](CountingStore[4, 6]))"
+        ),
+    ),
+    "a slice stays above elementwise work where it would spare nothing": (
+        lambda s, h: (s * 2 + 1)[3:],
+        "view<0:3:1 1:0:1>(add(multiply(CountingStore[4, 6], full[]), full[]))",
+    ),
     "a slice stays behind a scan": (
         lambda s, h: xp.cumsum(s, 0)[2:],
         "view<0:2:1 1:0:1>(add.accumulate(CountingStore[4, 6]))",
@@ -222,6 +252,37 @@ def test_a_diagonal_view_is_composed_but_not_pushed(stored: Any) -> None:
     shown = xp.diagonal(stored)[1:].to_expr()
     new = rewrite([shown])[id(shown)]
     assert spell(new) == "view<0:1:1 0:1:1>(CountingStore[4, 6])"
+
+
+SHAPES = [(24,), (4, 6), (6, 4), (2, 12), (1, 24), (3, 1, 8), (2, 3, 4), (24, 1), (8, 3)]
+
+
+@given(st.sampled_from(SHAPES), st.sampled_from(SHAPES), st.data())
+def test_any_part_of_a_reshape_is_its_values(
+    shape: tuple[int, ...], other: tuple[int, ...], data: st.DataObject
+) -> None:
+    values = np.arange(24.0).reshape(shape)
+    x = CountingStore(values, tuple(min(2, n) for n in shape)).as_array()
+    index = data.draw(basic_indices(other, allow_ellipsis=False))
+    whole = x.reshape(other) * 2 + 1
+    if data.draw(st.booleans()):
+        whole = whole - x.sum(0, keepdims=True).sum()
+        values = values - values.sum() / 2
+    np.testing.assert_array_equal(whole[index], (values.reshape(other) * 2 + 1)[index])
+
+
+def test_a_part_of_a_reshape_reads_what_it_needs() -> None:
+    store = CountingStore(np.arange(240.0).reshape(40, 6), (2, 2))
+    flat = (store.as_array().reshape(-1) * 2)[100:110].compute()
+    np.testing.assert_array_equal(flat, np.arange(100.0, 110) * 2)
+    assert np.flatnonzero(store.reads.any(axis=1)).tolist() == [16, 17, 18]
+
+
+def test_a_slice_goes_through_many_operations_without_end(stored: Any) -> None:
+    flat = stored.reshape(24)
+    for number in range(3000):
+        flat = flat * 2 if number % 2 else flat / 2
+    np.testing.assert_array_equal(flat[3:5], [3.0, 4.0])
 
 
 def test_a_deep_chain_is_rewritten_without_recursion() -> None:
