@@ -31,7 +31,7 @@ from chunkarr.plan.emit import (
     settle_rereads,
 )
 from chunkarr.plan.finish import bytes_finish, finish, merge, room_finish
-from chunkarr.plan.grids import bytes_wanted, choose_cut, preferred_cut
+from chunkarr.plan.grids import bytes_wanted, choose_cut, preferred_cut, shares_of
 from chunkarr.plan.halo import Reach, plan_visit, stored_leaves, visited
 from chunkarr.plan.jobs import Group
 from chunkarr.plan.works import Sweep, cell_at
@@ -271,7 +271,8 @@ def _cut(
         unit = ones
     wish = _wish(call, recipes)
     cell = choose_cut(call.tasks, elements, unit, wish)
-    return Grid(call.tasks, fit_cut(planner, cell, unit, bytes_deciding, wish))
+    fitting = fit_cut(planner, cell, unit, bytes_deciding, wish, shares_of(recipes))
+    return Grid(call.tasks, fitting)
 
 
 def _unit(

@@ -27,6 +27,7 @@ from chunkarr.plan.grids import (
     joint_unit,
     preferred_cut,
     reads_per_chunk,
+    shares_of,
     shrink,
     write_unit,
 )
@@ -83,15 +84,15 @@ def fit_cut(
     unit: Sequence[int],
     bytes_of: Callable[[tuple[int, ...]], int],
     wish: Sequence[int] | None = None,
+    shares: int = 1,
 ) -> tuple[int, ...]:
     """Halve a cell until a task stays within its share, or can be cut no more.
 
-    Cells that follow the chunks of the sources may go over their share, within reason: cutting
-    through chunks would decode each of them again and again.
+    Cells that follow the chunks that the sources `wish` for may take as many `shares`.
     """
     share = planner.limits.bytes_share
     cell = _halve(cell, joint_unit(unit, wish), bytes_of, share)
-    return _halve(cell, unit, bytes_of, share * 3 if wish else share)
+    return _halve(cell, unit, bytes_of, share * shares)
 
 
 PARTS_MOVING = 4
@@ -140,7 +141,7 @@ def sweep_grid(
     wish = preferred_cut(recipes)
     elements = wanted_elements(planner, recipes)
     cell = choose_cut(shape, elements, unit, wish, reduced)
-    cell = fit_cut(planner, cell, unit, bytes_deciding, wish)
+    cell = fit_cut(planner, cell, unit, bytes_deciding, wish, shares_of(recipes))
     return Grid(shape, cell), bytes_of
 
 
@@ -385,7 +386,8 @@ def emit_scan(planner: Planner, group: Group) -> None:
         # Several lanes keep the workers busy where there are other axes than the scanned one.
         reduced = [(node.axis,)] if node.ndim > 1 else []
         cell = choose_cut(node.shape, wanted_elements(planner, [recipe]), unit, wish, reduced)
-        grid = Grid(node.shape, fit_cut(planner, cell, unit, bytes_deciding, wish))
+        shares = shares_of([recipe])
+        grid = Grid(node.shape, fit_cut(planner, cell, unit, bytes_deciding, wish, shares))
     scratch = settle_rereads(planner, group, grid, [recipe])
     if scratch:
         recipe = planner.lowering(node.shape).recipe(node.operands[0])

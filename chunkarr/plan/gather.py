@@ -41,7 +41,7 @@ PLACES_MADE = 256
 DECODED_MAX = 3
 """Where named places would decode each chunk more often, the array is copied to scratch first."""
 
-STRETCH_BYTES = 8 << 20
+STRETCH_BYTES = 2 << 20
 """So much of a mapped file is looked at together: what is random in it is in order outside."""
 
 
@@ -106,12 +106,17 @@ def pick(source: Store, index: NDArray, before: Region, after: Region) -> NDArra
     return out
 
 
+def _mapped(source: Store) -> bool:
+    """Whether parts of chunks are read without the rest of them."""
+    return source.addressable or source.passing
+
+
 def _stretches(
     source: Store, index: NDArray, axis: int, bytes_row: int
 ) -> Iterator[tuple[int, int, NDArray]]:
     """Give the places that lie near each other: from the first to behind the last, and which."""
     cut = source.grid.axes[axis]
-    if source.addressable:
+    if _mapped(source):
         cut = max(1, STRETCH_BYTES // max(1, bytes_row))
     if isinstance(cut, int):
         number, last = index // max(1, cut), source.shape[axis] // max(1, cut)
@@ -189,16 +194,15 @@ def emit_gather(planner: Planner, group: Group) -> None:
     recipe = planner.lowering(places.shape).recipe(places)
     if places.size <= PLACES_MADE and few and leaf is None:
         source = planner.lowering(operand.shape).recipe(operand)
-        grid, bytes_task = _gather_cut(planner, node, recipe, 0)
+        grid, bytes_task = _gather_cut(planner, node, recipe)
         extra = source.bytes_box((1,) * operand.ndim) + bytes_extra([source])
     else:
         copy = not few
         if leaf is not None and not leaf.addressable:
-            grid, _ = _gather_cut(planner, node, recipe, math.prod(leaf.grid.chunk_shape))
+            grid, _ = _gather_cut(planner, node, recipe, leaf)
             copy |= _times_decoded(node, leaf, grid) > DECODED_MAX
         source, scratch = _reachable(planner, operand, copy=copy)
-        chunk = 0 if source.addressable else math.prod(source.grid.chunk_shape)
-        grid, bytes_task = _gather_cut(planner, node, recipe, chunk)
+        grid, bytes_task = _gather_cut(planner, node, recipe, source)
         extra = source.bytes_read_extra
     store = planner.place(node, grid)
     seconds = node.size * 5e-9 + node.nbytes * SECONDS_PER_BYTE
@@ -217,8 +221,10 @@ def emit_gather(planner: Planner, group: Group) -> None:
     planner.release(scratch)
 
 
-def _gather_cut(planner: Planner, node: Gather, places: Recipe, chunk: int) -> tuple[Grid, int]:
-    """Choose the boxes of the result, where a box brings `chunk` elements of the source at a time.
+def _gather_cut(
+    planner: Planner, node: Gather, places: Recipe, source: Store | None = None
+) -> tuple[Grid, int]:
+    """Choose the boxes of the result, of a store or of what is computed place by place.
 
     Gives the bytes of a task as well.
     """
@@ -227,8 +233,14 @@ def _gather_cut(planner: Planner, node: Gather, places: Recipe, chunk: int) -> t
     size = node.dtype.itemsize
 
     def bytes_of(cell: tuple[int, ...]) -> int:
-        rows = cell[node.axis]
-        return 2 * math.prod(cell) * size + chunk * size + places.bytes_box((rows,)) + 40 * rows
+        rows = max(1, cell[node.axis])
+        row = math.prod(cell) // rows * size
+        brought = 0
+        if source is not None and not source.addressable:
+            chunk = source.grid.chunk_shape
+            near = max(row * chunk[node.axis], math.prod(chunk) * size)
+            brought = min(near, max(row, STRETCH_BYTES)) if source.passing else near
+        return 2 * row * rows + brought + places.bytes_box((rows,)) + 40 * rows
 
     if isinstance(unit, Grid):
         return unit, bytes_of(unit.chunk_shape)

@@ -35,7 +35,27 @@ def projected_cut(
 
 def preferred_cut(recipes: Sequence[Recipe]) -> tuple[int, ...] | None:
     """Give the cut of the largest stored source, 0 on axes where it has no wish."""
-    best: tuple[int, tuple[int, ...]] | None = None
+    found = _largest(recipes)
+    return None if found is None else found[1]
+
+
+SHARES_DECODING = 3
+"""Shares that a task may hold whose cell follows chunks: to cut them is to decode them again."""
+
+
+def shares_of(recipes: Sequence[Recipe]) -> int:
+    """Give the shares that a task may hold for the cut that `preferred_cut` gives.
+
+    A plan's own scratch, in memory or in a file, is read in parts as cheaply as whole.
+    """
+    found = _largest(recipes)
+    decoded = found is not None and not (found[0].in_memory or found[0].passing)
+    return SHARES_DECODING if decoded else 2
+
+
+def _largest(recipes: Sequence[Recipe]) -> tuple[Store, tuple[int, ...]] | None:
+    """Give the largest stored source that has a cut, and its cut."""
+    best: tuple[Store, tuple[int, ...]] | None = None
     for recipe in recipes:
         for leaf in recipe.leaves:
             store = getattr(leaf, "store", None)
@@ -43,9 +63,9 @@ def preferred_cut(recipes: Sequence[Recipe]) -> tuple[int, ...] | None:
             if store is None or affine is None:
                 continue
             cut = projected_cut(store, recipe.shape, affine.terms)
-            if cut is not None and (best is None or store.bytes_size > best[0]):
-                best = store.bytes_size, cut
-    return None if best is None else best[1]
+            if cut is not None and (best is None or store.bytes_size > best[0].bytes_size):
+                best = store, cut
+    return best
 
 
 def write_unit(shape: Sequence[int], stores: Sequence[Store]) -> tuple[int, ...] | Grid:
