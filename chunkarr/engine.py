@@ -246,20 +246,19 @@ def values(*exprs: Expr) -> list[NDArray]:
     ]
     stores = execute(targets, within=within)
     with watched():
-        return list(map(_taken, exprs, targets, stores))
+        taken = list(map(_taken, targets, stores))
+    # Equal expressions have one store; some are held by those that had been computed before.
+    held = [expr.held for expr in exprs]
+    for target, store in zip(targets, stores, strict=True):
+        if target.store is None and not store.in_memory and not any(store is s for s in held):
+            store.release()
+    return taken
 
 
-def _taken(expr: Expr, target: Target, store: Store) -> NDArray:
+def _taken(target: Target, store: Store) -> NDArray:
     """Give a value as an array of the caller's own."""
     whole = store.read(region_of(store.shape))
-    if target.store is not None:
-        return whole
-    if store.in_memory:
-        return whole.copy()
-    whole = np.array(whole)
-    if not isinstance(expr, Source) and expr.memo.store is not store:
-        store.release()
-    return whole
+    return whole if target.store is not None else np.array(whole)
 
 
 def _in_memory(expr: Expr) -> bool:

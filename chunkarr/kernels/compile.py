@@ -31,6 +31,7 @@ from chunkarr.kernels import callees, halves, machine, panels, quotients, stream
 from chunkarr.kernels.composites import FUNCTIONS
 from chunkarr.kernels.folds import OPERATIONS
 from chunkarr.kernels.spec import FLAGS
+from chunkarr.kernels.unwarned import unwarned
 from chunkarr.kernels.users import RAISED
 from chunkarr.kernels.vecmath import registry
 from chunkarr.kernels.vecmath.plane import Complex
@@ -480,7 +481,8 @@ def compile_kernel(source: str, key: str) -> bytes:
     exec(compile(source, filename, "exec"), names)  # noqa: S102 - our own generated source
     names["kernel"] = _Function(names["kernel"])
     try:
-        compiled = names["kernel"].get_compile_result(SIGNATURE)
+        with unwarned():
+            compiled = names["kernel"].get_compile_result(SIGNATURE)
         with global_compiler_lock:
             for name, taken in codes.items():
                 compiled.library.add_llvm_module(callees.module_of(taken, name))

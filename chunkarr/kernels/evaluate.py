@@ -11,13 +11,14 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from chunkarr.kernels import tier
 from chunkarr.kernels.axes import Array, Reduction, collapse_reduction
 from chunkarr.kernels.flags import settle
-from chunkarr.kernels.layouts import Recipe, reduce_recipe
+from chunkarr.kernels.layouts import Recipe, is_crossed, reduce_recipe
 from chunkarr.kernels.maps import cut, grid_boxes, is_true_anywhere, map_into, piece_size, pieces_of
 from chunkarr.kernels.program import Program
 from chunkarr.kernels.reducers import (
@@ -138,12 +139,23 @@ def _reduce_all(
         if kernel is not None:
             return _reduce_compiled(kernel, recipe, program, reducers, arrays, shape, axes)
         begin = False  # What does one of them alone is not worth compiling meanwhile.
+    elif recipe is None and tier.mode() != "numpy" and is_crossed(program, arrays, shape, axes):
+        dtype = program.dtype_of(program.results[0])
+        made = np.empty(shape, dtype)
+        map_into(program, arrays, [made])
+        return _reduce_all(_itself(dtype), reducers, [made], shape, axes)
     if alone:
         return [_reduce_in_numpy(program, reducers[0], arrays, shape, axes)]
     return [
         _reduce_all(program, (reducer,), arrays, shape, axes, begin=begin)[0]
         for reducer in reducers
     ]
+
+
+@functools.cache
+def _itself(dtype: np.dtype[Any]) -> Program:
+    """Give the program that gives its operand."""
+    return Program((dtype,), (), (0,))
 
 
 def _reduce_in_numpy(

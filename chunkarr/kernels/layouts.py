@@ -335,6 +335,22 @@ def mode_of(operands: list[Array], reduction: Reduction) -> str | None:
     return None if _against_order(operands, reduction) else "row"
 
 
+CROSSED_BYTES_MIN = 1 << 16
+"""Smaller values are read across their order as fast as in it."""
+
+
+def is_crossed(
+    program: Program, arrays: Sequence[Array], shape: tuple[int, ...], axes: tuple[int, ...]
+) -> bool:
+    """Whether values are better made in order, by tiles, before they are reduced row by row."""
+    nbytes = math.prod(shape) * program.dtype_of(program.results[0]).itemsize
+    if nbytes < CROSSED_BYTES_MIN or not program_compiles(program):
+        return False
+    operands, reduction = collapse_reduction(arrays, shape, axes)
+    rows = bool(reduction.rows) and not reduction.columns
+    return rows and _against_order(operands, reduction)
+
+
 def _are_short(operands: list[Array], reduction: Reduction) -> bool:
     """Whether rows are reduced side by side."""
     if not reduction.outer or reduction.outer[-1] < BESIDE_MIN:

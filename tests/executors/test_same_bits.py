@@ -156,6 +156,20 @@ def test_what_is_persisted_stays_readable(
 
 
 @pytest.mark.parametrize("executor", EXECUTORS, indirect=True)
+def test_the_same_is_computed_for_each_who_wants_it(executor: Any, tmp_path: Path) -> None:
+    with settings_for(executor, 2, tmp_path):
+        x = xp.from_array(plain())
+        held = x * 2
+        held.persist()
+        first, second, third, fourth = xp.compute(x.max(0), x.max(0), held, x * 2)
+        np.testing.assert_array_equal(first, second)
+        np.testing.assert_array_equal(third, fourth)
+        first[...] = third[...] = 0
+        assert (second == plain().max(0)).all()
+        np.testing.assert_array_equal(held.compute(), fourth)
+
+
+@pytest.mark.parametrize("executor", EXECUTORS, indirect=True)
 def test_an_error_comes_home_and_the_next_run_works(
     executor: Any, opened: dict[str, Callable[[], Any]], tmp_path: Path
 ) -> None:

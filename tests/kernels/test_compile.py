@@ -1,9 +1,12 @@
-"""What stays in a process after kernels were compiled: object code, and nothing of Numba's."""
+"""What compiling kernels leaves in a process: object code, and warnings as they were."""
 
 from __future__ import annotations
 
 import gc
+import warnings
+from typing import Any
 
+import pytest
 from numba.core.codegen import AOTCodeLibrary
 from numba.core.registry import cpu_target
 
@@ -33,3 +36,13 @@ def test_numba_keeps_nothing_of_a_kernel() -> None:
     assert len(set(codes)) == 3
     assert [x for x in libraries() if x not in before] == []
     assert set(cpu_target.target_context._defns) <= known
+
+
+def test_the_filters_of_warnings_are_left_to_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*args: Any, **kwargs: Any) -> Any:
+        message = "the filters of the whole process are changed"
+        raise AssertionError(message)
+
+    compile_kernel(SOURCE.format(factor=0.5), "before")
+    monkeypatch.setattr(warnings, "catch_warnings", forbidden)
+    compile_kernel(SOURCE.format(factor=0.75), "quiet")

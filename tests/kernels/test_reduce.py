@@ -417,6 +417,24 @@ def test_short_rows_are_reduced_side_by_side_to_the_bits_of_long_ones(
             reduce_in_both(plain(dtype), name, [view], view.shape, (last,))
 
 
+@pytest.mark.parametrize("axes", [(1,), (0, 1), (0,)])
+@pytest.mark.parametrize("name", ["sum", "var", "max", "argmin", "any"])
+def test_values_across_their_order_give_the_bits_of_those_in_it(
+    name: str, axes: tuple[int, ...]
+) -> None:
+    x, y = np.random.default_rng(16).standard_normal((2, 130, 1100))
+    x[7, 9], y[100, 3] = np.nan, np.inf
+    crossed = [np.asfortranarray(x), y]
+    program = PROGRAMS[name]
+    found = reduce_in_both(program, name, crossed, x.shape, axes)
+    with kernels("compiled"):
+        expected = reduce_region(program, name, [x, y], x.shape, axes)
+        alone = reduce_region(plain(F8), name, crossed[:1], x.shape, axes)
+        straight = reduce_region(plain(F8), name, [x], x.shape, axes)
+    for one, two in zip((*found, *alone), (*expected, *straight), strict=True):
+        assert_same_bits(one, two)
+
+
 def test_short_rows_share_a_kernel() -> None:
     x = np.random.default_rng(8).standard_normal((1000, 3, 5))
     names = ("sum", "var", "max", "argmin", "min")
