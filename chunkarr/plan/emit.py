@@ -29,6 +29,7 @@ from chunkarr.plan.grids import (
     reads_per_chunk,
     shares_of,
     shrink,
+    wish_for_whole,
     write_unit,
 )
 from chunkarr.plan.halo import find_reach, plan_visit
@@ -138,7 +139,7 @@ def sweep_grid(
 
     if isinstance(unit, Grid):
         return unit, bytes_of
-    wish = preferred_cut(recipes)
+    wish = wish_for_whole(preferred_cut(recipes), shape, reduced)
     elements = wanted_elements(planner, recipes)
     cell = choose_cut(shape, elements, unit, wish, reduced)
     cell = fit_cut(planner, cell, unit, bytes_deciding, wish, shares_of(recipes))

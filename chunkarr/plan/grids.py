@@ -10,7 +10,8 @@ settings and stores, never on the number of workers, because the bits of a sum d
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+import operator
+from collections.abc import Iterable, Iterator, Sequence
 
 from chunkarr.grid import Grid, region_of
 from chunkarr.kernels.recipe import OverlayLeaf, Recipe, StoreLeaf
@@ -57,15 +58,26 @@ def _largest(recipes: Sequence[Recipe]) -> tuple[Store, tuple[int, ...]] | None:
     """Give the largest stored source that has a cut, and its cut."""
     best: tuple[Store, tuple[int, ...]] | None = None
     for recipe in recipes:
-        for leaf in recipe.leaves:
-            store = getattr(leaf, "store", None)
-            affine = getattr(leaf, "affine", None)
-            if store is None or affine is None:
-                continue
-            cut = projected_cut(store, recipe.shape, affine.terms)
-            if cut is not None and (best is None or store.bytes_size > best[0].bytes_size):
+        for store, cut in _cuts(recipe):
+            if best is None or store.bytes_size > best[0].bytes_size:
                 best = store, cut
     return best
+
+
+def _cuts(recipe: Recipe) -> Iterator[tuple[Store, tuple[int, ...]]]:
+    """Give the stores that a recipe reads, also where they are laid, and how they cut its axes."""
+    for leaf in recipe.leaves:
+        if isinstance(leaf, StoreLeaf):
+            cut = projected_cut(leaf.store, recipe.shape, leaf.affine.terms)
+            if cut is not None:
+                yield leaf.store, cut
+        elif isinstance(leaf, OverlayLeaf):
+            for patch in leaf.patches:
+                for store, cut in _cuts(patch.recipe):
+                    steps = [abs(place.step) for place in patch.places]
+                    yield store, tuple(map(operator.mul, cut, steps))
+            if leaf.base is not None:
+                yield from _cuts(leaf.base)
 
 
 def write_unit(shape: Sequence[int], stores: Sequence[Store]) -> tuple[int, ...] | Grid:
@@ -106,6 +118,24 @@ def choose_cut(
         )
     _grow(cell, shape, step, range(len(shape) - 1, -1, -1), elements)
     return tuple(cell)
+
+
+def wish_for_whole(
+    wish: Sequence[int] | None, shape: Sequence[int], reduced: Sequence[tuple[int, ...]]
+) -> tuple[int, ...] | None:
+    """Wish for all of reduced axes that are short, where no source has a cut of them.
+
+    To cut them leaves as many whole results.
+
+    >>> wish_for_whole((500, 500, 0), (12_000, 21_000, 9), [(2,)])
+    (500, 500, 9)
+    """
+    depth = {axis for axes in reduced for axis in axes}
+    if wish is None:
+        return None
+    if any(wish[axis] for axis in depth) or math.prod(shape[a] for a in depth) > REDUCED_DEPTH:
+        return tuple(wish)
+    return tuple(n if axis in depth else wish[axis] for axis, n in enumerate(shape))
 
 
 def joint_unit(unit: Sequence[int], wish: Sequence[int] | None) -> tuple[int, ...]:

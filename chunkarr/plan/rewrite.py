@@ -113,20 +113,28 @@ def move_reshape(node: Expr) -> Expr | None:
 
 
 def reduce_through_reshape(node: Expr) -> Expr | None:
-    """Reduce everything in the shape it had before: folding changes no element."""
-    if not isinstance(node, Reduce) or len(node.axes) != node.operands[0].ndim:
+    """Reduce in the shape before a reshape that changes none of the axes that are kept.
+
+    The elements that are folded stay the same, and so does their order.
+    """
+    if not isinstance(node, Reduce) or not node.axes:
         return None
     below = node.operands[0]
-    if not isinstance(below, Reshape) or below.size == 0:
+    first, stop = node.axes[0], node.axes[-1] + 1
+    if not isinstance(below, Reshape) or below.size == 0 or stop - first != len(node.axes):
         return None
     inner = below.operands[0]
+    lead, rest = below.shape[:first], below.shape[stop:]
+    last = inner.ndim - len(rest)
+    if last < first or inner.shape[:first] != lead or inner.shape[last:] != rest:
+        return None
     return Reduce(
-        shape=(),
+        shape=node.shape,
         dtype=node.dtype,
         line=node.line,
         operands=(inner,),
         name=node.name,
-        axes=tuple(range(inner.ndim)),
+        axes=tuple(range(first, last)),
         ddof=node.ddof,
     )
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import chunkarr
 from chunkarr.expr.affine import Affine, Term
 from chunkarr.grid import Grid
 from chunkarr.kernels.program import Program
@@ -36,6 +38,8 @@ from tests.plan.support import (
     plan_of,
     run_plan,
 )
+
+xp: Any = chunkarr  # operators are attached when it runs, unseen by type checkers
 
 shapes = st.lists(st.integers(0, 40), min_size=1, max_size=3)
 
@@ -253,6 +257,27 @@ class SinkStore(FakeTarget):
         assert self.grid.aligned(region), region
         assert np.isnan(self.array[region]).all()
         self.array[region] = values
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_cells_follow_the_chunks_of_sources_that_are_laid_elsewhere(axis: int) -> None:
+    store = CountingStore(np.random.default_rng(0).normal(size=(400, 600)), (50, 50))
+    at = limits(memory=4 << 20, chunk_bytes=50 * 50 * 8)
+    for laid in (xp.roll, lambda x, n, axis: xp.pad(x, n)):
+        store.calls.clear()
+        run_plan(plan_of(laid(store.as_array(), 3, axis=0).sum(axis), at=at))
+        assert store.calls["chunks"] <= 4.2 * store.grid.size
+
+
+def test_windows_are_reduced_whole() -> None:
+    x = FakeStore((12_000, 21_000), (500, 500)).as_array()
+    windows = xp.lib.stride_tricks.sliding_window_view
+    at = limits(192 * MIB, available=150 * MIB)
+    into = FakeTarget((11_996, 21_000), (500, 500))
+    plan = plan_of(windows(x, 5, axis=0).max(-1), into=into, at=at)
+    assert [step.name for step in plan.steps] == ["max"]
+    both = plan_of(windows(x, (3, 3)).sum((-2, -1)), at=at)
+    assert [step.name for step in both.steps] == ["sum"]
 
 
 def test_rows_at_random_of_large_chunks_are_gathered_by_few_tasks() -> None:
