@@ -28,6 +28,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak-seed", type=int, default=0, help="where its faults come from")
 
 
+MEASURING = ("bench", "memory", "soak", "accuracy")
+"""Markers of tests that are run one by one: others beside them would change what they find."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Tell how many tests run at the same time; without pytest-xdist nobody asks."""
+    chosen = str(config.option.markexpr)
+    alone = [name for name in MEASURING if name in chosen and f"not {name}" not in chosen]
+    return 0 if alone else os.cpu_count() or 1
+
+
 @pytest.fixture(autouse=True)
 def _settings_put_back() -> Iterator[None]:
     """A test that changes settings changes them for itself."""

@@ -39,7 +39,23 @@ def power(base: object, exponent: object, *, shortcut: bool = False) -> Expr:
         squared = base.dtype.kind in ("biu" if shortcut else "iu")
         if type(exponent) is int and exponent == 2 and squared:
             return apply("square", base)
+        if type(exponent) is int and 2 < exponent <= MULTIPLIED_MAX and base.dtype.kind in "iu":
+            return _multiplied(base, exponent)
     return apply("power", base, exponent)
+
+
+MULTIPLIED_MAX = 64
+"""Integers are raised to constant powers up to here by products: they wrap to the same bits."""
+
+
+def _multiplied(base: Expr, exponent: int) -> Expr:
+    """Raise to a power from the exponent's highest bit down."""
+    made = base
+    for bit in bin(exponent)[3:]:
+        made = apply("square", made)
+        if bit == "1":
+            made = apply("multiply", made, base)
+    return made
 
 
 NO_VALUE: Any = np._NoValue  # noqa: SLF001 - how NumPy's own functions say "not given"
