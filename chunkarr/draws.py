@@ -291,6 +291,8 @@ def _ndarray(array: Array) -> Any:
 
 def drawn(inner: Inner, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Draw as NumPy's method does: at once where the result is small, else when it is read."""
+    if name == "choice" and _is_elsewhere(args[0] if args else kwargs.get("a")):
+        return _chosen(inner, *args, **kwargs)
     chunks = kwargs.pop("chunks", None)
     out = kwargs.get("out")
     if isinstance(out, Array):
@@ -308,6 +310,24 @@ def drawn(inner: Inner, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
         result = getattr(inner, name)(*args, **kwargs)
         result = result if result is out else give_drawn(result)
     return result if chunks is None or not isinstance(result, Array) else result.rechunk(chunks)
+
+
+def _is_elsewhere(a: Any) -> bool:
+    """Whether something is an array with axes and elements, which are not in memory."""
+    return isinstance(a, Array) and a.ndim > 0 and a.size > 0 and a.in_memory is None
+
+
+def _chosen(inner: Inner, a: Array, *args: Any, axis: Any = 0, **kwargs: Any) -> Any:
+    """Choose among elements by their places, which are drawn as elements are."""
+    legacy = isinstance(inner, np.random.RandomState)
+    names = PARAMETERS[legacy]["choice"][1:]
+    options = dict(zip(names, args, strict=False)) | kwargs
+    if legacy:
+        PROBES[True].choice(np.empty((1,) * a.ndim))  # NumPy's own refusal of several axes
+    axis = normalize_axis(options.pop("axis", axis), a.ndim)
+    chunks = options.pop("chunks", None)
+    found = a.take(drawn(inner, "choice", (a.shape[axis],), options), axis)
+    return found if chunks is None else found.rechunk(chunks)
 
 
 def give_drawn(result: Any) -> Any:

@@ -32,3 +32,33 @@ def test_orders_are_numpys_along_each_axis(kind: Any, shape: tuple[int, ...], dt
         ours.shuffle(b, **named)
         assert np.array_equal(a, b.compute())
     assert theirs.bytes(8) == ours.bytes(8)
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {},
+        {"size": 7},
+        {"size": (3, 4)},
+        {"size": 5, "replace": False},
+        {"size": 6, "axis": 1},
+        {"size": 3, "axis": -1, "shuffle": False, "replace": False},
+        {"size": 4, "p": np.full(40, 1 / 40)},
+    ],
+)
+def test_elements_that_are_not_in_memory_are_chosen_as_by_numpy(named: dict[str, Any]) -> None:
+    values = np.arange(40 * 30.0).reshape(40, 30)
+    with chunkarr.config(eager_bytes=0, chunk_bytes=512):
+        x = chunkarr.from_array(values) + 0
+        theirs, ours = np.random.default_rng(5), ours_random.default_rng(5)
+        found, expected = ours.choice(x, **named), theirs.choice(values, **named)
+        np.testing.assert_array_equal(np.asarray(found), expected)
+        assert ours.random() == theirs.random()
+        if "axis" in named:
+            return
+        old, new = np.random.RandomState(5), ours_random.RandomState(5)
+        found, expected = new.choice(x[:, 0], **named), old.choice(values[:, 0], **named)
+        np.testing.assert_array_equal(np.asarray(found), expected)
+        assert new.random_sample() == old.random_sample()
+        with pytest.raises(ValueError, match="1-dimensional"):
+            new.choice(x, **named)
