@@ -20,6 +20,12 @@ from chunkarr.functions.pieces import operand
 NDArray = npt.NDArray[Any]
 Function = Callable[..., Any]
 
+MATRIX_STACK = 3
+"""Axes of a stack of matrices."""
+
+SMALL = 8
+"""Matrices that are longer are not shown to NumPy."""
+
 SCRATCH = 4.0
 """Bytes that LAPACK and the FFT hold for themselves, per byte of what they read and give."""
 
@@ -37,6 +43,21 @@ def _probe(shape: tuple[int, ...], dtype: np.dtype[Any], core: int) -> NDArray:
     return np.empty((0, *shape[len(shape) - core :]), dtype)
 
 
+def _asked(function: Function, shown: list[NDArray], options: dict[str, Any]) -> Any:
+    """Give a function's answer for probes, and which lengths in its shapes stand for others.
+
+    In `qr` NumPy makes a mask as large as one matrix. So small ones are shown, of which the same
+    axis is the shorter one: what results has these lengths, whichever of them that may be.
+    """
+    (probe, *others) = shown
+    if others or probe.ndim != MATRIX_STACK or max(probe.shape[1:]) <= SMALL:
+        return function(*shown, **options), {}
+    rows, columns = probe.shape[1:]
+    few = (SMALL - (rows < columns), SMALL - (columns < rows))
+    answer = function(np.empty((0, *few), probe.dtype), **options)
+    return answer, dict(zip(few, (rows, columns), strict=True))
+
+
 def on_cores(
     name: str,
     function: Function,
@@ -49,13 +70,13 @@ def on_cores(
     Gives an expression, or a tuple of the function's own class. Options have to be hashable.
     """
     shown = [_probe(o.shape, o.dtype, n) for o, n in zip(operands, cores, strict=True)]
-    answer = function(*shown, **options)
+    answer, lengths = _asked(function, shown, options)
     parts = answer if isinstance(answer, tuple) else (answer,)
     made = lanes(
         function,
         operands,
         cores,
-        [part.shape[1:] for part in parts],
+        [tuple(lengths.get(n, n) for n in part.shape[1:]) for part in parts],
         [part.dtype for part in parts],
         name=name,
         options=tuple(options.items()),
