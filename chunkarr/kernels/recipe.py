@@ -12,7 +12,7 @@ on an axis, or with a zero-dimensional array for a constant; the program broadca
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import field
 from typing import Any, Protocol
 
@@ -77,7 +77,15 @@ class StoreLeaf:
         else:
             box = self.affine.bounding(region)
             values = self.affine.localized(region, box).apply(self.store.read(box))
+        if self._thins:
+            return values.copy()  # the elements between are let go
         return gathered(values) if self._mapped else values
+
+    @property
+    def _thins(self) -> bool:
+        """Whether elements are brought that lie between those that are wanted."""
+        strides = [stride for axis, _, stride in self.affine.terms if axis >= 0]
+        return not self.store.addressable and any(abs(stride) > 1 for stride in strides)
 
     @property
     def _mapped(self) -> bool:
@@ -87,15 +95,17 @@ class StoreLeaf:
         if self.store.addressable:
             return self._bytes_gathered(shape) if self._mapped else 0
         whole = self.bytes_cut(shape)
-        if not whole:
-            return 0
+        return whole + self._bytes_chunk(shape) if whole and not self._thins else whole
+
+    def _bytes_chunk(self, shape: Sequence[int]) -> int:
+        """Bytes of a chunk where a box takes a part of it."""
         # Part of a chunk is decoded from the whole of it.
         chunk = self.store.grid.chunk_shape
         cut = any(
             axis >= 0 and shape[axis] % c and shape[axis] < n
             for (axis, _, _), c, n in zip(self.affine.terms, chunk, self.store.shape, strict=True)
         )
-        return whole + (math.prod(chunk) * self.store.dtype.itemsize if cut else 0)
+        return math.prod(chunk) * self.store.dtype.itemsize if cut else 0
 
     def _bytes_gathered(self, shape: Sequence[int]) -> int:
         """Most bytes of a box of a map that lies in short rows, where a copy is made of it."""
@@ -111,6 +121,18 @@ class StoreLeaf:
     def bytes_cut(self, shape: Sequence[int]) -> int:  # noqa: D102
         if not self.store.tiled:
             return 0
+        if self._thins:
+            used = {term.axis for term in self.affine.terms if term.axis >= 0}
+            return math.prod(shape[axis] for axis in used) * self.store.dtype.itemsize
+        return self._bytes_spanned(shape)
+
+    def bytes_passing(self, shape: Sequence[int]) -> int:
+        """Bytes that are held while a box is brought, and not any more once it is there."""
+        if not self._thins:
+            return 0
+        return self._bytes_spanned(shape) + self._bytes_chunk(shape)
+
+    def _bytes_spanned(self, shape: Sequence[int]) -> int:
         count = 1
         for (axis, _, stride), n in zip(self.affine.terms, self.store.shape, strict=True):
             if axis >= 0:
@@ -294,7 +316,8 @@ class Recipe:
 
     def bytes_box(self, shape: Sequence[int]) -> int:
         """Most bytes that evaluating a box holds: leaves and scratch, without its own result."""
-        return sum(leaf.bytes_box(shape) for leaf in self.leaves) + self.bytes_pieces(shape)
+        held = sum(leaf.bytes_box(shape) for leaf in self.leaves)
+        return held + bytes_passing(self.leaves, shape) + self.bytes_pieces(shape)
 
     def stores(self) -> Iterator[Store]:
         """Give the stores that are read."""
@@ -422,13 +445,21 @@ def bytes_loaded(recipes: Sequence[Recipe], shape: Sequence[int]) -> int:
     """Most bytes that a box's leaves and scratch hold when recipes run one after the other."""
     leaves = {id(leaf): leaf for recipe in recipes for leaf in recipe.leaves}
     pieces = max((recipe.bytes_pieces(shape) for recipe in recipes), default=0)
-    return sum(leaf.bytes_box(shape) for leaf in leaves.values()) + pieces
+    held = sum(leaf.bytes_box(shape) for leaf in leaves.values())
+    return held + bytes_passing(leaves.values(), shape) + pieces
+
+
+def bytes_passing(leaves: Iterable[Leaf], shape: Sequence[int]) -> int:
+    """Most bytes that are held while one leaf of a box is brought, and not any more after it."""
+    stored = [leaf for leaf in leaves if isinstance(leaf, StoreLeaf)]
+    return max((leaf.bytes_passing(shape) for leaf in stored), default=0)
 
 
 def bytes_cut(recipes: Sequence[Recipe], shape: Sequence[int]) -> int:
     """Bytes of a box that decide about the cut; see `Leaf.bytes_cut`."""
     leaves = {id(leaf): leaf for recipe in recipes for leaf in recipe.leaves}
-    return sum(leaf.bytes_cut(shape) for leaf in leaves.values())
+    held = sum(leaf.bytes_cut(shape) for leaf in leaves.values())
+    return held + bytes_passing(leaves.values(), shape)
 
 
 def bytes_extra(recipes: Sequence[Recipe]) -> int:

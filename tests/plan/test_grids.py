@@ -269,6 +269,15 @@ def test_cells_follow_the_chunks_of_sources_that_are_laid_elsewhere(axis: int) -
         assert store.calls["chunks"] <= 4.2 * store.grid.size
 
 
+def test_what_lies_between_strides_is_let_go() -> None:
+    x = FakeStore((12_000, 44_000), (500, 500)).as_array()
+    into = FakeTarget((12_000, 5500), (500, 500))
+    packed = xp.packbits(x > 0, axis=1)
+    plan = plan_of(packed, into=into, at=limits(400 * MIB, available=300 * MIB))
+    (step,) = plan.steps
+    assert step.bytes_task < 40 * MIB  # eight strided boxes of 2 MiB, one of them with all between
+
+
 def test_windows_are_reduced_whole() -> None:
     x = FakeStore((12_000, 21_000), (500, 500)).as_array()
     windows = xp.lib.stride_tricks.sliding_window_view
