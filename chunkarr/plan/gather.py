@@ -42,7 +42,9 @@ DECODED_MAX = 3
 """Where named places would decode each chunk more often, the array is copied to scratch first."""
 
 STRETCH_BYTES = 2 << 20
-"""So much of a mapped file is looked at together: what is random in it is in order outside."""
+"""So much of scratch is copied together: what is random in it is in order outside."""
+STRETCH_BYTES_SEEN = 4 * STRETCH_BYTES
+"""So much of a mapped file is looked at together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,18 +108,14 @@ def pick(source: Store, index: NDArray, before: Region, after: Region) -> NDArra
     return out
 
 
-def _mapped(source: Store) -> bool:
-    """Whether parts of chunks are read without the rest of them."""
-    return source.addressable or source.passing
-
-
 def _stretches(
     source: Store, index: NDArray, axis: int, bytes_row: int
 ) -> Iterator[tuple[int, int, NDArray]]:
     """Give the places that lie near each other: from the first to behind the last, and which."""
     cut = source.grid.axes[axis]
-    if _mapped(source):
-        cut = max(1, STRETCH_BYTES // max(1, bytes_row))
+    if source.addressable or source.passing:
+        together = STRETCH_BYTES_SEEN if source.addressable else STRETCH_BYTES
+        cut = max(1, together // max(1, bytes_row))
     if isinstance(cut, int):
         number, last = index // max(1, cut), source.shape[axis] // max(1, cut)
     else:
