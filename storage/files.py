@@ -87,10 +87,16 @@ def gathered(box: NDArray) -> NDArray:
 
 
 def in_bands(into: NDArray, values: NDArray) -> Iterator[tuple[NDArray, NDArray]]:
-    """Cut two arrays of the same shape into parts of so many rows."""
+    """Cut two arrays of the same shape into parts of so many rows, and steps along a row."""
     rows = math.prod(into.shape[:-1])
     if rows <= ROWS_TOGETHER:
-        yield into, values
+        stride = max([into.itemsize, *(abs(a.strides[-1]) for a in (into, values) if a.ndim)])
+        step = max(ROWS_TOGETHER, BYTES_SPREAD // stride)
+        if stride == into.itemsize or into.shape[-1] <= step:
+            yield into, values
+            return
+        for start in range(0, into.shape[-1], step):
+            yield into[..., start : start + step], values[..., start : start + step]
     elif len(into) == 1:
         yield from in_bands(into[0], values[0])
     else:

@@ -18,6 +18,7 @@ from chunkarr.storage import files
 from chunkarr.storage.chunkcache import ChunkCache
 from chunkarr.storage.claims import Claim, remove, sweep
 from chunkarr.storage.files import (
+    BYTES_SPREAD,
     ROWS_TOGETHER,
     Handles,
     OpenFile,
@@ -274,3 +275,16 @@ def test_short_rows_of_a_map_are_copied_where_somebody_minds_pages(
     assert_array_equal(box, whole[take])
     assert np.shares_memory(box, whole) == (not copied)
     assert len(looks) == (-(-len(box) // ROWS_TOGETHER) if copied else 0)
+
+
+def test_a_long_row_in_steps_is_copied_by_stretches_where_somebody_minds_pages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = np.arange(4_000_000.0)
+    looks: list[None] = []
+    monkeypatch.setattr(handles, "watch", lambda: looks.append(None))
+    for step in (512, -512):
+        box = gathered(whole[::step])
+        assert_array_equal(box, whole[::step])
+        assert not np.shares_memory(box, whole)
+    assert len(looks) == 2 * -(-len(whole[::512]) // (BYTES_SPREAD // 4096))
