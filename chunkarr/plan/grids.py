@@ -42,16 +42,15 @@ def preferred_cut(recipes: Sequence[Recipe]) -> tuple[int, ...] | None:
 
 SHARES_DECODING = 3
 """Shares that a task may hold whose cell follows chunks: to cut them is to decode them again."""
+SHARES_SCRATCH = 2
+"""The same for a plan's own tiles: parts of them are read nearly as cheaply as all."""
 
 
 def shares_of(recipes: Sequence[Recipe]) -> int:
-    """Give the shares that a task may hold for the cut that `preferred_cut` gives.
-
-    A plan's own scratch, in memory or in a file, is read in parts as cheaply as whole.
-    """
+    """Give the shares that a task may hold for the cut that `preferred_cut` gives."""
     found = _largest(recipes)
     decoded = found is not None and not (found[0].in_memory or found[0].passing)
-    return SHARES_DECODING if decoded else 2
+    return SHARES_DECODING if decoded else SHARES_SCRATCH
 
 
 def _largest(recipes: Sequence[Recipe]) -> tuple[Store, tuple[int, ...]] | None:
