@@ -317,14 +317,14 @@ def _is_elsewhere(a: Any) -> bool:
     return isinstance(a, Array) and a.ndim > 0 and a.size > 0 and a.in_memory is None
 
 
-def _chosen(inner: Inner, a: Array, *args: Any, axis: Any = 0, **kwargs: Any) -> Any:
+def _chosen(inner: Inner, a: Array, *args: Any, **kwargs: Any) -> Any:
     """Choose among elements by their places, which are drawn as elements are."""
     legacy = isinstance(inner, np.random.RandomState)
     names = PARAMETERS[legacy]["choice"][1:]
     options = dict(zip(names, args, strict=False)) | kwargs
     if legacy:
         PROBES[True].choice(np.empty((1,) * a.ndim))  # NumPy's own refusal of several axes
-    axis = normalize_axis(options.pop("axis", axis), a.ndim)
+    axis = normalize_axis(options.pop("axis", 0), a.ndim)
     chunks = options.pop("chunks", None)
     found = a.take(drawn(inner, "choice", (a.shape[axis],), options), axis)
     return found if chunks is None else found.rechunk(chunks)

@@ -248,9 +248,9 @@ def values(*exprs: Expr) -> list[NDArray]:
     with watched():
         taken = list(map(_taken, targets, stores))
     # Equal expressions have one store; some are held by those that had been computed before.
-    held = [expr.held for expr in exprs]
+    held = {id(expr.held) for expr in exprs}
     for target, store in zip(targets, stores, strict=True):
-        if target.store is None and not store.in_memory and not any(store is s for s in held):
+        if target.store is None and not store.in_memory and id(store) not in held:
             store.release()
     return taken
 

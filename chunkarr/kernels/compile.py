@@ -473,9 +473,9 @@ def compile_kernel(source: str, key: str) -> bytes:
     lines = source.splitlines(keepends=True)
     linecache.cache[filename] = (len(source), None, lines, filename)
     names = dict(_NAMES)
-    needed = [start for start in FUNCTIONS if start in source]
-    for start in ["integer_gcd"] * ("integer_lcm" in needed) + needed:
-        exec(FUNCTIONS[start], names)  # noqa: S102 - our own source
+    for start, text in FUNCTIONS.items():
+        if start in source:
+            exec(text, names)  # noqa: S102 - our own source
     codes = users.codes_in(source)
     names |= {name: callees.caller_of(code, name) for name, code in codes.items()}
     exec(compile(source, filename, "exec"), names)  # noqa: S102 - our own generated source

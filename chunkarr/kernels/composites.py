@@ -142,9 +142,9 @@ def duration_cut(time, number):
     quotient = i8(integer_floor_divide(above, below))
     return i8(0) - quotient if (time < 0) != (number < 0) else quotient
 """,
-    "integer_gcd": """
+    "common_": """
 @inline
-def integer_gcd(x, y):
+def common_gcd(x, y):
     low, high = x | y, max(x, y)
     x, y = min(x, y), high
     if x != 0:
@@ -154,11 +154,9 @@ def integer_gcd(x, y):
             x, y = min(x, y), max(x, y) - min(x, y)
         y = x << zeros_below(low)
     return y
-""",
-    "integer_lcm": """
 @inline
-def integer_lcm(x, y):
-    divisor = integer_gcd(x, y)
+def common_lcm(x, y):
+    divisor = common_gcd(x, y)
     return x // divisor * y if divisor != 0 else divisor
 """,
 }

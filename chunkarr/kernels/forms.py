@@ -103,7 +103,7 @@ INTEGER = {
     "invert": "{R}(~{0})",
     "bitwise_count": "{R}(count_ones({0} if {0} >= 0 else {T}(0) - {0}))",
     **{
-        name: f"{{R}}(integer_{name}({_SIZE.format(0)}, {_SIZE.format(1)}))"
+        name: f"{{R}}(common_{name}({_SIZE.format(0)}, {_SIZE.format(1)}))"
         for name in ("gcd", "lcm")
     },
     "isnan": "{0} != {0}",
@@ -127,7 +127,7 @@ INTEGER = {
 UNSIGNED = INTEGER | {
     "absolute": "{0}",
     "bitwise_count": "{R}(count_ones({0}))",
-    **{name: f"{{R}}(integer_{name}(u8({{0}}), u8({{1}})))" for name in ("gcd", "lcm")},
+    **{name: f"{{R}}(common_{name}(u8({{0}}), u8({{1}})))" for name in ("gcd", "lcm")},
     "sign": "({R}(1) if {0} > 0 else {R}(0))",
     "left_shift": "({R}({0} << ({1} & {M})) if {1} <= {M} else {R}(0))",
     "right_shift": "({R}({0} >> ({1} & {M})) if {1} <= {M} else {R}(0))",

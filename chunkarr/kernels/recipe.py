@@ -62,10 +62,14 @@ class StoreLeaf:
     affine: Affine
     plain: bool = field(init=False, repr=False, compare=False)
     """Whether the box that is wanted is the box that is read."""
+    thins: bool = field(init=False, repr=False, compare=False)
+    """Whether elements are brought that lie between those that are wanted."""
 
     def __post_init__(self) -> None:
         same = self.affine.is_identity and self.affine.shape == self.store.shape
         object.__setattr__(self, "plain", same)
+        apart = any(axis >= 0 and abs(stride) > 1 for axis, _, stride in self.affine.terms)
+        object.__setattr__(self, "thins", apart and not self.store.addressable)
 
     @property
     def dtype(self) -> Dtype:  # noqa: D102
@@ -77,15 +81,9 @@ class StoreLeaf:
         else:
             box = self.affine.bounding(region)
             values = self.affine.localized(region, box).apply(self.store.read(box))
-        if self._thins:
+        if self.thins:
             return values.copy()  # the elements between are let go
         return gathered(values) if self._mapped else values
-
-    @property
-    def _thins(self) -> bool:
-        """Whether elements are brought that lie between those that are wanted."""
-        strides = [stride for axis, _, stride in self.affine.terms if axis >= 0]
-        return not self.store.addressable and any(abs(stride) > 1 for stride in strides)
 
     @property
     def _mapped(self) -> bool:
@@ -95,7 +93,7 @@ class StoreLeaf:
         if self.store.addressable:
             return self._bytes_gathered(shape) if self._mapped else 0
         whole = self.bytes_cut(shape)
-        return whole + self._bytes_chunk(shape) if whole and not self._thins else whole
+        return whole + self._bytes_chunk(shape) if whole and not self.thins else whole
 
     def _bytes_chunk(self, shape: Sequence[int]) -> int:
         """Bytes of a chunk where a box takes a part of it."""
@@ -121,14 +119,14 @@ class StoreLeaf:
     def bytes_cut(self, shape: Sequence[int]) -> int:  # noqa: D102
         if not self.store.tiled:
             return 0
-        if self._thins:
+        if self.thins:
             used = {term.axis for term in self.affine.terms if term.axis >= 0}
             return math.prod(shape[axis] for axis in used) * self.store.dtype.itemsize
         return self._bytes_spanned(shape)
 
     def bytes_passing(self, shape: Sequence[int]) -> int:
         """Bytes that are held while a box is brought, and not any more once it is there."""
-        if not self._thins:
+        if not self.thins:
             return 0
         return self._bytes_spanned(shape) + self._bytes_chunk(shape)
 
