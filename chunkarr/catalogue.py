@@ -30,6 +30,7 @@ from chunkarr.dispatch import (
 from chunkarr.errors import NotYetError
 from chunkarr.exchange import from_dlpack
 from chunkarr.expr.build import constant
+from chunkarr.expr.node import Expr
 from chunkarr.functions import (
     contractions,
     fancy,
@@ -315,7 +316,8 @@ def public(name: str, row: Row) -> Function:
                 given[i] = _table(given[i], limit)
         named = {k: _table(v, most[k]) if k in most else v for k, v in kwargs.items()}
         arrays = arrays_in((*given, *named.values()))
-        here = small(arrays)
+        tables_lazy = any(isinstance(value, Expr) for value in (*given, *named.values()))
+        here = small(arrays) and not tables_lazy
         objects = any(array.dtype.hasobject for array in arrays)
         if here and (objects or not (row.grows and _large(lazy, given, named))):
             plain = [convert(a, ndarray_of) for a in given]

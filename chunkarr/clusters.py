@@ -8,27 +8,34 @@ that only its user can read, and nothing listens beyond loopback unless a host i
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import re
 import shutil
+import ssl
 import stat
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import psutil
 
-from chunkarr.errors import ConfigError
+from chunkarr.errors import ClusterError, ConfigError
 
 SECONDS_START = 30.0
 SECONDS_STOP = 3.0
-CERTIFICATE, KEY, STATE, SCHEDULER = "cert.pem", "key.pem", "cluster.json", "scheduler.json"
+CERTIFICATE, KEY, STATE = "cert.pem", "key.pem", "cluster.json"
+SCHEDULER, LOCK = "scheduler.json", "lock"
 DAYS_VALID = 365
+Parts = dict[str, subprocess.Popen[bytes]]
+"""The scheduler and what starts the workers, by the names of their logs."""
 _ADDRESS = re.compile(r"tls://.+:\d+")
+_TELLING = re.compile(r"[\w.]*(?:Error|error|Exception)(?:: |$)")
+"""How a line begins that names an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,8 @@ class Cluster:
     """A running cluster: where it is, what it is made of."""
 
     folder: str
+    host: str
+    """Where its processes are; the folder may be seen from other hosts as well."""
     address: str
     workers: int
     processes: tuple[tuple[int, float], ...]
@@ -73,25 +82,86 @@ def make_credentials(folder: str) -> None:
     """
     certificate, key = os.path.join(folder, CERTIFICATE), os.path.join(folder, KEY)
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    if os.path.exists(certificate) and os.path.exists(key):
-        _refuse_readable(key)
-        return
+    _refuse_writable(folder)
+    if not _complete(certificate, key):
+        with locked(folder):
+            if not _complete(certificate, key):  # who had the lock before may have made them
+                _make_pair(folder, certificate, key)
+    _refuse_readable(key)
+    _refuse_expired(certificate)
+
+
+def _complete(certificate: str, key: str) -> bool:
+    return os.path.exists(certificate) and os.path.exists(key)
+
+
+def _make_pair(folder: str, certificate: str, key: str) -> None:
+    """Put a new pair in the place of what may be half of one.
+
+    The certificate appears last: where there is one, its key is there as well and complete.
+    """
     openssl = shutil.which("openssl")
     if openssl is None:
-        raise ConfigError(
+        raise ClusterError(
             f"credentials are made with the program openssl, which is not installed; put a key and "
             f"its certificate into {key} and {certificate}"
         )
-    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    subject = ["-subj", "/CN=chunkarr", "-days", str(DAYS_VALID)]
-    # The key is made under its own name at once, so it never has another mode than this.
-    os.close(os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    command = [openssl, "req", "-x509", *curve, *subject, "-keyout", key, "-out", certificate]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode:
-        os.unlink(key)
-        raise ConfigError(f"openssl could not make credentials: {done.stderr.strip()}")
-    os.chmod(certificate, 0o600)
+    making = os.path.join(folder, "making")
+    shutil.rmtree(making, ignore_errors=True)  # of one that was killed
+    os.mkdir(making, mode=0o700)
+    try:
+        made = os.path.join(making, CERTIFICATE), os.path.join(making, KEY)
+        curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        subject = ["-subj", "/CN=chunkarr", "-days", str(DAYS_VALID)]
+        command = [openssl, "req", "-x509", *curve, *subject, "-out", made[0], "-keyout", made[1]]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        if done.returncode:
+            raise ClusterError(f"openssl could not make credentials: {done.stderr.strip()}")
+        for path in made:
+            os.chmod(path, 0o600)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(certificate)
+        os.replace(made[1], key)
+        os.replace(made[0], certificate)
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked(folder: str) -> Iterator[None]:
+    """Let one command at a time change a folder; others wait for their turn."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = os.open(os.path.join(folder, LOCK), flags, 0o600)
+    try:
+        # Where the file system has no locks, nobody can be waited for.
+        with contextlib.suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _refuse_writable(folder: str) -> None:
+    info = os.stat(folder)
+    if info.st_uid not in {os.getuid(), 0} or stat.S_IMODE(info.st_mode) & 0o022:
+        raise ConfigError(
+            f"{folder} can be written to by others, who could put a key of theirs there; "
+            f"`chmod 700` it, or name a folder of your own"
+        )
+
+
+def _refuse_expired(certificate: str) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(certificate)
+    except ssl.SSLError as error:
+        raise ConfigError(f"{certificate} is no certificate: {error}") from error
+    ends = [str(known["notAfter"]) for known in context.get_ca_certs()]
+    if ends and max(map(ssl.cert_time_to_seconds, ends)) < time.time():
+        raise ClusterError(
+            f"the certificate {certificate} has expired on {ends[-1]}; end its cluster and remove "
+            f"{CERTIFICATE} and {KEY}: new ones are made at the next use"
+        )
 
 
 def _refuse_readable(path: str) -> None:
@@ -150,89 +220,122 @@ def start(
 ) -> Cluster:
     """Start a scheduler and workers with credentials, and wait until all are there."""
     place = os.path.abspath(folder or default_folder())
-    if running(place) is not None:
-        raise ConfigError(f"a cluster of {place} is running; `chunkarr cluster down` ends it")
     make_credentials(place)
+    scheduler = scheduler_command(place, host, port)
+    worker = worker_command(place, host, workers=workers, threads=threads, memory=memory)
+    with locked(place):
+        if running(place) is not None:
+            raise ClusterError(f"a cluster of {place} is running; `chunkarr cluster down` ends it")
+        return _start(place, scheduler, worker, workers)
+
+
+def _start(place: str, scheduler: list[str], worker: list[str], workers: int) -> Cluster:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(os.path.join(place, SCHEDULER))
-    started: list[subprocess.Popen[bytes]] = []
+    started: Parts = {}
     try:
-        started.append(_launch(place, "scheduler", scheduler_command(place, host, port)))
-        _wait_for_file(os.path.join(place, SCHEDULER), started)
-        command = worker_command(
-            place,
-            host,
-            workers=workers,
-            threads=threads,
-            memory=memory,
-        )
-        started.append(_launch(place, "worker", command))
-        with open(os.path.join(place, SCHEDULER), encoding="utf-8") as written:
-            address = json.load(written)["address"]
-        processes = tuple((p.pid, psutil.Process(p.pid).create_time()) for p in started)
-        cluster = Cluster(place, address, workers, processes)
-        with open(os.path.join(place, STATE), "w", encoding="utf-8") as written:
-            json.dump(asdict(cluster), written)
+        _launch(place, "scheduler", scheduler, started)
+        address = _wait_for_address(place, started)
+        _launch(place, "worker", worker, started)
+        processes = tuple((p.pid, p.create_time()) for p in _processes(started))
+        cluster = Cluster(place, os.uname().nodename, address, workers, processes)
+        _record(cluster)
         _wait_for_workers(place, workers, started)
+        for process in started.values():
+            process.returncode = 0  # it outlives this one, which is nothing to warn of
     except BaseException:
-        for process in started:
-            process.terminate()
-        for process in started:
-            process.wait()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(place, STATE))
+        try:
+            _end(_processes(started))
+        finally:  # also where this is interrupted once more
+            for process in started.values():
+                process.poll()  # else it would be warned of as one that still runs
+            _clear(place)
         raise
-    for process in started:
-        process.returncode = 0  # it outlives this one, which is nothing to warn of
     return cluster
 
 
+def _record(cluster: Cluster) -> None:
+    """Write down what runs, so that no reader ever finds half of it."""
+    path = os.path.join(cluster.folder, STATE)
+    with open(f"{path}.new", "w", encoding="utf-8") as written:
+        json.dump(asdict(cluster), written)
+    os.replace(f"{path}.new", path)
+
+
 def running(folder: str) -> Cluster | None:
-    """Give the cluster of a folder while one of its processes lives."""
+    """Give the cluster of a folder while one of its processes lives.
+
+    Processes of another host cannot be asked, and a record that cannot be read may be that of a
+    living cluster: both are errors, and nothing is taken for dead.
+    """
+    path = os.path.join(folder, STATE)
     try:
-        with open(os.path.join(folder, STATE), encoding="utf-8") as written:
+        with open(path, encoding="utf-8") as written:
             known = json.load(written)
-    except (OSError, ValueError):
+        known["processes"] = tuple((int(pid), float(since)) for pid, since in known["processes"])
+        cluster = Cluster(**known)
+    except FileNotFoundError:
         return None
-    known["processes"] = tuple((int(pid), float(since)) for pid, since in known["processes"])
-    cluster = Cluster(**known)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ClusterError(
+            f"{path} cannot be read, so it is not known whether its cluster runs; end the "
+            f"processes that have {folder} in their command lines, and remove the file"
+        ) from error
+    if cluster.host != os.uname().nodename:
+        raise ClusterError(
+            f"the cluster of {folder} was started on {cluster.host}; `chunkarr cluster down` ends "
+            f"it there. If that host is gone, remove {path}"
+        )
     return cluster if _living(cluster) else None
 
 
 def stop(folder: str | None = None) -> bool:
     """End the cluster of a folder; False where none runs. The credentials stay."""
     place = os.path.abspath(folder or default_folder())
-    cluster = running(place)
-    if cluster is None:
-        _clear(place)  # of one that was killed
-        return False
-    mains = _living(cluster)
-    with contextlib.suppress(psutil.NoSuchProcess):
-        family = [*mains, *(child for main in mains for child in main.children(recursive=True))]
-    # Workers go first, so that none looks for a scheduler that has gone.
-    for process in reversed(mains):
+    if not any(os.path.exists(os.path.join(place, name)) for name in (LOCK, STATE)):
+        return False  # nothing was ever started
+    with locked(place):
+        cluster = running(place)
+        if cluster is not None:
+            _end(_living(cluster))
+        # Without a record, what lies here may be of a scheduler of several hosts.
+        if os.path.exists(os.path.join(place, STATE)):
+            _clear(place)
+    return cluster is not None
+
+
+def _end(mains: list[psutil.Process]) -> None:
+    """End processes and what they have started: kindly, then by force.
+
+    By force at once if this is interrupted. A worker that still looks for its scheduler takes no
+    notice of being asked.
+    """
+    family = list(mains)
+    for main in mains:
         with contextlib.suppress(psutil.NoSuchProcess):
-            process.terminate()
-    _, alive = psutil.wait_procs(family, timeout=SECONDS_STOP)
-    for process in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(alive, timeout=SECONDS_STOP)
-    _clear(place)
-    return True
+            family += main.children(recursive=True)
+    try:
+        # Workers go first, so that none looks for a scheduler that has gone.
+        for process in reversed(mains):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.terminate()
+        psutil.wait_procs(family, timeout=SECONDS_STOP)
+    finally:
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(family, timeout=SECONDS_STOP)
 
 
 def _clear(folder: str) -> None:
     """Remove what a cluster that has ended leaves in its folder, but credentials and logs."""
-    if not os.path.exists(os.path.join(folder, STATE)):
-        return  # it was not started here: a scheduler of several hosts may live
     for name in (STATE, SCHEDULER):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(folder, name))
     shutil.rmtree(os.path.join(folder, "dask-scratch-space"), ignore_errors=True)
 
 
-def _living(cluster: Cluster) -> list[Any]:
+def _living(cluster: Cluster) -> list[psutil.Process]:
     """Give the processes that still are those that were started: ids come round again."""
     found = []
     for pid, since in cluster.processes:
@@ -243,16 +346,34 @@ def _living(cluster: Cluster) -> list[Any]:
     return found
 
 
-def _launch(folder: str, what: str, command: list[str]) -> subprocess.Popen[bytes]:
-    with open(os.path.join(folder, f"{what}.log"), "wb") as log:
-        return subprocess.Popen(  # noqa: S603 - our own interpreter
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment(folder),
-            start_new_session=True,
-        )
+def _processes(started: Parts) -> list[psutil.Process]:
+    found = []
+    for process in started.values():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found.append(psutil.Process(process.pid))
+    return found
+
+
+def _launch(folder: str, what: str, command: list[str], started: Parts) -> None:
+    """Start a part and note it down.
+
+    In a thread, because signals interrupt the main one alone: between starting and noting down, a
+    process would be left that nobody knows of. The pool is not left before its thread is done.
+    """
+
+    def begin() -> None:
+        with open(os.path.join(folder, f"{what}.log"), "wb") as log:
+            started[what] = subprocess.Popen(  # noqa: S603 - our own interpreter
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment(folder),
+                start_new_session=True,
+            )
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(begin).result()
 
 
 def environment(folder: str) -> Mapping[str, str]:
@@ -268,34 +389,54 @@ def environment(folder: str) -> Mapping[str, str]:
     }
 
 
-def _wait_for_file(path: str, started: list[subprocess.Popen[bytes]]) -> None:
-    until = time.monotonic() + SECONDS_START
-    while not os.path.exists(path):
-        _refuse_ended(os.path.dirname(path), started)
+def _wait_for_address(folder: str, started: Parts) -> str:
+    """Wait until the scheduler has written where it is, to the last letter."""
+    path, until = os.path.join(folder, SCHEDULER), time.monotonic() + SECONDS_START
+    while True:
+        unfinished = contextlib.suppress(FileNotFoundError, ValueError)
+        with unfinished, open(path, encoding="utf-8") as written:
+            return str(json.load(written)["address"])
+        _refuse_ended(folder, started)
         if time.monotonic() > until:
-            raise ConfigError(f"the scheduler did not start within {SECONDS_START:.0f} s")
+            raise _failed(folder, "scheduler", f"did not start within {SECONDS_START:.0f} s")
         time.sleep(0.02)
 
 
-def _wait_for_workers(folder: str, workers: int, started: list[subprocess.Popen[bytes]]) -> None:
+def _wait_for_workers(folder: str, workers: int, started: Parts) -> None:
     """Wait until the scheduler has heard of all workers, as its log tells."""
     until = time.monotonic() + SECONDS_START
     path = os.path.join(folder, "scheduler.log")
-    while True:
-        with open(path, encoding="utf-8", errors="replace") as log:
-            if log.read().count("Register worker addr") >= workers:
-                return
+    while registered(path) < workers:
         _refuse_ended(folder, started)
         if time.monotonic() > until:
-            raise ConfigError(f"not all of {workers} workers started; see the logs in {folder}")
+            count = f"{registered(path)} of {workers}"
+            raise _failed(folder, "worker", f"has started {count} in {SECONDS_START:.0f} s")
         time.sleep(0.02)
 
 
-def _refuse_ended(folder: str, started: list[subprocess.Popen[bytes]]) -> None:
-    for process in started:
+def registered(path: str) -> int:
+    """Count the workers that a scheduler has heard of, by its log."""
+    with open(path, encoding="utf-8", errors="replace") as log:
+        return log.read().count("Register worker addr")
+
+
+def _refuse_ended(folder: str, started: Parts) -> None:
+    for what, process in started.items():
         if process.poll() is not None:
-            names = ", ".join(sorted(n for n in os.listdir(folder) if n.endswith(".log")))
-            raise ConfigError(
-                f"a process of the cluster ended with code {process.returncode}; "
-                f"see {names} in {folder}"
-            )
+            raise _failed(folder, what, f"ended with code {process.returncode}")
+
+
+def _failed(folder: str, what: str, how: str) -> ClusterError:
+    path = os.path.join(folder, f"{what}.log")
+    return ClusterError(f"the {what} {how}: {last_words(path)}; see {path}")
+
+
+def last_words(path: str) -> str:
+    """Give the lines of a log that tell why its program has failed.
+
+    These are the last two that name an error, as the first may be the cause of the second.
+    """
+    with open(path, encoding="utf-8", errors="replace") as log:
+        lines = [line.strip() for line in log if not line[0].isspace()]
+    telling = [line for line in dict.fromkeys(lines) if _TELLING.match(line)]
+    return "; ".join(telling[-2:] or lines[-1:]) or "it has said nothing"

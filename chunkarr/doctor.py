@@ -14,6 +14,7 @@ import re
 import resource
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,14 +23,14 @@ import numpy as np
 import threadpoolctl
 
 from chunkarr.errors import ChunkarrError, format_bytes
-from chunkarr.machine import in_memory
+from chunkarr.machine import in_memory, memory_free, memory_used
 from chunkarr.scheduler.registry import current_client, get_executor
 from chunkarr.settings import config, settings
 from chunkarr.storage.files import bytes_free
 from chunkarr.storage.leftovers import find_leftovers
 
 GOOD, WARN, BAD = "ok", "warning", "problem"
-FILES_MIN = 256
+FILES_MIN, FILES_WANTED = 256, 4096
 SKEW_SECONDS_MAX = 2.0
 LATENCY_SECONDS_MAX = 0.1
 SPILL_SHARE_MIN = 2
@@ -70,9 +71,13 @@ def examine(cluster: str | None = None, store: str = ".") -> list[Finding]:
             found += check()
         except ChunkarrError as error:
             text, *remedies = str(error).splitlines()
-            found.append(Finding(name, BAD, text, " ".join(r.strip() for r in remedies)))
+            # A setting that cannot be read stops several checks.
+            if all(text != problem.text for problem in found):
+                found.append(Finding(name, BAD, text, " ".join(r.strip() for r in remedies)))
         except OSError as error:
             found.append(Finding(name, BAD, str(error)))
+        except Exception as error:  # noqa: BLE001 - what the other checks found is to be told
+            found.append(Finding(name, BAD, f"{type(error).__name__}: {error}"))
     return found
 
 
@@ -113,11 +118,24 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _limits() -> Iterator[Finding]:
     now = settings()
-    yield Finding("memory limit", GOOD, f"{format_bytes(now.memory)}: {config.source('memory')}")
+    text = f"{format_bytes(now.memory)}: {config.source('memory')}"
+    yield Finding("memory limit", *_judged(now.memory, text))
     yield Finding("workers", GOOD, f"{now.workers}: {config.source('workers')}")
     client = current_client() if config.is_default("executor") else None
     who = "the current distributed.Client" if client is not None else str(now.executor)
     yield Finding("executor", GOOD, f"{who}: {config.source('executor')}")
+
+
+def _judged(memory: int, text: str) -> tuple[str, str, str]:
+    """Tell whether a memory limit leaves room for work, and whether it is there."""
+    used, free = memory_used(), memory_free()
+    if memory <= used:
+        text += f"; this process alone holds {format_bytes(used)}"
+        return BAD, text, "no run has room: set CHUNKARR_MEMORY or config(memory=...) to more"
+    if memory > used + free.amount:
+        text += f"; {free.source} leaves {format_bytes(free.amount)}"
+        return WARN, text, "runs may be ended for want of memory: set CHUNKARR_MEMORY to less"
+    return GOOD, text, ""
 
 
 def _spill() -> Iterator[Finding]:
@@ -153,9 +171,14 @@ def _libraries() -> Iterator[Finding]:
 
 def _files() -> Iterator[Finding]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    state = GOOD if soft == resource.RLIM_INFINITY or soft >= FILES_MIN else WARN
-    remedy = "" if state == GOOD else f"raise it: ulimit -n {min(hard, 4096)}"
-    yield Finding("open files", state, f"at most {soft}", remedy)
+    if soft == resource.RLIM_INFINITY or soft >= FILES_MIN:
+        yield Finding("open files", GOOD, f"at most {soft}")
+        return
+    wanted = FILES_WANTED if hard == resource.RLIM_INFINITY else min(hard, FILES_WANTED)
+    remedy = f"raise it: ulimit -n {wanted}"
+    if wanted < FILES_MIN:
+        remedy = f"the hard limit is {hard}: who runs this machine can raise it (limits.conf)"
+    yield Finding("open files", WARN, f"at most {soft}", remedy)
 
 
 def _clock() -> Iterator[Finding]:
@@ -205,24 +228,34 @@ def _leftovers(directories: Sequence[str]) -> Iterator[Finding]:
         kept = sum(item.resumable for item in found)
         text = f"{len(found)} of dead sessions in {directory}, {size}"
         text += f", {kept} of them for resume=True" if kept else ""
-        yield Finding("leftovers", WARN, text, f"chunkarr clean {directory}")
+        clean = "chunkarr clean --resumable" if kept == len(found) else "chunkarr clean"
+        remedy = f"{clean} {directory}"
+        remedy += "; with --resumable also those for resume=True" if 0 < kept < len(found) else ""
+        yield Finding("leftovers", WARN, text, remedy)
 
 
 def _cluster(address: str) -> Iterator[Finding]:
     """Meet the workers of a cluster as a run would."""
     began = time.perf_counter()
-    executor: Any = get_executor(address, 1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*runs code for whoever reaches it")  # a row below
+        executor: Any = get_executor(address, 1)
     seconds = time.perf_counter() - began
-    client = executor.client
-    scheduler = client.scheduler.address
-    handshake = importlib.import_module("chunkarr.scheduler.handshake")
-    if handshake.open_to_others(scheduler):
-        yield Finding("scheduler", WARN, f"{scheduler} runs code for whoever reaches it", "use TLS")
+    client = getattr(executor, "client", None)
+    if client is None:
+        remedy = "give its scheduler's, such as tls://host:8786"
+        yield Finding("cluster", BAD, f"{address!r} is no address of a Dask cluster", remedy)
+        return
+    if executor.reached_by_others():
+        text = f"{executor.address} runs code for whoever reaches it"
+        yield Finding("scheduler", WARN, text, "use TLS, as `chunkarr cluster up` does")
     else:
-        yield Finding("scheduler", GOOD, f"{scheduler}, met in {seconds * 1000:.0f} ms")
+        yield Finding("scheduler", GOOD, f"{executor.address}, met in {seconds * 1000:.0f} ms")
     known = client.scheduler_info(n_workers=-1)["workers"]
     if not known:
-        yield Finding("cluster", BAD, "no workers", "start some: dask worker ADDRESS")
+        secure = executor.address.startswith("tls://")
+        start = "chunkarr cluster worker --folder DIR" if secure else "dask worker"
+        yield Finding("cluster", BAD, "no workers", f"start some: {start} {executor.address}")
         return
     clocks = client.run(time.time)
     for place, worker in known.items():

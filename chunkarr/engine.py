@@ -67,9 +67,11 @@ def current_limits() -> tuple[Limits, Executor]:
     if executor.bytes_most is not None and config.is_default("memory"):
         memory = min(memory, executor.bytes_most)
     # What the arena keeps is there for the plan: the run lets go of what it needs otherwise.
-    used = memory_in_use_within(memory) - arena.bytes_kept
-    free = memory - used - executor.bytes_start
-    kernels = tier.bytes_to_come() * (1 if executor.shares_memory else executor.workers)
+    used = memory_in_use_within(now.memory, executor.trim) - arena.bytes_kept
+    workers, starting = executor.afford(now.memory - used)
+    # What a cluster's workers are enough for is theirs; what this process holds lies elsewhere.
+    free = min(now.memory - used - starting, memory)
+    kernels = tier.bytes_to_come() * (1 if executor.shares_memory else workers)
     # Where little is left, the room goes to the data and the NumPy tier does the work.
     compiling = free - kernels >= memory // 4
     tier.set_compiling(allowed=compiling)
@@ -77,7 +79,7 @@ def current_limits() -> tuple[Limits, Executor]:
         bytes_limit=memory,
         bytes_available=free - kernels if compiling else free,
         chunk_bytes=now.chunk_bytes,
-        workers=executor.workers,
+        workers=workers,
         shares_memory=executor.shares_memory,
     )
     return limits, executor

@@ -187,6 +187,12 @@ class ClusterMismatchError(ChunkarrError, RuntimeError):
         return type(self), (self.reason, self.places, self.remedies)
 
 
+class ClusterError(ChunkarrError, RuntimeError):
+    """A cluster of `chunkarr cluster` could not be started, told apart, or ended."""
+
+    code = "CA4004"
+
+
 class NotYetError(ChunkarrError, NotImplementedError, TypeError):
     """A NumPy name that chunkarr does not run out of core; says what to use instead.
 

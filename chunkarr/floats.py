@@ -84,7 +84,7 @@ def remark(text: str) -> None:
     """Warn of what values show, once for the run that is going on here."""
     events = _current.get()
     if events is None:
-        _warn(text)
+        warn_user(text)
     else:
         events.found[REMARK, text] = None
 
@@ -143,12 +143,12 @@ def tell(events: Iterable[Event]) -> None:
     found = sorted(events, key=lambda event: (KINDS.get(event[0], 0), event[1]))
     for kind, name in found:
         if kind == REMARK:
-            _warn(name)
+            warn_user(name)
             continue
         message = f"{WORDS[kind]} encountered in {name}"
         match modes[kind]:
             case "warn":
-                _warn(message)
+                warn_user(message)
             case "raise":
                 raise FloatingPointError(message)
             case "call":
@@ -162,17 +162,18 @@ def tell(events: Iterable[Event]) -> None:
                 sys.stderr.write(f"Warning: {message}\n")
 
 
-def _warn(message: str) -> None:
+def warn_user(message: str, category: type[Warning] = RuntimeWarning) -> None:
+    """Warn at the line of the user that led here."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to look there
     while frame is not None and frame.f_globals.get("__name__", "").startswith("chunkarr"):
         frame = frame.f_back
     if frame is None:
-        warnings.warn(message, RuntimeWarning, stacklevel=2)
+        warnings.warn(message, category, stacklevel=2)
         return
     names = frame.f_globals
     warnings.warn_explicit(
         message,
-        RuntimeWarning,
+        category,
         frame.f_code.co_filename,
         frame.f_lineno,
         names.get("__name__", "<string>"),

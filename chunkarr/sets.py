@@ -69,8 +69,8 @@ def _sortable(*arrays: Any) -> bool:
 
 def _places(ar: Any, values: Any, starts: Any, *, index: bool, inverse: bool) -> list[Any]:
     """Give the first places of distinct values, and for each element the place of its value."""
-    table = values.compute()
-    which = searchsorted(table, ar.to_expr())
+    small_table = values.nbytes <= TABLE_BYTES
+    which = searchsorted(values.compute() if small_table else values.to_expr(), ar.to_expr())
     out: list[Any] = []
     if index:
         # The number of the value, then the place: sorted, the first of each group comes first.
@@ -79,8 +79,8 @@ def _places(ar: Any, values: Any, starts: Any, *, index: bool, inverse: bool) ->
         out.append(wrap(key)[starts] % ar.size)
     if inverse:
         # Complex NaN have an order among themselves, and the first of them stands for all.
-        last = np.intp(table.size - 1)
-        out.append(wrap(apply("minimum", which, last) if table.dtype.kind == "c" else which))
+        last = np.intp(values.size - 1)
+        out.append(wrap(apply("minimum", which, last) if values.dtype.kind == "c" else which))
     return out
 
 
@@ -115,7 +115,7 @@ def unique(
     out: list[Any] = [values]
     starts = _selected(index_along(s.shape, 0), mask)
     if return_index or return_inverse:
-        if values.nbytes > TABLE_BYTES or (not equal_nan and _ends_in_nan(s)):
+        if not equal_nan and _ends_in_nan(s):
             return whole(a, **wanted, equal_nan=equal_nan)
         out += _places(a, values, starts, index=return_index, inverse=return_inverse)
     if return_counts:

@@ -16,7 +16,7 @@ import click
 from chunkarr.display import format_table
 from chunkarr.errors import ConfigError, format_bytes
 from chunkarr.kernels import cache as kernels
-from chunkarr.settings import parse_bytes, settings
+from chunkarr.settings import config, settings
 from chunkarr.storage.leftovers import remove_leftovers
 
 BYTES_WORKER_MIN = 192 << 20
@@ -112,7 +112,7 @@ _WORKERS = click.option(
 )
 _THREADS = click.option("--threads", metavar="N", type=_COUNT, default=1, show_default=True)
 _MEMORY = click.option(
-    "--memory", metavar="SIZE", help="Memory of all workers; by default the limit."
+    "--memory", metavar="SIZE", help='Of all workers: "4GiB", "50%"; by default the limit.'
 )
 _PORT = click.IntRange(0, 65535)
 
@@ -148,7 +148,7 @@ def up(
         memory=str(each),
     )
     _print_environment(started.environment)
-    text = f"{count} workers at {started.address}; credentials and logs in {started.folder}"
+    text = f"{_counted(count)} at {started.address}; credentials and logs in {started.folder}"
     click.echo(text, err=True)
 
 
@@ -209,15 +209,19 @@ def credentials(folder: str | None, address: str | None) -> None:
 
 def _shares(workers: int | None, memory: str | None) -> tuple[int, int]:
     """Give the number of workers and the memory of each."""
-    now = settings()
-    count = workers or now.workers
-    total = now.memory if memory is None else parse_bytes("memory", memory)
+    with config(**({} if memory is None else {"memory": memory})):
+        now = settings()
+    count, total = workers or now.workers, now.memory
     if total // count < BYTES_WORKER_MIN:
         raise ConfigError(
-            f"memory: {format_bytes(total)} for {count} workers; each needs at least "
+            f"memory: {format_bytes(total)} for {_counted(count)}; each needs at least "
             f"{format_bytes(BYTES_WORKER_MIN)}"
         )
     return count, total // count
+
+
+def _counted(workers: int) -> str:
+    return f"{workers} worker{'' if workers == 1 else 's'}"
 
 
 def _print_environment(pairs: Mapping[str, str]) -> None:

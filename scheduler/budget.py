@@ -17,7 +17,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -109,29 +109,40 @@ class _Heap:
         self._least = 0
         """Bytes in use after it was last asked to give back, or the least since."""
 
-    def trim(self, used: int, step: int) -> bool:
-        """Let it give back what it keeps, if `used` has grown by a step since; tells whether."""
+    def trim(self, used: int, step: int, workers: Callable[[], None] | None = None) -> bool:
+        """Let it give back what it keeps, if `used` has grown by a step since; tells whether.
+
+        `workers` asks worker processes for the same.
+        """
         self._least = min(self._least, used)
-        if used - self._least < step:
+        if used - self._least < step or not trim_heap():
             return False
-        try:
-            ctypes.CDLL(None).malloc_trim(0)
-        except (AttributeError, OSError, TypeError):
-            return False  # another C library
+        if workers is not None:
+            workers()
         self._least = memory_in_use()
         return True
+
+
+def trim_heap() -> bool:
+    """Give the kernel back what the C library keeps of freed memory; False where it cannot."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError, TypeError):
+        return False  # another C library
+    return True
 
 
 _heap = _Heap()
 
 
-def memory_in_use_within(limit_bytes: int) -> int:
+def memory_in_use_within(limit_bytes: int, trim_workers: Callable[[], None] | None = None) -> int:
     """Give `memory_in_use`, where it is much of a limit without what only the C library keeps.
 
-    Threads that have run tasks leave their heaps large: 100 MB were found that nobody used.
+    Threads that have run tasks leave their heaps large, 100 MB were found that nobody used, and so
+    do worker processes: `trim_workers` lets those of an executor give back theirs.
     """
     used = memory_in_use()
-    if used > limit_bytes // 2 and _heap.trim(used, limit_bytes // 16):
+    if used > limit_bytes // 2 and _heap.trim(used, limit_bytes // 16, trim_workers):
         return _heap._least  # noqa: SLF001 - the same file
     return used
 

@@ -15,15 +15,11 @@ on, would draw all ranges to the worker that holds it, and end the run if that w
 from __future__ import annotations
 
 import math
-import os
 import threading
 import time
 import uuid
-import warnings
-from asyncio import CancelledError, gather, wait_for
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from asyncio import CancelledError
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
@@ -31,14 +27,26 @@ from typing import Any, TypeVar
 import cloudpickle
 from distributed import Client, KilledWorker
 
-from chunkarr.errors import ClusterLost, ClusterMismatchError, ConfigError
-from chunkarr.floats import note
+from chunkarr.errors import ClusterLost, ConfigError
+from chunkarr.floats import note, warn_user
 from chunkarr.machine import is_stopped
-from chunkarr.scheduler.handshake import Question, answer, ask_here, differences, open_to_others
+from chunkarr.scheduler.endings import Former, how_it_ended
+from chunkarr.scheduler.handshake import (
+    Met,
+    answer,
+    ask_each,
+    ask_here,
+    open_to_others,
+    refuse_files,
+    refuse_versions,
+    tell_workers,
+)
+from chunkarr.scheduler.overheard import unpack_warned
 from chunkarr.scheduler.remote import cancel, cancel_and_forget, forget, run_remote
 from chunkarr.scheduler.state import Event, TaskFailed, TaskRangeDone, WorkerJoined, WorkerLost
-from chunkarr.scheduler.steps import Step, is_ordered
-from chunkarr.scheduler.worker import Surroundings
+from chunkarr.scheduler.steps import Step
+from chunkarr.scheduler.underway import UnderWay
+from chunkarr.scheduler.worker import Surroundings, Warned, warn_again
 from chunkarr.settings import settings
 
 SECONDS_SILENT = 12.0
@@ -47,6 +55,8 @@ SECONDS_ANSWER_MIN = 1.0
 """Each question is given so long, however late it is asked."""
 SECONDS_LOOK = 2.0
 """How often the scheduler is asked for its workers, which may come and go."""
+SECONDS_SUSPECT = 0.2
+"""How often, where ranges are tried on one worker each."""
 SECONDS_STOPPED = 5.0
 """A worker that the scheduler has not heard of for so long is not waited for."""
 SECONDS_ALL_STOPPED = 10.0
@@ -69,25 +79,10 @@ SECONDS_AGAIN = 0.05
 """How long to wait before a reply that could not be fetched is asked for again."""
 BYTES_INLINE = 32 << 10
 """Work up to this size travels with each range."""
-KILLED_LOSSES = 3
-"""What Dask's `allowed-failures` has already spent on a range before it gives it up."""
 THREADS_SHARE = 2
 """The memory limit for plans, in shares of one worker's thread: a task takes up to 3/16 of it."""
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class _UnderWay:
-    """A range that was submitted."""
-
-    worker: int
-    step: int
-    start: int
-    stop: int
-    futures: dict[str, Any]
-    """Its tasks by key: one, and another one where its worker does not answer."""
-    began: float
 
 
 class ClusterExecutor:
@@ -97,7 +92,6 @@ class ClusterExecutor:
     depth = 2
     shares_memory = False
     target_seconds = 0.05
-    bytes_start = 0
 
     def __init__(self, client: Client) -> None:
         if client.asynchronous:
@@ -105,27 +99,35 @@ class ClusterExecutor:
         self.client: Any = client  # distributed has no types
         self.workers = 1
         self.lock = threading.Lock()
+        scheduler = self.client.scheduler
+        if scheduler is None:
+            raise ConfigError("executor: this distributed.Client is closed; make another one")
+        self.address = str(scheduler.address)
+        """Where the scheduler was reached; a client that loses it forgets that."""
         self._token = ""
         self._steps: Sequence[Step] = ()
         self._packed: dict[int, bytes] = {}
         self._surroundings: Surroundings | None = None
-        self._under_way: dict[int, _UnderWay] = {}
-        self._done: SimpleQueue[tuple[_UnderWay, str]] = SimpleQueue()
+        self._under_way: dict[int, UnderWay] = {}
+        self._done: SimpleQueue[tuple[UnderWay, str]] = SimpleQueue()
         self._fit: list[str] | None = None
         self._stuck: set[str] = set()
-        self._later: list[tuple[_UnderWay, str]] = []
+        self._later: list[tuple[UnderWay, str]] = []
         self._doubled = self._manned = False
         self._submitted = 0
         self._slots = 0
         self._heard = self._looked = self._ended = time.monotonic()
+        self._tried = 0.0
         self._warned = self._is_lost = False
+        self._told: set[Warned] = set()
+        self._given_up: list[tuple[int, int, int]] = []
         self._reported: dict[str, float] = {}
         self._borne: dict[str, float] = {}
-        self._greeted: dict[tuple[str, str], int] = {}
+        self._greeted: dict[tuple[str, str], Met] = {}
         self._greet_next = 0.0
         self.bytes_most: int | None = None
-        self._warn_of_strangers()
         if self._alive():
+            self._warn_of_strangers()
             self.workers = max(1, sum(self._meet().values()))
 
     def start(self, steps: Sequence[Step]) -> None:
@@ -135,7 +137,7 @@ class ClusterExecutor:
         self._done = SimpleQueue()
         self._heard = self._looked = self._ended = time.monotonic()
         self._warned = self._is_lost = self._doubled = False
-        self._borne = {}
+        self._borne, self._told, self._given_up = {}, set(), []
         while not self._alive():  # perhaps it is connecting again
             self._look()
             time.sleep(0.02)
@@ -154,11 +156,18 @@ class ClusterExecutor:
             self._packed[step] = cloudpickle.dumps(self._steps[step].work)
         packed = self._packed[step]
         inline = packed if len(packed) <= BYTES_INLINE else None
-        self._submit(_UnderWay(worker, step, start, stop, {}, time.monotonic()), inline)
+        given = UnderWay(worker, step, start, stop, {}, time.monotonic())
+        given.suspect = any(
+            step == other and first <= start and stop <= last
+            for other, first, last in self._given_up
+        )
+        self._under_way[worker] = given
+        if not given.suspect:
+            self._submit(given, inline)
 
     def next_events(self, timeout: float) -> list[Event]:
         """Wait for ranges that end, and look after the scheduler."""
-        done: list[tuple[_UnderWay, str]] = []
+        done: list[tuple[UnderWay, str]] = []
         try:
             done.append(self._done.get(timeout=timeout))
             self._ended = time.monotonic()
@@ -168,7 +177,7 @@ class ClusterExecutor:
         except Empty:
             pass
         events = self._look()
-        finished: list[tuple[_UnderWay, str]] = []
+        finished: list[tuple[UnderWay, str]] = []
         for given, key in done:
             if key not in given.futures:
                 continue  # another task of the range was faster
@@ -177,8 +186,7 @@ class ClusterExecutor:
                 continue
             future = given.futures.pop(key)
             if not given.futures:
-                self._under_way.pop(given.worker, None)
-                events += _gone(given, future)
+                events += self._gone(given, future)
             future.release()
         for (given, key), reply in zip(finished, self._gather(finished), strict=False):
             if key in given.futures:
@@ -224,15 +232,23 @@ class ClusterExecutor:
         if self._submitted and self._alive():
             # A worker may still be at it: one of two that had a range, or one that is stopped.
             leave = cancel_and_forget if self._doubled or self._is_lost else forget
-            self.client.loop.add_callback(_tell_workers, self.client, leave, self._token)
+            self.client.loop.add_callback(tell_workers, self.client, leave, self._token)
         self._submitted = 0
+
+    def afford(self, free: int) -> tuple[int, int]:
+        """Give all workers, which somebody else has started."""
+        del free
+        return self.workers, 0
+
+    def trim(self) -> None:
+        """Do nothing: Dask starts its workers so that their C libraries keep little."""
 
     def close(self) -> None:
         """Do nothing: cluster and client belong to the user."""
 
     # Ranges
 
-    def _submit(self, given: _UnderWay, packed: bytes | None) -> None:
+    def _submit(self, given: UnderWay, packed: bytes | None, only: list[str] | None = None) -> None:
         step = self._steps[given.step]
         self._submitted += 1
         label = "".join(c if c.isalnum() else "_" for c in step.name)
@@ -246,16 +262,15 @@ class ClusterExecutor:
             key=f"chunkarr_{label}-{self._token}-{self._submitted}",
             pure=False,
             # Elsewhere only if none of these is left.
-            workers=self._fit,
-            allow_other_workers=self._fit is not None,
+            workers=only or self._fit,
+            allow_other_workers=only is None and self._fit is not None,
         )
         key = future.key
         given.futures[key] = future
-        self._under_way[given.worker] = given
         done = self._done
         future.add_done_callback(lambda _: done.put((given, key)))
 
-    def _gather(self, finished: list[tuple[_UnderWay, str]]) -> list[Any]:
+    def _gather(self, finished: list[tuple[UnderWay, str]]) -> list[Any]:
         """Fetch the small replies of all finished ranges in one go."""
         if not finished:
             return []
@@ -273,7 +288,7 @@ class ClusterExecutor:
             return []
         return replies
 
-    def _replied(self, given: _UnderWay, key: str, reply: Any) -> list[Event]:
+    def _replied(self, given: UnderWay, key: str, reply: Any) -> list[Event]:
         if reply[0] == "lacking":
             given.futures.pop(key).release()
             self._submit(given, self._packed[given.step])
@@ -282,13 +297,72 @@ class ClusterExecutor:
         for future in given.futures.values():
             future.release()
         given.futures.clear()
+        events: list[Event]
         match reply:
-            case ("done", seconds, noted):
+            case ("done", warned, seconds, noted):
                 note(noted)
-                return [TaskRangeDone(given.worker, given.start, given.stop, seconds)]
-            case ("failed", task, packed):
-                return [TaskFailed(given.worker, task, cloudpickle.loads(packed))]
-        raise AssertionError(reply)
+                events = [TaskRangeDone(given.worker, given.start, given.stop, seconds)]
+            case ("failed", warned, task, packed):
+                events = [TaskFailed(given.worker, task, cloudpickle.loads(packed))]
+            case _:
+                raise AssertionError(reply)
+        told = [found for found in unpack_warned(warned) if found not in self._told]
+        self._told.update(told)
+        warn_again(told)
+        return events
+
+    # Losses
+
+    def _gone(self, given: UnderWay, future: Any) -> list[Event]:
+        """Give the events of a range that has no reply."""
+        error = future.exception(timeout=1) if future.status == "error" else None
+        if isinstance(error, KilledWorker):
+            last = error.last_worker
+            former = Former(last.address, last.pid, last.nanny, last.memory_limit)
+            # It has tried the range on so many workers; what is left of it is tried on one each.
+            self._given_up.append((given.step, given.start, given.stop))
+            return self._lost_worker(given, self._how_it_ended(former), error.allowed_failures + 1)
+        if error is not None:
+            # Raised on the way to our own code: its import, the unpickling of its arguments.
+            self._under_way.pop(given.worker, None)
+            return [TaskFailed(given.worker, given.start, error)]
+        return self._lost_worker(given, f"the cluster has {future.status} it", 1)
+
+    def _lost_worker(self, given: UnderWay, reason: str, losses: int) -> list[Event]:
+        self._under_way.pop(given.worker, None)
+        return [WorkerLost(given.worker, reason, None, losses), WorkerJoined(given.worker)]
+
+    def _try(self, suspects: Sequence[UnderWay]) -> list[Event]:
+        """Give each suspect to one worker, and find out which of these workers have ended.
+
+        Dask would try each on several workers once more. A range whose only worker has ended waits
+        there for ever.
+        """
+        scheduler, events = self.client.scheduler, list[Event]()
+        told: Any = self._answer(lambda: scheduler.identity(n_workers=-1))
+        workers = told["workers"]
+        for given in suspects:
+            if given.tried_on is not None and given.tried_on.address not in workers:
+                for future in given.futures.values():
+                    future.release()
+                given.futures.clear()
+                events += self._lost_worker(given, self._how_it_ended(given.tried_on), 1)
+        self._meet()
+        places = [place for place in self._fit or workers if place in workers]
+        for number, given in enumerate(given for given in suspects if given.tried_on is None):
+            if places:
+                place = places[number % len(places)]
+                found, met = workers[place], self._greeted.get((place, settings().spill_dir))
+                process = met.process if met is not None else 0
+                given.tried_on = Former(place, process, found["nanny"], found["memory_limit"])
+                self._submit(given, self._packed[given.step], only=[place])
+        return events
+
+    def _how_it_ended(self, former: Former) -> str:
+        try:
+            return self._ask(partial(how_it_ended, self.client.scheduler, former), SECONDS_STOPPED)
+        except (OSError, TimeoutError, RuntimeError):
+            return f"the Dask worker {former.address} has ended"
 
     # The cluster
 
@@ -296,6 +370,11 @@ class ClusterExecutor:
         """Find out whether the scheduler is there and whether the cluster has grown."""
         now = time.monotonic()
         if self._alive():
+            suspects = [given for given in self._under_way.values() if given.suspect]
+            if suspects and now - self._tried > SECONDS_SUSPECT:
+                self._tried = now
+                if gone := self._try(suspects):
+                    return gone
             if now - self._looked > SECONDS_LOOK:
                 self._looked = now
                 events = self._grown(sum(self._meet().values()))
@@ -340,7 +419,11 @@ class ClusterExecutor:
         places |= {key: set(found) for key, found in held.items() if found}
         self._stuck = {key for key, place in places.items() if place.isdisjoint(fit)}
         for given in list(self._under_way.values()):
-            if given.futures.keys() <= self._stuck and self._repeatable(given):
+            if (
+                given.futures
+                and given.futures.keys() <= self._stuck
+                and given.repeatable(self._steps)
+            ):
                 self._doubled = True
                 self._submit(given, None)
 
@@ -380,7 +463,7 @@ class ClusterExecutor:
         self._bear("idle", not running, SECONDS_ALL_SILENT, "no worker runs what it was given", ())
         if not running and self._borne["idle"] > SECONDS_IDLE:
             for given in list(self._under_way.values()):
-                if len(given.futures) == 1 and self._repeatable(given):
+                if len(given.futures) == 1 and given.repeatable(self._steps):
                     self._doubled = True
                     self._submit(given, None)
 
@@ -398,16 +481,8 @@ class ClusterExecutor:
 
     def _is_stopped(self, address: str) -> bool:
         """Whether a worker is a process of this machine that a signal has stopped."""
-        pid = self._greeted.get((address, settings().spill_dir), 0)
-        return bool(pid) and is_stopped(pid)
-
-    def _repeatable(self, given: _UnderWay) -> bool:
-        """Whether two workers may run a range: its tasks do not write what they read."""
-        work = self._steps[given.step].work
-        if not is_ordered(work):
-            return True
-        touched = map(work.accesses, range(given.start, given.stop))
-        return all(set(task.reads).isdisjoint(task.writes) for task in touched)
+        met = self._greeted.get((address, settings().spill_dir))
+        return met is not None and met.is_here and is_stopped(met.process)
 
     def _grown(self, threads: int) -> list[Event]:
         # A run may have to queue for its first workers; those that it had should come back soon.
@@ -423,7 +498,7 @@ class ClusterExecutor:
     def _warn_once(self, text: str) -> None:
         if not self._warned:
             self._warned = True
-            warnings.warn(text, stacklevel=2)
+            warn_user(text, UserWarning)
 
     def _meet(self) -> dict[str, int]:
         """Give the threads of each worker, after asking those that are new who they are."""
@@ -432,14 +507,14 @@ class ClusterExecutor:
         new = [address for address in threads if (address, directory) not in self._greeted]
         if new and time.monotonic() >= self._greet_next:
             found = self._greet(new)
-            self._greeted |= {(address, directory): pid for address, pid in found.items()}
-            self._greeted = {key: pid for key, pid in self._greeted.items() if key[0] in threads}
+            self._greeted |= {(address, directory): met for address, met in found.items()}
+            self._greeted = {key: met for key, met in self._greeted.items() if key[0] in threads}
             self._greet_next = time.monotonic() + SECONDS_MUTE if len(found) < len(new) else 0.0
             self.bytes_most = self._memory_of_threads()
         return threads
 
-    def _greet(self, addresses: Sequence[str]) -> dict[str, int]:
-        """Compare versions, and see that files are shared; give who answers, with its process here.
+    def _greet(self, addresses: Sequence[str]) -> dict[str, Met]:
+        """Compare versions, and see that files are shared; give who answers.
 
         A worker that is stopped, or ends just now, does not answer. That is no reason to give up
         while there are others.
@@ -447,31 +522,20 @@ class ClusterExecutor:
         question = ask_here()
         try:
             here = answer(question.path, question.number)
-            ask = partial(self._ask_each, addresses, question)
+            ask = partial(ask_each, self.client, addresses, question, SECONDS_GREET)
             replies = self._answer(ask, SECONDS_GREET + SECONDS_ANSWER_MIN)
         finally:
             question.remove()
         there = {place: found for place, found in replies.items() if isinstance(found, dict)}
-        _refuse_versions(here, there)
-        _refuse_files(question, there)
+        refuse_versions(here, there)
+        refuse_files(question, there)
         if not there and not self._greeted:
             told = "; ".join(f"{place}: {error!r}" for place, error in sorted(replies.items()))
             raise self._lost(f"none of its workers answers: {told}")
         return {
-            place: int(found["process"]) if found["host"] == here["host"] else 0
+            place: Met(int(found["process"]), found["host"] == here["host"])
             for place, found in there.items()
         }
-
-    async def _ask_each(self, addresses: Sequence[str], question: Question) -> dict[str, Any]:
-        """Ask each worker by itself; gives its answer, or the error there was instead."""
-
-        async def one(address: str) -> Any:
-            options = {"workers": [address], "on_error": "return", "asynchronous": True}
-            asked = self.client.run(answer, question.path, question.number, **options)
-            return (await wait_for(asked, SECONDS_GREET))[address]
-
-        told = await gather(*map(one, addresses), return_exceptions=True)
-        return dict(zip(addresses, told, strict=True))
 
     def _memory_of_threads(self) -> int | None:
         """Give what a plan may count on where nobody has set a limit, from the smallest worker."""
@@ -481,10 +545,18 @@ class ClusterExecutor:
 
     def _warn_of_strangers(self) -> None:
         """Warn of a scheduler that takes work from whoever reaches it."""
-        reached = str(getattr(self.client.scheduler, "address", ""))
-        if open_to_others(reached):
-            text = f"the Dask scheduler at {reached} runs code for whoever reaches it; use TLS"
-            warnings.warn(text, stacklevel=2)
+        if self.reached_by_others():
+            text = f"the Dask scheduler at {self.address} runs code for whoever reaches it; use TLS"
+            warn_user(text, UserWarning)
+
+    def reached_by_others(self) -> bool:
+        """Whether others than this machine's users can have the scheduler run code.
+
+        Who comes by loopback may have met one that listens everywhere, and says so.
+        """
+        scheduler = self.client.scheduler
+        told: Any = self._answer(lambda: scheduler.identity(n_workers=0))
+        return open_to_others(self.address) or open_to_others(told["address"])
 
     def _alive(self) -> bool:
         return bool(self.client.status == "running")
@@ -513,52 +585,13 @@ class ClusterExecutor:
         self._is_lost = True
         given = min(self._under_way.values(), key=lambda g: (g.step, g.start), default=None)
         step = self._steps[given.step if given else 0].name if self._steps else "run"
-        scheduler = self.client.scheduler
-        address = scheduler.address if scheduler is not None else "an address that was left"
         kept = any(store.resumable for step in self._steps for store in step.creates)
         again = (
             "run the same again: what was written of the output is kept (resume=True)"
             if kept
             else "nothing was kept; x.to_zarr(path, resume=True) keeps what was written"
         )
-        return ClusterLost(step, str(address), reason, ["start a scheduler and its workers", again])
-
-
-async def _tell_workers(client: Any, leave: Callable[[str], None], token: str) -> None:
-    """Let workers drop a run's works, whose files they hold open; nobody waits for it."""
-    with suppress(Exception, CancelledError):
-        await client.run(leave, token, on_error="ignore", asynchronous=True)
-
-
-def _refuse_versions(here: Mapping[str, str], there: Mapping[str, Mapping[str, str]]) -> None:
-    """Raise where workers differ in what decides about bits or about pickles."""
-    lines = differences(here, there)
-    if lines:
-        raise ClusterMismatchError(
-            "workers of the Dask cluster have other versions than this process",
-            lines,
-            ["start workers from the environment of this process, or from a copy of it"],
-        )
-
-
-def _refuse_files(question: Question, there: Mapping[str, Mapping[str, str]]) -> None:
-    """Raise where workers do not see this process's scratch directory."""
-    blind = [f"{place}: {found['files']}" for place, found in there.items() if found["files"]]
-    if blind:
-        raise ClusterMismatchError(
-            f"workers do not share {os.path.dirname(question.path)} with this process",
-            blind,
-            ["point config(spill_dir=...) or CHUNKARR_SPILL_DIR at a directory that all share"],
-        )
-
-
-def _gone(given: _UnderWay, future: Any) -> list[Event]:
-    """Give the events of a range that has no reply."""
-    error = future.exception(timeout=1) if future.status == "error" else None
-    if error is not None and not isinstance(error, KilledWorker):
-        # Raised on the way to our own code: its import, the unpickling of its arguments.
-        return [TaskFailed(given.worker, given.start, error)]
-    reason, losses = f"the cluster has {future.status} it", 1
-    if error is not None:
-        reason, losses = f"the cluster has given it up: {error}", KILLED_LOSSES
-    return [WorkerLost(given.worker, reason, None, losses), WorkerJoined(given.worker)]
+        remedies = ["start a scheduler and its workers", again]
+        if self.client.status == "closed":
+            remedies.insert(0, "connect with another distributed.Client: this one stays closed")
+        return ClusterLost(step, self.address, reason, remedies)

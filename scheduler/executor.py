@@ -44,9 +44,11 @@ class Executor(Protocol):
     lock: threading.Lock
     """Held by the run that uses the executor."""
 
-    @property
-    def bytes_start(self) -> int:
-        """Memory that workers will take when they start, before they have a task."""
+    def afford(self, free: int) -> tuple[int, int]:
+        """Give the number of workers that so many bytes are enough for, and what their start takes.
+
+        Workers that are there already have taken what they need.
+        """
 
     def start(self, steps: Sequence[Step]) -> None:
         """Begin a run."""
@@ -69,6 +71,9 @@ class Executor(Protocol):
 
     def finish(self) -> None:
         """End a run: forget its steps, keep the workers."""
+
+    def trim(self) -> None:
+        """Let idle workers of this machine give back memory that only their C libraries keep."""
 
     def close(self) -> None:
         """End the workers."""
@@ -121,7 +126,6 @@ class ThreadExecutor:
     depth = 1
     shares_memory = True
     target_seconds = 0.02
-    bytes_start = 0
     bytes_most: int | None = None
 
     def __init__(self, workers: int) -> None:
@@ -193,6 +197,14 @@ class ThreadExecutor:
     def finish(self) -> None:
         """Let go of the run and so of its arrays."""
         self._run = None
+
+    def afford(self, free: int) -> tuple[int, int]:
+        """Give all workers: threads take next to nothing."""
+        del free
+        return self.workers, 0
+
+    def trim(self) -> None:
+        """Do nothing: threads keep nothing of their own."""
 
     def close(self) -> None:
         """Let the threads end."""

@@ -16,10 +16,14 @@ import ipaddress
 import os
 import platform
 import secrets
-from collections.abc import Mapping
+from asyncio import CancelledError, gather, wait_for
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
+from chunkarr.errors import ClusterMismatchError
 from chunkarr.storage.claims import remove
 from chunkarr.storage.spill import Session
 
@@ -38,6 +42,15 @@ class Question:
     def remove(self) -> None:
         """Remove the file with the number."""
         remove(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """A worker that has answered."""
+
+    process: int
+    is_here: bool
+    """Whether it is a process of this machine."""
 
 
 def ask_here() -> Question:
@@ -80,6 +93,20 @@ def answer(path: str, number: str) -> dict[str, str]:
 answer.__module__ = "__main__"
 
 
+async def ask_each(
+    client: Any, addresses: Sequence[str], question: Question, seconds: float
+) -> dict[str, Any]:
+    """Ask each worker by itself; gives its answer, or the error there was instead."""
+
+    async def one(address: str) -> Any:
+        options = {"workers": [address], "on_error": "return", "asynchronous": True}
+        asked = client.run(answer, question.path, question.number, **options)
+        return (await wait_for(asked, seconds))[address]
+
+    told = await gather(*map(one, addresses), return_exceptions=True)
+    return dict(zip(addresses, told, strict=True))
+
+
 def differences(here: Mapping[str, str], there: Mapping[str, Mapping[str, str]]) -> list[str]:
     """Name what differs from here, a line for each place.
 
@@ -99,6 +126,28 @@ def differences(here: Mapping[str, str], there: Mapping[str, Mapping[str, str]])
     return lines
 
 
+def refuse_versions(here: Mapping[str, str], there: Mapping[str, Mapping[str, str]]) -> None:
+    """Raise where workers differ in what decides about bits or about pickles."""
+    lines = differences(here, there)
+    if lines:
+        raise ClusterMismatchError(
+            "workers of the Dask cluster have other versions than this process",
+            lines,
+            ["start workers from the environment of this process, or from a copy of it"],
+        )
+
+
+def refuse_files(question: Question, there: Mapping[str, Mapping[str, str]]) -> None:
+    """Raise where workers do not see this process's scratch directory."""
+    blind = [f"{place}: {found['files']}" for place, found in there.items() if found["files"]]
+    if blind:
+        raise ClusterMismatchError(
+            f"workers do not share {os.path.dirname(question.path)} with this process",
+            blind,
+            ["point config(spill_dir=...) or CHUNKARR_SPILL_DIR at a directory that all share"],
+        )
+
+
 def open_to_others(address: str) -> bool:
     """Whether whoever reaches an address may use it: no TLS, and not of this machine alone.
 
@@ -113,3 +162,9 @@ def open_to_others(address: str) -> bool:
         return not ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host != "localhost"
+
+
+async def tell_workers(client: Any, leave: Callable[[str], None], token: str) -> None:
+    """Let workers drop a run's works, whose files they hold open; nobody waits for it."""
+    with suppress(Exception, CancelledError):
+        await client.run(leave, token, on_error="ignore", asynchronous=True)

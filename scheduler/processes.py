@@ -33,6 +33,7 @@ from chunkarr.errors import ConfigError, format_bytes
 from chunkarr.floats import note
 from chunkarr.machine import memory_kills, memory_used
 from chunkarr.scheduler.budget import processes_changed
+from chunkarr.scheduler.site import Modules, Site
 from chunkarr.scheduler.state import Event, TaskFailed, TaskRangeDone, WorkerJoined, WorkerLost
 from chunkarr.scheduler.steps import Step
 from chunkarr.scheduler.worker import Board, Surroundings, warn_again
@@ -55,6 +56,10 @@ CODE_UNKNOWN = 1 << 16
 """Stands for an exit code that nobody remembers."""
 SECONDS_STOPPED = 5.0
 """A worker that somebody has stopped for so long is ended, and its range tried again."""
+HEAP = {"MALLOC_MMAP_THRESHOLD_": str(2 << 20), "MALLOC_TRIM_THRESHOLD_": str(4 << 20)}
+"""The GNU C library gives larger arrays back at once; else its heap grows to half as much again."""
+WALL = 1.25
+"""All workers together go over the limit by so much only where a function of the user's does."""
 SECONDS_COUNTED = 1.0
 """How old the kernel's count of processes killed for memory may be when a run starts."""
 SECONDS_LOOK = 0.25
@@ -75,13 +80,15 @@ class ProcessExecutor:
             raise ConfigError(
                 'executor="processes" needs a POSIX system; use "threads" or a distributed.Client'
             )
-        self.workers = workers
+        self.workers = self._affordable = workers
         self.lock = threading.Lock()
         self._pool: dict[int, _Process] = {}
         self._run = 0
         self._steps: Sequence[Step] = ()
         self._packed: dict[int, bytes] = {}
         self._surroundings: Surroundings | None = None
+        self._site = Site.here()
+        self._modules = Modules()
         self._events: list[Event] = []
         self._looked = 0.0
         self._bytes_max = 0
@@ -92,23 +99,28 @@ class ProcessExecutor:
         self._finalizer = weakref.finalize(self, _end_all, self._pool, self._board_file)
         _executors.add(self)
 
-    @property
-    def bytes_start(self) -> int:
-        """Memory of the interpreters that are still to be started."""
-        return (self.workers - len(self._pool)) * BYTES_WORKER
+    def afford(self, free: int) -> tuple[int, int]:
+        """Start no more workers than half of what is free is enough for, but one."""
+        missing = self.workers - len(self._pool)
+        affordable = max(0 if self._pool else 1, free // 2 // BYTES_WORKER)
+        started = min(missing, affordable)
+        self._affordable = len(self._pool) + started
+        return self._affordable, started * BYTES_WORKER
 
     def start(self, steps: Sequence[Step]) -> None:
         """Begin a run: start the workers that are missing, as many as have use."""
         self._run += 1
         self._steps, self._packed, self._events = steps, {}, []
-        self._surroundings = self._surroundings_here()
+        self._surroundings, self._site = self._surroundings_here(), Site.here()
         self._bytes_max = settings().memory
         if time.monotonic() - self._counted > SECONDS_COUNTED:
             self._count_kills()
-        useful = min(self.workers, max((step.tasks for step in steps), default=0))
+        useful = min(self._affordable, max((step.tasks for step in steps), default=0))
+        # Workers have modules as these were when they imported them.
+        again = self._modules.loaded_again()
         for worker, process in list(self._pool.items()):
             # What an interrupt has left half told, or busy, is not to be trusted.
-            if process.busy or process.talking or process.ended():
+            if again or process.busy or process.talking or process.ended():
                 self._end(worker)
         for worker in range(useful):
             if worker not in self._pool:
@@ -137,8 +149,9 @@ class ProcessExecutor:
         process.talking = True
         try:
             if process.run != self._run:
-                process.send(("begin", self._run, self._surroundings))
-                process.run, process.steps = self._run, set()
+                site = None if process.site == self._site else self._site
+                process.send(("begin", self._run, self._surroundings, site))
+                process.run, process.steps, process.site = self._run, set(), self._site
             packed = None if step in process.steps else self._packed[step]
             process.send(("range", step, packed, start, stop))
             process.steps.add(step)
@@ -193,6 +206,16 @@ class ProcessExecutor:
                 with suppress(OSError):  # the next run will find it dead
                     process.send(("end",))
                 process.talking = False
+
+    def trim(self) -> None:
+        """Let idle workers give back memory that only their C libraries keep, and wait for it."""
+        if not self.lock.acquire(blocking=False):
+            return  # the run that holds it has use for that memory
+        try:
+            for process in self._pool.values():
+                process.trim(SECONDS_LEAVE)
+        finally:
+            self.lock.release()
 
     def close(self) -> None:
         """End the workers."""
@@ -263,6 +286,17 @@ class ProcessExecutor:
             why = self._intolerable(process, now)
             if late or why or (process.ended() and not process.connection.poll()):
                 self._lost(worker, why)
+        largest = max(self._pool, key=lambda w: self._pool[w].bytes_seen, default=None)
+        # What the program itself holds is no reason to end a worker.
+        held = sum(process.bytes_seen for process in self._pool.values())
+        if largest is not None and self._pool[largest].busy and held > WALL * self._bytes_max:
+            name = f"worker process {self._pool[largest].popen.pid} was ended"
+            limit = format_bytes(self._bytes_max)
+            self._lost(
+                largest,
+                f"{name} because it held most where all workers together held "
+                f"{format_bytes(held)}, over the memory limit of {limit}",
+            )
 
     def _intolerable(self, process: _Process, now: float) -> str:
         """Tell why a living worker has to be ended, empty where it may go on.
@@ -299,15 +333,14 @@ class _Process:
         self.connection, theirs = Pipe()
         from_main = threading.current_thread() is threading.main_thread()
         numbers = (theirs.fileno(), board_file, worker, os.getpid(), int(from_main))
-        path = json.dumps([str(entry) or os.getcwd() for entry in sys.path])
-        # One BLAS thread for each worker: their number is what uses the cores.
-        single = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+        self.site = Site.here()
+        path = json.dumps(self.site.path)
         with theirs:
             self.popen = subprocess.Popen(  # noqa: S603 - our own interpreter
                 [sys.executable, "-c", BOOT, path, *map(str, numbers)],
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), board_file),
-                env={**os.environ, **dict.fromkeys(single, "1")},
+                env={**HEAP, **self.site.environ},
                 # Ctrl-C in a terminal goes to a whole group; workers are cancelled by message.
                 process_group=0,
             )
@@ -357,6 +390,17 @@ class _Process:
                 os.kill(self.popen.pid, signal.SIGKILL)
             self.ended(SECONDS_KILL)
         return _reason(self.popen.returncode, self.popen.pid)
+
+    def trim(self, seconds: float) -> None:
+        """Let an idle process give back what its C library keeps; waits at most so long for it."""
+        if not self.ready or self.busy or self.talking:
+            return
+        self.talking = True  # without an answer it stays so, and the next run ends the process
+        with suppress(EOFError, OSError):
+            self.send(("trim",))
+            if self.connection.poll(seconds):
+                self.connection.recv_bytes()
+                self.talking = False
 
     def send(self, message: tuple[object, ...]) -> None:
         self.connection.send_bytes(pickle.dumps(message))

@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from chunkarr.errors import ClusterLost, ConfigError
@@ -26,6 +27,7 @@ LOCAL = {
 """Executors that are made from a number of workers: file and class."""
 CLUSTER = ("chunkarr.scheduler.cluster", "ClusterExecutor")
 SECONDS_CONNECT = 10
+SECONDS_CLOSE = 2
 
 _lock = threading.RLock()
 _kept: dict[str, Executor] = {}
@@ -91,19 +93,52 @@ def _local(name: str, workers: int) -> Executor:
 def _connected(address: str) -> Executor:
     client = _clients.get(address)
     if client is None or client.status == "closed":
-        connect = _load("distributed", "Client")
-        try:
-            client = connect(address, set_as_default=False, timeout=SECONDS_CONNECT)
-        except OSError as error:
-            remedies = ["start a scheduler and its workers, as `chunkarr cluster up` does"]
-            raise ClusterLost("connect", address, str(error), remedies) from error
-        _clients[address] = client
+        client = _clients[address] = _connect(address)
     return _cluster(client)
+
+
+def _connect(address: str) -> Any:
+    """Make a client for an address."""
+    kind: Any = _load("distributed", "Client")
+    # Its `__init__` connects. Where that fails, nobody else closes what was made so far.
+    client = kind.__new__(kind)
+    try:
+        client.__init__(address, set_as_default=False, timeout=SECONDS_CONNECT)
+    except OSError as error:
+        _close(client)
+        remedies = ["start a scheduler and its workers, as `chunkarr cluster up` does"]
+        raise ClusterLost("connect", address, str(error), remedies) from error
+    except Exception as error:
+        # Such an address nobody can reach, or Dask's own settings stand against it.
+        _close(client)
+        raise ConfigError(f"executor: {address!r}: {_why(address, error)}") from error
+    except BaseException:
+        _close(client)
+        raise
+    return client
+
+
+def _close(client: Any) -> None:
+    with suppress(Exception):
+        client.close(timeout=SECONDS_CLOSE)
+
+
+def _why(address: str, error: Exception) -> str:
+    """Tell what is wrong with an address or with the settings for it."""
+    if address.startswith("tls://") and isinstance(error, TypeError):
+        return (
+            "no credentials are set, which tls:// needs; `chunkarr cluster credentials --folder "
+            f"DIR {address}` prints the variables that name those in DIR"
+        )
+    if isinstance(error, RuntimeError):
+        return f"{error}; use the scheduler's tls:// address"
+    return f"{error}; an address is such as tls://host:8786"
 
 
 def _cluster(client: Any) -> Executor:
     for key, (other, _) in list(_clusters.items()):
-        if other.status == "closed":
+        # The executor of the one that is asked for remembers where its cluster was.
+        if other.status == "closed" and other is not client:
             del _clusters[key]
     if id(client) not in _clusters:
         _clusters[id(client)] = (client, _load(*CLUSTER)(client))

@@ -5,8 +5,10 @@ Ranges come as Dask tasks, by the name of `run_remote`. This file imports nothin
 
 from __future__ import annotations
 
+import importlib
 import mmap
 import os
+import platform
 import threading
 import time
 from collections import OrderedDict, deque
@@ -15,6 +17,7 @@ from typing import Any
 import cloudpickle
 
 from chunkarr.faults import fault_point
+from chunkarr.scheduler.overheard import listening, pack_warned
 from chunkarr.scheduler.ranges import enter_worker, leave_worker, run_range
 from chunkarr.scheduler.steps import Cancelled, Work
 from chunkarr.scheduler.worker import Surroundings, pack_error
@@ -115,22 +118,33 @@ def run_remote(
     began = time.perf_counter()
     enter_worker()
     handles.watch = _pages.look
-    try:
-        held = _work(key, packed)
-        if held is None:
-            return ("lacking",)
-        with surroundings() as events:
-            failed = run_range(held[0], start, stop, _Context(key[0]), held[1])
-        noted = list(events.found)
-    except BaseException as error:  # noqa: BLE001 - travels as data, so that Dask does not retry
-        failed, noted = (start, error), []
-    finally:
-        _pages.drop()
-        leave_worker()
+    with listening() as heard:
+        try:
+            held = _work(key, packed)
+            if held is None:
+                return ("lacking",)
+            with surroundings() as events:
+                failed = run_range(held[0], start, stop, _Context(key[0]), held[1])
+            noted = list(events.found)
+        except BaseException as error:  # noqa: BLE001 - travels as data, so that Dask does not retry
+            failed, noted = (start, error), []
+        finally:
+            _pages.drop()
+            leave_worker()
     fault_point("exchange")
+    warned = pack_warned(heard.take())
     if failed is None:
-        return ("done", time.perf_counter() - began, noted)
-    return ("failed", failed[0], pack_error(failed[1]))
+        return ("done", warned, time.perf_counter() - began, noted)
+    return ("failed", warned, failed[0], pack_error(failed[1], _place()))
+
+
+def _place() -> str:
+    """Name this worker: a number of a process says little where there are several hosts."""
+    try:
+        address = importlib.import_module("distributed").get_worker().address
+    except ValueError:  # called by nobody of Dask's
+        address = platform.node()
+    return f"worker process {os.getpid()} of {address}"
 
 
 def _work(key: tuple[str, int], packed: bytes | None) -> tuple[Work, Moment] | None:

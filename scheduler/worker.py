@@ -29,6 +29,7 @@ import numpy as np
 from chunkarr.faults import adopt, fault_point, text_armed
 from chunkarr.floats import Event, Events, gathering
 from chunkarr.room import allow_compiling, may_compile
+from chunkarr.scheduler.budget import trim_heap
 from chunkarr.scheduler.ranges import enter_worker, run_range
 from chunkarr.scheduler.steps import Cancelled, Context, Work
 from chunkarr.settings import config
@@ -105,14 +106,16 @@ def warn_again(found: list[Warned]) -> None:
         warnings.warn_explicit(text, category, filename, lineno)
 
 
-def pack_error(error: BaseException) -> bytes:
+def pack_error(error: BaseException, place: str = "") -> bytes:
     """Pickle an exception with a note that tells where it was raised.
 
     An exception that cannot make the way is replaced by a RuntimeError that names it: many classes
     pickle and then fail to unpickle, so the way back is tried here.
     """
     lines = traceback.format_exception(error)
-    note = f"in worker process {os.getpid()}:\n{''.join(lines)}"
+    note = f"in {place or f'worker process {os.getpid()}'}:\n{''.join(lines)}"
+    # Dask lets pickles take traces along, and that of a deep recursion cannot be pickled.
+    _drop_traces(error)
     try:
         error.add_note(note)
         # A class from the user's `__main__` has come here by value and can only go back that way;
@@ -124,6 +127,14 @@ def pack_error(error: BaseException) -> bytes:
         replaced.add_note(note)
         return pickle.dumps(replaced)
     return packed
+
+
+def _drop_traces(error: BaseException) -> None:
+    found: list[BaseException | None] = [error]
+    for one in found:
+        if one is not None:
+            one.__traceback__ = None
+            found += [e for e in (one.__cause__, one.__context__) if e not in found]
 
 
 # The main loop of a worker process
@@ -198,10 +209,15 @@ class _Server:
         while True:
             message = pickle.loads(self._connection.recv_bytes())  # noqa: S301 - our parent
             match message:
-                case ("begin", run, surroundings):
+                case ("begin", run, surroundings, site):
                     self._run, self._surroundings, self._began = run, surroundings, now()
+                    if site is not None:
+                        site.stand()
                 case ("end",):
                     self._works.clear()
+                case ("trim",):
+                    trim_heap()
+                    self._send("trimmed")
                 case ("range", step, packed, start, stop):
                     self._range(step, packed, start, stop)
 

@@ -20,6 +20,7 @@ from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 try:
     import resource
@@ -38,6 +39,10 @@ HANDLES_MAX = 128
 FILES_UNLIMITED = 1 << 20
 BYTES_AROUND = 64 << 10
 """What the system maps around a page that is touched."""
+SPARSE = 4
+"""Boxes are asked for with what lies between their rows up to so many times their size."""
+BYTES_BROUGHT = 64 << 20
+"""More is not asked for at once: the first of it might be gone when the last comes."""
 BYTES_SPREAD = 4 << 20
 """Pages of one box that nobody minds."""
 ROWS_TOGETHER = 128
@@ -67,6 +72,33 @@ def narrow(row: int, rows: int) -> bool:
     The system maps the pages around one that is touched, and some count them as this process's.
     """
     return rows * BYTES_AROUND > BYTES_SPREAD and 2 * row < BYTES_AROUND
+
+
+def apart(data: GuardedMap) -> GuardedMap:
+    """Let each fault of a map read only what it wants, where `brought` says what that is.
+
+    Systems read up to megabytes around a page that is not in memory. Where boxes of a large file
+    are read and memory is short, these push each other out: 80 times the file was read.
+    """
+    if hasattr(mmap, "MADV_RANDOM"):
+        data.madvise(mmap.MADV_RANDOM)
+    return data
+
+
+def brought(data: mmap.mmap, box: NDArray) -> NDArray:
+    """Ask for the stretch of a map that a box is in, unless most of that is not wanted either."""
+    if box.nbytes > mmap.PAGESIZE:
+        low, high = byte_bounds(box)
+        start = low - np.frombuffer(data, np.uint8, 1).ctypes.data
+        bring(data, start, high - low, box.nbytes)
+    return box
+
+
+def bring(data: mmap.mmap, start: int, size: int, wanted: int) -> None:
+    """Ask for a stretch of a map of which so many bytes are wanted, if these are not too few."""
+    if size <= min(SPARSE * wanted, BYTES_BROUGHT) and hasattr(mmap, "MADV_WILLNEED"):
+        around = start % mmap.PAGESIZE
+        data.madvise(mmap.MADV_WILLNEED, start - around, size + around)
 
 
 def gathered(box: NDArray) -> NDArray:

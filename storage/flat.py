@@ -7,6 +7,7 @@ values wherever they lie. Who reads a stretch of the file checks the tiles that 
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 from functools import partial
@@ -16,7 +17,7 @@ import google_crc32c
 import numpy as np
 
 from chunkarr.grid import Cell, Grid, Region, region_shape
-from chunkarr.storage.files import OpenFile, as_bytes, handles, in_bands, view_of
+from chunkarr.storage.files import OpenFile, as_bytes, bring, brought, handles, in_bands, view_of
 from chunkarr.storage.guard import GuardedMap
 from chunkarr.storage.spill import SpillStore, cut_short
 from chunkarr.storage.store import NDArray
@@ -82,7 +83,8 @@ class FlatStore(SpillStore):
         """Give a view of a box, whose tiles were found right once."""
         if 0 in region_shape(region) or not self.dtype.itemsize:
             return np.empty(region_shape(region), self.dtype)
-        return view_of(self._whole(self._checked(region)), region)
+        data = self._checked(region)
+        return brought(data, view_of(self._whole(data), region))
 
     def read_run(self, start: int, stop: int) -> NDArray:
         """Give the elements from `start` to `stop` in C order as a view."""
@@ -94,15 +96,22 @@ class FlatStore(SpillStore):
             box.append(slice(int(a), int(b) + 1) if same else slice(0, n))
             same = same and a == b
         data = self._checked(tuple(box))
-        return np.ndarray(stop - start, self.dtype, data, self._data + start * self.dtype.itemsize)
+        offset = self._data + start * self.dtype.itemsize
+        return brought(data, np.ndarray(stop - start, self.dtype, data, offset))
 
     def _checked(self, region: Region) -> mmap.mmap:
         """Give the map after the tiles that reach into a box were found right once."""
-        data: mmap.mmap | None = None
-        for cell, _ in self.grid.overlapping(region):
-            data = data or self._map(cell)
+        cells = [cell for cell, _ in self.grid.overlapping(region)]
+        data = self._map(cells[0])
+        fresh = [cell for cell in cells if not self._is_checked(self._index(cell))]
+        if len(fresh) > 1:
+            # Rows of tiles beside each other follow each other in the file.
+            starts, stops = zip(*(self._stretch(self.grid.region(c)) for c in fresh), strict=True)
+            first, size = min(starts), self.dtype.itemsize
+            wanted = sum(math.prod(region_shape(self.grid.region(cell))) for cell in fresh)
+            bring(data, self._data + first * size, (max(stops) - first) * size, wanted * size)
+        for cell in fresh:
             self._check(data, cell, self._index(cell), 0, 0)
-        assert data is not None
         return data
 
     def _whole(self, data: mmap.mmap) -> NDArray:
@@ -117,7 +126,7 @@ class FlatStore(SpillStore):
 
     def _found(self, data: mmap.mmap, cell: Cell, index: int, offset: int, size: int) -> int:
         crc = self._seed(index)
-        for piece in _pieces(view_of(self._whole(data), self.grid.region(cell))):
+        for piece in _pieces(brought(data, view_of(self._whole(data), self.grid.region(cell)))):
             crc = google_crc32c.extend(crc, as_bytes(np.ascontiguousarray(piece)))
             handles.look()  # each row of a tile brings the pages around it
         return crc

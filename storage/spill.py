@@ -40,7 +40,9 @@ from chunkarr.settings import settings
 from chunkarr.storage.claims import Claim, sweep
 from chunkarr.storage.files import (
     OpenFile,
+    apart,
     as_bytes,
+    brought,
     bytes_free,
     handles,
     preallocate,
@@ -315,11 +317,7 @@ class SpillStore(Store):
             return np.empty(shape, self.dtype)
         cell = self._cell_around(region)
         if cell is not None:
-            tile = self.grid.region(cell)
-            values = self._tile(cell, tile)
-            if tile == region:
-                return values
-            return view_of(values, shift(region, [s.start for s in tile]))
+            return self._tile(cell, self.grid.region(cell), region)
         if self._stacked and all(
             s.stop - s.start == n for s, n in zip(region[1:], self.shape[1:], strict=True)
         ):
@@ -329,8 +327,7 @@ class SpillStore(Store):
         for cell, tile in self.grid.overlapping(region):
             part = intersect(region, tile)
             assert part is not None
-            values = self._tile(cell, tile)
-            out[shift(part, origin)] = values[shift(part, [s.start for s in tile])]
+            out[shift(part, origin)] = self._tile(cell, tile, part)
         return out
 
     def _cell_around(self, region: Region) -> Cell | None:
@@ -343,19 +340,27 @@ class SpillStore(Store):
             cell.append(span.start)
         return tuple(cell)
 
-    def _tile(self, cell: Cell, tile: Region) -> NDArray:
-        """Give one tile as a view of the map, after its checksum was found right once."""
+    def _tile(self, cell: Cell, tile: Region, part: Region) -> NDArray:
+        """Give a part of one tile as a view of the map, after its checksum was found right once."""
         data = self._map(cell)
         offset, shape = self._offset(tile), region_shape(tile)
         size = math.prod(shape) * self.dtype.itemsize
         self._check(data, cell, self._index(cell), offset, size)
-        return np.ndarray(shape, self.dtype, data, offset)
+        values: NDArray = np.ndarray(shape, self.dtype, data, offset)
+        if part != tile:
+            values = view_of(values, shift(part, [s.start for s in tile]))
+        return brought(data, values)
+
+    def _is_checked(self, index: int) -> bool:
+        """Whether this process has compared a tile with its checksum."""
+        if self._verified is None:
+            self._verified = bytearray(self._tiles)
+        return bool(self._verified[index])
 
     def _check(self, data: mmap.mmap, cell: Cell, index: int, offset: int, size: int) -> None:
         """Compare a tile with its checksum when this process reads it first."""
-        if self._verified is None:
-            self._verified = bytearray(self._tiles)
-        if not self._verified[index]:
+        if not self._is_checked(index):
+            assert self._verified is not None
             self._verify(data, cell, index, offset, size)
             self._verified[index] = 1
 
@@ -368,7 +373,8 @@ class SpillStore(Store):
         for index in span:
             start, stop = self.grid.bounds(0, index)
             self._check(data, (index, *rest), index, self._data + start * row, (stop - start) * row)
-        return np.ndarray(region_shape(region), self.dtype, data, self._data + rows.start * row)
+        offset = self._data + rows.start * row
+        return brought(data, np.ndarray(region_shape(region), self.dtype, data, offset))
 
     def _map(self, cell: Cell) -> mmap.mmap:
         """Give the map of the file, which is still as long as it was made."""
@@ -378,7 +384,8 @@ class SpillStore(Store):
             fault_point("spill.read", self._path)
             if file.bytes is None and os.fstat(file.fd).st_size >= self.bytes_file:
                 told = partial(cut_short, self._path)
-                file.bytes = GuardedMap.of(file.fd, self.bytes_file, told, prot=mmap.PROT_READ)
+                made = GuardedMap.of(file.fd, self.bytes_file, told, prot=mmap.PROT_READ)
+                file.bytes = apart(made)
         except OSError as error:
             raise self._spill_error(os.path.dirname(self._path), error) from error
         if file.bytes is None or not file.bytes.intact():
@@ -397,7 +404,7 @@ class SpillStore(Store):
 
     def _found(self, data: mmap.mmap, cell: Cell, index: int, offset: int, size: int) -> int:
         """Compute the checksum of a tile in the file."""
-        return self._checksum(np.frombuffer(data, np.uint8, size, offset), index)
+        return self._checksum(brought(data, np.frombuffer(data, np.uint8, size, offset)), index)
 
     def _checksum(self, data: NDArray, index: int) -> int:
         return int(google_crc32c.extend(self._seed(index), data))

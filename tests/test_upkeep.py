@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
-import stat
 import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
-import psutil
 import pytest
 
-from chunkarr import cli, clusters, doctor
+from chunkarr import cli, doctor
 from chunkarr.errors import ClusterLost, ConfigError
 from chunkarr.kernels import cache
 from chunkarr.settings import config
@@ -111,6 +110,90 @@ def test_doctor_warns_of_a_full_disk_and_few_files(
     assert states["open files"].remedy == "raise it: ulimit -n 4096"
 
 
+@pytest.mark.parametrize(
+    ("soft", "hard", "remedy"),
+    [(20, 20, "the hard limit is 20"), (64, -1, "raise it: ulimit -n 4096"), (256, 256, "")],
+)
+def test_doctor_gives_a_limit_of_files_that_can_be_set(
+    soft: int, hard: int, remedy: str, places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor.resource, "getrlimit", lambda which: (soft, hard))  # type: ignore[attr-defined]
+    (found,) = doctor._files()
+    assert found.remedy.startswith(remedy)
+    assert bool(found.remedy) is bool(remedy)
+
+
+@pytest.mark.parametrize(
+    ("memory", "state", "reason"),
+    [("1KB", "problem", "this process alone holds"), ("1024TiB", "warning", "leaves")],
+)
+def test_doctor_weighs_a_memory_limit(memory: str, state: str, reason: str, places: Path) -> None:
+    with config(memory=memory):
+        (found,) = (f for f in doctor.examine() if f.name == "memory limit")
+    assert found.state == state
+    assert reason in found.text
+    assert "CHUNKARR_MEMORY" in found.remedy
+
+
+def test_doctor_tells_of_a_variable_that_cannot_be_read_once(places: Path) -> None:
+    code = "from chunkarr.cli import main; main(['doctor', '--json'])"
+    command = [sys.executable, "-c", code]
+    environment = {**clean_environment(), "CHUNKARR_MEMORY": "nonsense"}
+    done = subprocess.run(command, cwd=places, env=environment, capture_output=True, check=False)
+    problems = [found for found in json.loads(done.stdout) if found["state"] == "problem"]
+    assert [found["name"] for found in problems] == ["settings"]
+    assert "CHUNKARR_MEMORY" in problems[0]["text"]
+
+
+@pytest.mark.parametrize("name", ["threads", "processes"])
+def test_doctor_says_what_is_no_cluster(name: str, places: Path) -> None:
+    (problem,) = (f for f in doctor.examine(name) if f.state == "problem")
+    assert "no address of a Dask cluster" in problem.text
+
+
+def test_doctor_goes_on_after_a_check_that_breaks(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> Iterator[doctor.Finding]:
+        raise AttributeError("no such thing")
+
+    monkeypatch.setattr(doctor, "_limits", broken)
+    found = {finding.name: finding for finding in doctor.examine()}
+    assert found["settings"].text == "AttributeError: no such thing"
+    assert "leftovers" in found
+
+
+@pytest.mark.parametrize(
+    ("resumable", "remedy"),
+    [
+        ([True], "chunkarr clean --resumable {}"),
+        ([True, False], "chunkarr clean {}; with --resumable also those for resume=True"),
+        ([False], "chunkarr clean {}"),
+    ],
+)
+def test_doctor_gives_the_command_that_removes_what_is_left(
+    resumable: list[bool], remedy: str, places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [SimpleNamespace(bytes_size=1, resumable=kept) for kept in resumable]
+    monkeypatch.setattr(doctor, "find_leftovers", lambda directory: left)
+    (found,) = doctor._leftovers([str(places)])
+    assert found.remedy == remedy.format(places)
+
+
+@pytest.mark.parametrize(
+    ("address", "start"),
+    [("tls://a:1", "chunkarr cluster worker --folder DIR tls"), ("tcp://a:1", "dask worker tcp")],
+)
+def test_doctor_says_how_to_start_workers(
+    address: str, start: str, places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = SimpleNamespace(scheduler_info=lambda n_workers: {"workers": {}})
+    without = SimpleNamespace(address=address, client=client, reached_by_others=lambda: False)
+    monkeypatch.setattr(doctor, "get_executor", lambda *_: without)
+    found = {finding.name: finding for finding in doctor.examine(address)}
+    assert f"start some: {start}" in found["cluster"].remedy
+
+
 def test_doctor_says_that_a_cluster_is_lost(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def lost(*_: object) -> None:
         raise ClusterLost("connect", "tcp://x:1", "no answer", ["start it"])
@@ -148,26 +231,6 @@ def test_clean_removes_what_dead_sessions_left_and_nothing_else(
     assert os.listdir(places / "out") == []
 
 
-def test_credentials_are_their_user_s_alone(tmp_path: Path) -> None:
-    folder = tmp_path / "credentials"
-    clusters.make_credentials(str(folder))
-    key = folder / "key.pem"
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert stat.S_IMODE(key.stat().st_mode) == 0o600
-    before = key.read_bytes()
-    clusters.make_credentials(str(folder))
-    assert key.read_bytes() == before
-    key.chmod(0o644)
-    with pytest.raises(ConfigError, match="can be read by others"):
-        clusters.make_credentials(str(folder))
-
-
-def test_credentials_need_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ConfigError, match="openssl"):
-        clusters.make_credentials(str(tmp_path / "credentials"))
-
-
 def test_cache_shows_and_clears_the_kernels_on_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -185,27 +248,6 @@ def test_cache_shows_and_clears_the_kernels_on_disk(
     assert cache.kept() == []
 
 
-@pytest.mark.parametrize(
-    ("command", "said"),
-    [
-        ("up --workers 0", "0 is not in the range"),
-        ("up --workers 2 --threads 0", "0 is not in the range"),
-        ("up --port 99999", "99999 is not in the range"),
-        ("up --workers 2 --memory 1", "each needs at least"),
-        ("up --workers 2 --memory lots", "cannot read 'lots' as a number of bytes"),
-        ("worker scheduler:8786 --memory 1GiB --workers 1", "no address with TLS"),
-        ("worker tcp://10.0.0.1:8786 --memory 1GiB --workers 1", "no address with TLS"),
-    ],
-)
-def test_a_cluster_is_not_started_with_what_makes_no_sense(
-    command: str, said: str, places: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = places / "cluster"
-    assert cli.main(["cluster", *command.split(), "--folder", str(folder)]) == 2
-    assert said in capsys.readouterr().err
-    assert not folder.exists()
-
-
 def test_clean_refuses_a_directory_that_is_not_there(
     places: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -219,55 +261,3 @@ def test_doctor_names_the_check_that_fails(
     assert cli.main(["doctor", "--store", str(places / "nowhere"), "--cluster", "nonsense"]) == 1
     problems = [line for line in capsys.readouterr().out.splitlines() if "problem" in line]
     assert [line.split("  ")[1].strip() for line in problems] == ["store latency", "cluster"]
-
-
-@pytest.mark.slow
-@pytest.mark.cluster
-def test_a_cluster_that_was_killed_is_cleared_away_and_another_one_comes_up(places: Path) -> None:
-    folder = str(places / "cluster")
-    up = ["cluster", "up", "--folder", folder, "--workers", "1", "--memory", "1GiB"]
-    try:
-        for _ in range(2):
-            assert cli.main(up) == 0
-            cluster = clusters.running(folder)
-            assert cluster is not None
-            mains = [psutil.Process(pid) for pid, _ in cluster.processes]
-            family = [*mains, *(child for main in mains for child in main.children(recursive=True))]
-            for process in mains:
-                process.kill()
-            assert not psutil.wait_procs(family, timeout=20)[1], "workers end with what starts them"
-        assert cli.main(["cluster", "down", "--folder", folder]) == 0
-        assert sorted(os.listdir(folder)) == ["cert.pem", "key.pem", "scheduler.log", "worker.log"]
-    finally:
-        assert cli.main(["cluster", "down", "--folder", folder]) == 0
-
-
-@pytest.mark.slow
-@pytest.mark.cluster
-def test_a_cluster_comes_up_with_credentials_on_loopback_and_goes(
-    places: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = str(places / "cluster")
-    assert cli.main(["cluster", "down", "--folder", folder]) == 0
-    assert "no cluster is running" in capsys.readouterr().err
-    try:
-        up = ["cluster", "up", "--folder", folder, "--workers", "2", "--memory", "1GiB"]
-        assert cli.main(up) == 0
-        said = capsys.readouterr().out
-        cluster = clusters.running(folder)
-        assert cluster is not None
-        assert f"export CHUNKARR_EXECUTOR={cluster.address}" in said
-        family = [
-            process
-            for pid, _ in cluster.processes
-            for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-        ]
-        listening = [c for p in family for c in p.net_connections() if c.status == "LISTEN"]
-        assert len(listening) >= 4
-        assert {connection.laddr.ip for connection in listening} == {"127.0.0.1"}
-        assert cli.main(up) == 2
-        assert "is running" in capsys.readouterr().err
-    finally:
-        assert cli.main(["cluster", "down", "--folder", folder]) == 0
-    assert not [process for process in family if process.is_running()]
-    assert sorted(os.listdir(folder)) == ["cert.pem", "key.pem", "scheduler.log", "worker.log"]

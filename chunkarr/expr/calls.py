@@ -8,9 +8,10 @@ and any result follows from a box of tasks, and nothing is ever listed box by bo
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from chunkarr.grid import Grid, Region
 from chunkarr.records import dataclass
@@ -88,6 +89,25 @@ class Place(NamedTuple):
     """The box of each result."""
 
 
+STRETCH_BYTES = 1 << 20
+"""So much of a stretched operand is read together; it fits a core's cache."""
+
+
+class Stretches(Protocol):
+    """An operand's last axis, of which a function reads stretches one after the other."""
+
+    step: int
+    """The length of a stretch; the last may be shorter."""
+
+    def __len__(self) -> int:
+        """Give the length of the axis."""
+        ...
+
+    def read(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Give so many values, at most `step`, as an array of one axis that is read-only."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A function, and how its calls lie over its operands and results.
@@ -108,6 +128,8 @@ class Call:
     placed: bool = False
     scratch: float = 1.0
     """Bytes that a call holds for itself, per byte of its boxes."""
+    stretched: tuple[int, ...] = ()
+    """Positions of operands that may be too long to be held: the function gets `Stretches`."""
 
     @property
     def key(self) -> Hashable:
@@ -121,4 +143,5 @@ class Call:
             self.joined,
             self.owns,
             self.placed,
+            self.stretched,
         )

@@ -27,6 +27,7 @@ def lanes(
     options: tuple[tuple[str, Any], ...] = (),
     scratch: float = 1.0,
     owns: bool = False,
+    stretched: tuple[int, ...] = (),
 ) -> tuple[Expr, ...]:
     """Apply a function to whole core axes, for all indices of the loop axes before them.
 
@@ -51,6 +52,9 @@ def lanes(
     `scratch` is how many bytes the function holds for itself, beside boxes and results, per byte of
     these.
 
+    Operands at the positions `stretched`, which have one core axis and no loop axes, may be longer
+    than what fits a task: the function gets them as `Stretches`, of which it reads parts.
+
     Where the loop is empty nothing is called.
     """
     loop = broadcast_shapes(*[o.shape[: o.ndim - n] for o, n in zip(operands, core, strict=True)])
@@ -61,7 +65,16 @@ def lanes(
         for shape, dtype in zip(shapes, dtypes, strict=True)
     )
     call = Call(
-        function, name, loop, reads, makes, options, joined=True, owns=owns, scratch=scratch
+        function,
+        name,
+        loop,
+        reads,
+        makes,
+        options,
+        joined=True,
+        owns=owns,
+        scratch=scratch,
+        stretched=stretched,
     )
     line = caller()
     return tuple(

@@ -6,7 +6,7 @@ A small table travels with the elementwise call, a larger one is read by every t
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -26,6 +26,7 @@ from chunkarr.expr.build import (
     stretch,
     where,
 )
+from chunkarr.expr.calls import Stretches
 from chunkarr.expr.edges import Ladder
 from chunkarr.expr.node import Expr
 from chunkarr.functions.lanes import lanes
@@ -45,9 +46,10 @@ from chunkarr.functions.pieces import (
     span,
     table,
 )
-from chunkarr.functions.products import sort
+from chunkarr.functions.products import SORTED_KINDS, sort
 
 NDArray = npt.NDArray[Any]
+Side = Literal["left", "right"]
 
 # -- tables ----------------------------------------------------------------------------------------
 
@@ -85,7 +87,10 @@ def _look_up_whole(values: NDArray, *tables: NDArray, function: Any, **options: 
 
 
 def searchsorted(a: Any, v: Any, side: Any = "left", sorter: Any = None) -> Expr:
-    """Find places in a sorted array that fits a task, before which values keep it sorted."""
+    """Find places in a sorted array before which values keep it sorted.
+
+    With a `sorter` that and the array fit a task.
+    """
     values, whole = operand(v), a if isinstance(a, Expr) else np.asarray(a)
     np.searchsorted(np.empty(0, whole.dtype), np.zeros((1,), values.dtype), side)
     if whole.ndim != 1:
@@ -101,10 +106,12 @@ def searchsorted(a: Any, v: Any, side: Any = "left", sorter: Any = None) -> Expr
     held = table(whole)
     if held is not None and held.nbytes <= TABLE_BYTES and sorter is None:
         return _search(values, held, side)
+    if sorter is None and whole.nbytes > TABLE_BYTES:
+        return _searched("searchsorted", _places, values, operand(whole), np.intp, ("side", side))
     return _looked_up("searchsorted", _searchsorted, values, tables, np.intp, side=side)
 
 
-def _search(values: Expr, steps: NDArray, side: Literal["left", "right"]) -> Expr:
+def _search(values: Expr, steps: NDArray, side: Side) -> Expr:
     """Find places in a small sorted table."""
     held = np.empty((), object)
     held[()] = Ladder(np.array(steps), side)
@@ -115,12 +122,60 @@ def _searchsorted(values: NDArray, whole: NDArray, sorter: Any = None, *, side: 
     return np.asarray(np.searchsorted(whole, values, side, sorter))
 
 
+def _searched(
+    name: str, function: Any, values: Expr, ordered: Expr, dtype: Any, *options: tuple[str, Any]
+) -> Expr:
+    """Search a sorted array, of which every task reads the stretches that its values fall in."""
+    (made,) = lanes(
+        function,
+        [values, ordered],
+        [0, 1],
+        [()],
+        [np.dtype(dtype)],
+        name=name,
+        options=options,
+        # Numbers of stretches, their order, and the values in a common dtype.
+        scratch=4.0,
+        stretched=(1,),
+    )
+    return made
+
+
+def _places(values: NDArray, ordered: Stretches, *, side: Side) -> NDArray:
+    """Find places in a sorted array."""
+    out = np.empty(values.size, np.intp)
+    for start, part, which, wanted in _by_stretches(values, ordered, side):
+        out[which] = np.searchsorted(part, wanted, side) + start
+    return out.reshape(values.shape)
+
+
+def _by_stretches(
+    values: NDArray, ordered: Stretches, side: Side
+) -> Iterator[tuple[int, NDArray, NDArray, NDArray]]:
+    """Give stretches of a sorted array with the values whose places are in them or at their ends.
+
+    Each comes with its start, its own values, which of the flat `values` fall into it, and those.
+    """
+    flat, step = values.reshape(-1), ordered.step
+    starts = range(step, len(ordered), step)
+    fences = np.array([ordered.read(at, at + 1)[0] for at in starts], ordered.read(0, 1).dtype)
+    number = np.searchsorted(fences, flat, side)
+    # Numbers of 16 bits are put in order without being compared.
+    number = number.astype(np.uint16 if len(fences) < 1 << 16 else np.int64)
+    order = np.argsort(number, kind="stable")
+    found, begins = np.unique(number[order], return_index=True)
+    for at, which in zip(found.tolist(), np.split(order, begins[1:]), strict=True):
+        start = at * step
+        part = ordered.read(start, min(len(ordered), start + step))
+        yield start, part, which, flat[which]
+
+
 def digitize(x: Expr, bins: Any, right: bool = False) -> Expr:
     """Give the number of the bin of each value; bins may rise or fall."""
     edges = table(bins)
     if edges is not None:
         np.digitize(np.zeros((1,), x.dtype), edges, right)  # NumPy's own errors
-        side: Literal["left", "right"] = "left" if right else "right"
+        side: Side = "left" if right else "right"
         plain = edges.dtype.kind in "biuf" and not np.isnan(edges).any()
         if plain and edges.nbytes <= TABLE_BYTES:
             if not edges.size or edges[0] <= edges[-1]:
@@ -156,14 +211,38 @@ def isin(
     *,
     kind: Any = None,
 ) -> Expr:
-    """Tell which values are among others, which fit a task."""
+    """Tell which values are among others; many are sorted first, out of memory if need be."""
     values, tests = operand(element), table(test_elements)
     others = as_expr(test_elements) if tests is None else tests
     # NumPy's own errors.
     np.isin(np.zeros((1,), values.dtype), np.zeros((1,), others.dtype), kind=kind)
     del assume_unique  # an optimisation, and so is `kind`
     flat = fold(others, (others.size,)) if isinstance(others, Expr) else others.ravel()
+    if flat.nbytes > TABLE_BYTES and _sorted_alike(values.dtype, flat.dtype):
+        ordered = sort(operand(flat))
+        return _searched("isin", _among, values, ordered, np.bool_, ("invert", bool(invert)))
     return _looked_up("isin", np.isin, values, [flat], np.bool_, invert=invert)
+
+
+def _sorted_alike(values: np.dtype[Any], tests: np.dtype[Any]) -> bool:
+    """Whether values of both dtypes are equal where they are in the dtype that is common to both.
+
+    That of `int64` and `uint64` cannot tell them all apart, and NumPy's answer depends on how many
+    there are.
+    """
+    if values.kind in "iu" and tests.kind in "iu":
+        return np.result_type(values, tests).kind in "iu"
+    numbers = values.kind in "biufc" and tests.kind in "biufc"
+    return numbers or (values.kind == tests.kind and values.kind in SORTED_KINDS)
+
+
+def _among(values: NDArray, ordered: Stretches, *, invert: bool) -> NDArray:
+    """Tell which values are in a sorted array."""
+    out = np.empty(values.size, np.bool_)
+    for _, part, which, wanted in _by_stretches(values, ordered, "right"):
+        places = np.maximum(np.searchsorted(part, wanted, "right"), 1) - 1
+        out[which] = (part[places] == wanted) ^ invert
+    return out.reshape(values.shape)
 
 
 def i0(x: Expr) -> Expr:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from chunkarr.expr.affine import Affine
 from chunkarr.expr.build import plain
-from chunkarr.expr.calls import WHOLE, Call, Place
+from chunkarr.expr.calls import STRETCH_BYTES, WHOLE, Call, Place
 from chunkarr.expr.node import Blocks, Expr
 from chunkarr.grid import Grid, Region, region_shape
 from chunkarr.kernels.program import Program
@@ -108,7 +108,10 @@ class BlocksWork:
     def _call(self, cell: Region, reads: tuple[Region, ...], makes: tuple[Region, ...]) -> None:
         """Make one call on boxes."""
         call = self.call
-        given: list[Any] = [self._box(r, box) for r, box in zip(self.operands, reads, strict=True)]
+        given: list[Any] = [
+            _Stretches(recipe, box) if position in call.stretched else self._box(recipe, box)
+            for position, (recipe, box) in enumerate(zip(self.operands, reads, strict=True))
+        ]
         if call.placed:
             given.insert(0, Place(tuple(s.start for s in cell), reads, makes))
         result = call.function(*given, **dict(call.options))
@@ -127,9 +130,7 @@ class BlocksWork:
         box = recipe.evaluate(region)
         if self.call.owns:
             return box if box.flags.owndata and box.flags.writeable else box.copy()
-        box = box.view()
-        box.flags.writeable = False
-        return box
+        return _lent(box)
 
     def _checked(self, value: object, position: int, makes: Sequence[Region]) -> NDArray:
         """Give a result as the array that was declared, or refuse it."""
@@ -146,6 +147,31 @@ class BlocksWork:
             message = f"{name} gave dtype {result.dtype} where {dtype} was declared or found"
             raise TypeError(message)
         return result.astype(dtype)
+
+
+class _Stretches:
+    """The last axis of an operand that has nothing else; see `expr.calls.Stretches`."""
+
+    def __init__(self, recipe: Recipe, region: Region) -> None:
+        self._recipe, self._before, self._length = recipe, region[:-1], recipe.shape[-1]
+        self.step = _stretch(recipe)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def read(self, start: int, stop: int) -> NDArray:
+        """Bring a stretch, or a part of one."""
+        return _lent(self._recipe.evaluate((*self._before, slice(start, stop))).reshape(-1))
+
+
+def _stretch(recipe: Recipe) -> int:
+    return max(1, STRETCH_BYTES // recipe.dtype.itemsize)
+
+
+def _lent(box: NDArray) -> NDArray:
+    box = box.view()
+    box.flags.writeable = False
+    return box
 
 
 def emit_blocks(planner: Planner, group: Group) -> None:
@@ -316,8 +342,14 @@ def _wish(call: Call, recipes: Sequence[Recipe]) -> tuple[int, ...] | None:
 def _boxes(
     call: Call, recipes: Sequence[Recipe], cell: Sequence[int]
 ) -> list[tuple[Recipe, tuple[int, ...]]]:
-    """Give each operand with the largest box of it that a cell takes."""
-    return [(r, laid.box(cell, r.shape)) for laid, r in zip(call.reads, recipes, strict=True)]
+    """Give each operand with the largest box of it that a cell takes, or holds at one time."""
+    out = []
+    for position, (laid, recipe) in enumerate(zip(call.reads, recipes, strict=True)):
+        box = laid.box(cell, recipe.shape)
+        if position in call.stretched:
+            box = (*box[:-1], min(box[-1], _stretch(recipe)))
+        out.append((recipe, box))
+    return out
 
 
 def _box_bytes(call: Call, recipes: Sequence[Recipe], cell: Sequence[int]) -> list[int]:
@@ -356,10 +388,11 @@ def _settle(
     assert isinstance(node, Blocks)
     out: list[Recipe] = []
     scratch: list[Store] = []
-    for operand, laid, recipe in zip(node.operands, node.call.reads, recipes, strict=True):
-        read = recipe
+    call = node.call
+    for position, recipe in enumerate(recipes):
+        operand, laid, read = node.operands[position], call.reads[position], recipe
         times = math.prod(n for axis, n in enumerate(grid.counts) if axis not in laid.follows)
-        if times > 1 and not _at_hand(recipe):
+        if times > 1 and not _at_hand(recipe, stretched=position in call.stretched):
             copy = planner.contiguous(operand.shape, operand.dtype, operand.label)
             copy_sweep(planner, operand, copy)
             scratch.append(copy)
@@ -401,9 +434,10 @@ def _bytes_touched(leaf: StoreLeaf, box: Sequence[int]) -> int:
     return count * math.prod(chunk) * leaf.store.dtype.itemsize
 
 
-def _at_hand(recipe: Recipe) -> bool:
-    """Whether any box of a value costs nothing to bring again."""
-    return recipe.trivial and all(store.addressable for store in recipe.stores())
+def _at_hand(recipe: Recipe, *, stretched: bool) -> bool:
+    """Whether any box of a value, or a part of it, costs nothing to bring again."""
+    stores = recipe.stores()
+    return recipe.trivial and all(s.addressable or (stretched and s.passing) for s in stores)
 
 
 def _reading(store: Store) -> Recipe:

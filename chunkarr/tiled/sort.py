@@ -3,7 +3,8 @@
 1. Runs as long as a task may hold are sorted and written to scratch.
 2. For each boundary of the output's chunks, multisequence selection finds how many elements of each
    run lie before it (Varman et al., 1991): output chunk j gets exactly the ranks `j * c` to
-   `(j + 1) * c`, so chunks are regular and need no rebalancing, unlike in a sample sort.
+   `(j + 1) * c`, so chunks are regular and need no rebalancing, unlike in a sample sort. Samples
+   of each run, evenly spaced, bound the places to windows; only these are read again.
 3. Each output chunk gathers its slice of every run and merges them.
 
 Every element is read and written twice. Equal keys keep the order of the runs they come from.
@@ -13,7 +14,7 @@ An axis that fits a task together with others beside it is sorted lane by lane i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,8 +29,9 @@ from chunkarr.storage.store import Store
 from chunkarr.tiled.builder import Builder
 
 NDArray = npt.NDArray[Any]
+Places = npt.NDArray[np.int64]
 BOUNDARIES = 128
-"""Boundaries that are searched together: each run is searched once per round for all of them."""
+"""Boundaries that are searched together: the samples are read and put in order once for all."""
 
 SECONDS_PER_ELEMENT = 60e-9
 """Sorting and merging one element, measured for float64 with `numpy.sort`."""
@@ -43,11 +45,18 @@ class SortCells:
     grid: Grid
     axis: int
     store: Store
+    samples: Store | None = None
+    """A row of evenly spaced elements of each cell, where there is one axis."""
+    every: int = 0
+    """How far these are apart: each is the last of so many."""
 
     def touched(self, task: int) -> Touched:
         """Tell what a task reads and writes."""
         region = self.grid.region(task)
-        return Touched([*self.recipe.boxes(region)], [(self.store, region)])
+        written = [(self.store, region)]
+        if self.samples is not None:
+            written.append((self.samples, self.samples.grid.region(task)))
+        return Touched([*self.recipe.boxes(region)], written)
 
     def run(self, task: int, context: Context) -> None:
         """Sort one cell."""
@@ -56,6 +65,11 @@ class SortCells:
         cell = np.array(self.recipe.evaluate(region))
         cell.sort(axis=self.axis)
         self.store.write(region, cell)
+        if self.samples is not None:
+            row = np.zeros((1, self.samples.shape[1]), cell.dtype)
+            found = cell[self.every - 1 :: self.every]
+            row[0, : len(found)] = found
+            self.samples.write(self.samples.grid.region(task), row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +83,9 @@ class Splitters:
     """The output's chunks."""
     store: Store
     """One row per boundary, the outer two included; one column per run."""
+    samples: Store
+    """One row of evenly spaced elements per run."""
+    every: int
 
     def _batch(self, task: int) -> slice:
         return slice(task * BOUNDARIES, min(self.store.shape[0], (task + 1) * BOUNDARIES))
@@ -76,104 +93,79 @@ class Splitters:
     def touched(self, task: int) -> Touched:
         """Tell what a task reads and writes."""
         row = (self._batch(task), slice(0, self.cut.counts[0]))
-        return Touched([(self.runs, region_of(self.runs.shape))], [(self.store, row)])
+        read = [(store, region_of(store.shape)) for store in (self.runs, self.samples)]
+        return Touched(read, [(self.store, row)])
 
     def run(self, task: int, context: Context) -> None:
         """Find the places of a batch of boundaries."""
-        context.check()
-        ends = [self.cut.bounds(0, i) for i in range(self.cut.counts[0])]
-        runs = [self.runs.read((slice(start, stop),)) for start, stop in ends]
-        batch = self._batch(task)
+        batch, (length,) = self._batch(task), self.chunks.shape
         count = self.chunks.counts[0]
-        ranks = [
-            self.chunks.bounds(0, row)[0] if row < count else self.chunks.shape[0]
-            for row in range(batch.start, batch.stop)
-        ]
-        self.store.write((batch, slice(0, len(runs))), exact_splits(runs, np.array(ranks), context))
+        rows = range(batch.start, batch.stop)
+        ranks = np.array([self.chunks.bounds(0, j)[0] if j < count else length for j in rows])
+        starts, stops = np.array([self.cut.bounds(0, i) for i in range(self.cut.counts[0])]).T
+        table = self.samples.read(region_of(self.samples.shape))
+        sizes = stops - starts
+        kept = [row[: size // self.every] for row, size in zip(table, sizes, strict=True)]
+        low, high = windows(kept, self.every, sizes, ranks)
+        for row, rank in enumerate(ranks):
+            context.check()
+            spans = map(slice, (starts + low[row]).tolist(), (starts + high[row]).tolist())
+            # Copied one by one: each may bring megabytes of pages that some count as ours.
+            parts = [np.array(self.runs.read((span,))) for span in spans]
+            low[row] += exact_split(parts, rank - low[row].sum())
+        self.store.write((batch, slice(0, len(sizes))), low)
 
 
-def exact_splits(
-    runs: Sequence[NDArray], ranks: npt.NDArray[np.int64], context: Context | None = None
-) -> npt.NDArray[np.int64]:
+def windows(
+    samples: Sequence[NDArray], every: int, sizes: Places, ranks: Places
+) -> tuple[Any, Any]:
+    """Give bounds of the places of each rank in each run, of which every so-many-th is a sample.
+
+    Up to the q-th smallest of all samples there are at least `q * every` elements, and fewer than
+    `(q + len(sizes)) * every`. So what comes before that sample is among the smallest of a rank
+    that is not less than the latter, and what comes after it is not where the rank is not more
+    than the former.
+
+    >>> windows([np.array([3, 9]), np.array([4])], 2, np.array([5, 3]), np.array([2, 8]))
+    (array([[0, 0],
+           [2, 2]]), array([[4, 2],
+           [5, 3]]))
+    """
+    total = sum(map(len, samples))
+    below = np.clip(ranks // every - len(sizes), 0, total)
+    above = -(-ranks // every)
+    sooner, later = np.split(
+        exact_splits(samples, np.concatenate([below, np.minimum(above, total)])), 2
+    )
+    high = np.where((above > total)[:, None], sizes, (later + 1) * every)
+    return sooner * every, np.minimum(high, sizes)
+
+
+def exact_splits(runs: Sequence[NDArray], ranks: Places) -> Places:
     """Give, for each rank, how many elements of each sorted run are among that many smallest.
 
-    Narrows an interval per rank and run: the pivot is the weighted median of the intervals'
-    middles, so a quarter of what is left goes in each round. Ties are taken from earlier runs
-    first. All ranks go together, so that each run is searched once per round.
+    Ties are taken from earlier runs first.
 
     >>> exact_splits([np.array([1, 3, 3]), np.array([2, 3])], np.array([0, 3, 5])).tolist()
     [[0, 0], [2, 1], [3, 2]]
     """
-    sizes = np.array([len(run) for run in runs], np.int64)
-    low = np.zeros((len(ranks), len(runs)), np.int64)
-    high = np.broadcast_to(sizes, low.shape).copy()
-    out = low.copy()
-    left = np.arange(len(ranks))
-    while left.size:
-        if context is not None:
-            context.check()
-        width = high - low
-        settled = ~width.any(axis=1)
-        out[left[settled]] = low[settled]
-        left, low, high, width = (part[~settled] for part in (left, low, high, width))
-        if not left.size:
-            break
-        pivots = _pivots(_looking_up(runs, context), (low + high) // 2, width)
-        less, more = _between(runs, pivots, context)
-        rank = ranks[left][:, None]
-        before, through = (part.sum(axis=1, keepdims=True) for part in (less, more))
-        over, under = before > rank, through < rank
-        found = ~(over | under)[:, 0]
-        ties = more - less
-        earlier = np.cumsum(ties, axis=1) - ties
-        places = less + np.clip(rank - before - earlier, 0, ties)
-        out[left[found]] = places[found]
-        high = np.where(over, np.minimum(high, less), high)[~found]
-        low = np.where(under, np.maximum(low, more), low)[~found]
-        left = left[~found]
-    return out
+    values, last = np.concatenate(runs), np.maximum(ranks, 1) - 1
+    if not values.size:
+        return np.zeros((len(ranks), len(runs)), np.int64)
+    values.partition(np.unique(last))
+    limits = values[last]
+    less = np.stack([np.searchsorted(run, limits, "left") for run in runs], axis=1)
+    ties = np.stack([np.searchsorted(run, limits, "right") for run in runs], axis=1) - less
+    earlier = np.cumsum(ties, axis=1) - ties
+    wanted = ranks[:, None] - less.sum(axis=1, keepdims=True)
+    places: Places = less + np.clip(wanted - earlier, 0, ties)
+    return places
 
 
-def _between(
-    runs: Sequence[NDArray], pivots: NDArray, context: Context | None
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Give how many elements of each run are less than each pivot, and not more than it."""
-    less, more = (np.empty((len(pivots), len(runs)), np.int64) for _ in range(2))
-    for column, run in enumerate(_looking_up(runs, context)):
-        less[:, column] = np.searchsorted(run, pivots, "left")
-        more[:, column] = np.searchsorted(run, pivots, "right")
-    return less, more
-
-
-def _looking_up(runs: Sequence[NDArray], context: Context | None) -> Iterator[NDArray]:
-    """Give runs one by one: searching one of a file may bring all of its pages."""
-    for run in runs:
-        if context is not None:
-            context.check()
-        yield run
-
-
-def _pivots(
-    runs: Iterable[NDArray], middles: npt.NDArray[np.int64], width: npt.NDArray[np.int64]
-) -> NDArray:
-    """Give, for each row, the median of its middle elements weighted with the interval widths."""
-    columns = [
-        run[np.minimum(middle, len(run) - 1)] if len(run) else np.zeros(len(middle), run.dtype)
-        for run, middle in zip(runs, middles.T, strict=True)
-    ]
-    values = np.stack(columns, axis=1)
-    order = np.argsort(values, axis=1, kind="stable")
-    weight = np.cumsum(np.take_along_axis(width, order, axis=1), axis=1)
-    place = (weight * 2 >= weight[:, -1:]).argmax(axis=1)
-    chosen = np.take_along_axis(order, place[:, None], axis=1)
-    found: NDArray = np.take_along_axis(values, chosen, axis=1)[:, 0]
-    return found
-
-
-def exact_split(runs: Sequence[NDArray], rank: int) -> npt.NDArray[np.int64]:
+def exact_split(runs: Sequence[NDArray], rank: int) -> Places:
     """Give how many elements of each sorted run are among the `rank` smallest of all."""
-    found: npt.NDArray[np.int64] = exact_splits(runs, np.array([rank]))[0]
-    return found
+    places: Places = exact_splits(runs, np.array([rank]))[0]
+    return places
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,51 +214,17 @@ def emit(planner: Builder, node: Expr) -> None:
     if node.ndim > 1 or node.size <= most:
         _emit_lanes(planner, node, recipe, axis, most)
         return
-    run = Grid(node.shape, (max(most, math.isqrt(node.size)),))
-    runs = planner.scratch(node.shape, node.dtype, run, "sorted runs")
-    seconds = node.size * SECONDS_PER_ELEMENT / planner.limits.workers
-    cell = run.chunk_shape
-    planner.add(
-        Step(
-            name="sort runs",
-            work=SortCells(recipe, run, 0, runs),
-            tasks=run.size,
-            bytes_task=recipe.bytes_box(cell) + 3 * cell[0] * size,
-            where=node.where,
-            creates=(runs,),
-            bytes_read=sum(store.bytes_size for store in recipe.stores()),
-            bytes_written=node.nbytes,
-            weight=cell[0] * SECONDS_PER_ELEMENT,
-        ),
-        node,
-        seconds,
-    )
+    cut = Grid(node.shape, (max(most, math.isqrt(node.size)),))
     target = planner.target_of(node)
     unit = target.write_grid if target is not None else None
-    chunks = unit if unit is not None else run
-    rows = chunks.counts[0] + 1
-    table = (rows, run.counts[0])
-    cut = Grid(table, (BOUNDARIES, table[1]))
-    places = planner.scratch(table, np.dtype(np.int64), cut, "splitters")
-    planner.add(
-        Step(
-            name="splitters",
-            work=Splitters(runs, run, chunks, places),
-            tasks=cut.size,
-            bytes_task=160 * BOUNDARIES * run.counts[0] + 4096,
-            where=node.where,
-            creates=(places,),
-            bytes_written=places.bytes_size,
-            weight=run.counts[0] * 1e-3,
-        ),
-        node,
-        cut.size * run.counts[0] * 1e-3,
-    )
+    chunks = unit if unit is not None else cut
+    runs, samples, every = _emit_runs(planner, node, recipe, cut)
+    places = _emit_splitters(planner, node, runs, chunks, samples, every)
     store = planner.place(node, chunks)
     planner.add(
         Step(
             name="merge runs",
-            work=MergeRuns(runs, run, places, chunks, store),
+            work=MergeRuns(runs, cut, places, chunks, store),
             tasks=chunks.size,
             bytes_task=3 * chunks.chunk_shape[0] * size,
             where=node.where,
@@ -276,10 +234,63 @@ def emit(planner: Builder, node: Expr) -> None:
             weight=chunks.chunk_shape[0] * SECONDS_PER_ELEMENT,
         ),
         node,
-        seconds,
+        node.size * SECONDS_PER_ELEMENT / planner.limits.workers,
         passes=2,
     )
-    planner.release((runs, places))
+    planner.release((runs, samples, places))
+
+
+def _emit_runs(planner: Builder, node: Expr, recipe: Recipe, cut: Grid) -> tuple[Store, Store, int]:
+    """Emit the sort of runs; gives where they are, their samples, and how far these are apart."""
+    (length,), size = cut.chunk_shape, node.dtype.itemsize
+    # All samples and all windows of one boundary then take about as much.
+    every = min(length, max(1, math.isqrt(planner.limits.bytes_share // (8 * size))))
+    table = Grid((cut.size, length // every), (1, length // every))
+    runs = planner.scratch(node.shape, node.dtype, cut, "sorted runs")
+    samples = planner.scratch(table.shape, node.dtype, table, "samples")
+    planner.add(
+        Step(
+            name="sort runs",
+            work=SortCells(recipe, cut, 0, runs, samples, every),
+            tasks=cut.size,
+            bytes_task=recipe.bytes_box((length,)) + 3 * length * size,
+            where=node.where,
+            creates=(runs, samples),
+            bytes_read=sum(store.bytes_size for store in recipe.stores()),
+            bytes_written=node.nbytes,
+            weight=length * SECONDS_PER_ELEMENT,
+        ),
+        node,
+        node.size * SECONDS_PER_ELEMENT / planner.limits.workers,
+    )
+    return runs, samples, every
+
+
+def _emit_splitters(
+    planner: Builder, node: Expr, runs: Store, chunks: Grid, samples: Store, every: int
+) -> Store:
+    """Emit the search of the chunks' boundaries in the runs; gives where their places are."""
+    cut = runs.grid
+    table = (chunks.counts[0] + 1, cut.counts[0])
+    batches = Grid(table, (BOUNDARIES, table[1]))
+    places = planner.scratch(table, np.dtype(np.int64), batches, "splitters")
+    # Two windows' lengths for each run, one more for each sample that lies between bounds.
+    window = min(node.size, (2 * table[1] + 2) * every) * node.dtype.itemsize
+    planner.add(
+        Step(
+            name="splitters",
+            work=Splitters(runs, cut, chunks, places, samples, every),
+            tasks=batches.size,
+            bytes_task=100 * BOUNDARIES * table[1] + 4096 + 3 * samples.bytes_size + 3 * window,
+            where=node.where,
+            creates=(places,),
+            bytes_written=places.bytes_size,
+            weight=table[1] * 1e-3,
+        ),
+        node,
+        batches.size * table[1] * 1e-3,
+    )
+    return places
 
 
 def _emit_lanes(planner: Builder, node: Expr, recipe: Recipe, axis: int, most: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -157,11 +158,56 @@ def log_of(folder: Path) -> str:
     return "".join(path.read_text() for path in folder.glob("scheduler*.log"))
 
 
+def on_this_host(shared: Path, action: str, *more: str) -> subprocess.CompletedProcess[str]:
+    """Run the recipe with this machine as the only host, without anything to reach it by."""
+    command = [sys.executable, str(DEPLOY / "ssh/cluster.py"), action, "here=127.0.0.1"]
+    return subprocess.run(
+        [*command, "--shared", str(shared), "--remote", "env", *more],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=90,
+    )
+
+
+def test_a_cluster_over_hosts_is_started_once(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        failed = on_this_host(tmp_path, "up", "--port", port)
+        assert failed.returncode == 1
+        assert "Address already in use" in failed.stderr
+    more = ["--port", port, "--workers", "1", "--memory", "300MiB"]
+    try:
+        done = on_this_host(tmp_path, "up", *more)
+        assert (done.returncode, done.stdout) == (0, f"tls://127.0.0.1:{port}\n"), done.stderr
+        again = on_this_host(tmp_path, "up", *more)
+        assert again.returncode == 1
+        assert "was started before" in again.stderr
+        assert (tmp_path / "cluster/scheduler.json").exists()
+    finally:
+        assert on_this_host(tmp_path, "down").returncode == 0
+    assert soon(lambda: not parts_of(tmp_path / "cluster"), 10)
+
+
+def test_a_cluster_over_hosts_whose_workers_cannot_start_is_ended(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    done = on_this_host(tmp_path, "up", "--port", port, "--workers", "4", "--memory", "300MiB")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "each needs at least 192.0 MiB" in done.stderr
+    assert soon(lambda: not parts_of(tmp_path / "cluster"), 10)
+    assert not list(tmp_path.glob("cluster/*.pid"))
+
+
 def test_a_slurm_job_is_a_cluster_for_one_program(tmp_path: Path) -> None:
     if shutil.which("bash") is None or shutil.which("openssl") is None:
         pytest.skip("bash or openssl is not here")
     path = programs(tmp_path / "bin")
-    run = "import os; a = sys.argv[2:]; os.execvp(a[0], a)"
+    # As Slurm's own, it gives a step one core unless it is told how many.
+    run = "import os; a = sys.argv[1:]; assert '--cpus-per-task=2' in a; a = a[a.index('bash'):]"
+    run += "; os.execvp(a[0], a)"
     program(tmp_path / "bin/srun", run)
     program(tmp_path / "bin/hostname", "print('127.0.0.1')")
     shared = tmp_path / "shared"

@@ -236,6 +236,15 @@ def test_manifests_name_what_there_is() -> None:
     assert address in worker_words()
 
 
+def test_clients_are_told_to_be_the_user_that_workers_are() -> None:
+    header = (DEPLOY / "kubernetes/cluster.yaml").read_text().split("apiVersion")[0]
+    said = " ".join(header.replace("#", " ").split())
+    for deployment in kinds("Deployment").values():
+        context = deployment["spec"]["template"]["spec"]["securityContext"]
+        assert f"runAsUser: {context['runAsUser']}" in said
+        assert f"fsGroup: {context['fsGroup']}" in said
+
+
 def worker_words() -> list[str]:
     container = kinds("Deployment")["chunkarr-worker"]["spec"]["template"]["spec"]["containers"][0]
     return shlex.split(container["args"][0].split("exec ")[1])
@@ -287,6 +296,16 @@ def test_a_unit_starts_what_chunkarr_has(path: Path) -> None:
     words = shlex.split(re.sub(r"\$\{(\w+)\}", lambda m: given[m[1]], line))
     options = parsed(words[words.index("chunkarr") + 1 :])
     assert options["host"] == "127.0.0.1", "nothing listens beyond loopback unless it is asked for"
+
+
+def test_workers_of_a_unit_share_files_with_programs_of_their_user() -> None:
+    units = [dict(re.findall(r"^(\w+)=(.*)$", path.read_text(), re.MULTILINE)) for path in UNITS]
+    assert len({unit["User"] for unit in units}) == 1
+    (worker,) = (unit for path, unit in zip(UNITS, units, strict=True) if "worker" in path.name)
+    # All else is read-only: where programs leave chunks by default has to be named.
+    assert worker["ProtectSystem"] == "strict"
+    assert worker["PrivateTmp"] == "no"
+    assert {"/tmp", "/var/tmp"} <= set(worker["ReadWritePaths"].split())
 
 
 # -- Slurm by dask-jobqueue ------------------------------------------------------------------------

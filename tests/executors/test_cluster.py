@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -21,13 +23,19 @@ import pytest
 from distributed import Client, LocalCluster
 
 import chunkarr
-from chunkarr import clusters, engine
-from chunkarr.errors import ClusterLost, ClusterMismatchError
+from chunkarr import clusters, doctor, engine
+from chunkarr.errors import ClusterLost, ClusterMismatchError, ConfigError
 from chunkarr.scheduler import cluster as cluster_file
-from chunkarr.scheduler import registry, remote
+from chunkarr.scheduler import overheard, registry, remote
 from chunkarr.scheduler.cluster import ClusterExecutor
 from chunkarr.scheduler.executor import ThreadExecutor
-from chunkarr.scheduler.handshake import Question, answer, differences, open_to_others
+from chunkarr.scheduler.handshake import (
+    Question,
+    answer,
+    differences,
+    open_to_others,
+    refuse_versions,
+)
 from chunkarr.scheduler.registry import get_executor
 from chunkarr.scheduler.run import run
 from chunkarr.scheduler.steps import Step
@@ -104,6 +112,14 @@ def test_workers_memory_is_the_limit_where_nobody_has_set_one(
     assert executor.bytes_most == 800_000_000
     with xp.config(executor=client):
         assert engine.current_limits()[0].bytes_limit == 800_000_000
+
+
+def test_what_the_program_holds_is_not_taken_from_the_workers(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "memory_in_use_within", lambda *_: 800_000_001)
+    with xp.config(executor=client):
+        assert engine.current_limits()[0].bytes_available > 500_000_000
         with xp.config(memory="3GB"):
             assert engine.current_limits()[0].bytes_limit == 3_000_000_000
 
@@ -135,7 +151,7 @@ def test_other_versions_are_refused_with_a_table(client: Any) -> None:
         f"tcp://b: numpy 1.0, here {np.__version__}; chunkarr missing, here {chunkarr.__version__}"
     ]
     with pytest.raises(ClusterMismatchError, match="other versions"):
-        cluster_file._refuse_versions(here, there)
+        refuse_versions(here, there)
 
 
 def test_the_question_needs_no_chunkarr_on_the_other_side(tmp_path: Path) -> None:
@@ -167,10 +183,43 @@ def test_a_scheduler_is_open_if_others_reach_it_without_a_key(address: str, is_o
     assert open_to_others(address) is is_open
 
 
-def test_an_open_scheduler_is_warned_of(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_file, "open_to_others", lambda address: True)
-    with pytest.warns(UserWarning, match="runs code for whoever reaches it"):
-        ClusterExecutor(client)
+@pytest.fixture
+def everywhere() -> Iterator[str]:
+    """The loopback address of a scheduler that listens on all addresses of this machine."""
+    port = unused_port()
+    host = ["--host", "0.0.0.0", "--dashboard-address", "127.0.0.1:0"]
+    command = ["-m", "distributed.cli.dask_scheduler", "--port", str(port), *host]
+    process = subprocess.Popen([sys.executable, *command], stderr=subprocess.DEVNULL)
+    try:
+        yield f"tcp://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def unused_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@pytest.mark.slow
+def test_an_open_scheduler_is_warned_of_however_it_was_reached(everywhere: str) -> None:
+    with Client(everywhere, set_as_default=False) as client:  # type: ignore[no-untyped-call]
+        if not open_to_others(client.scheduler_info()["address"]):
+            pytest.skip("this machine has no address that others reach")
+        with pytest.warns(UserWarning, match="runs code for whoever reaches it") as caught:
+            executor = get_executor(client, 1)
+        assert caught[0].filename == __file__
+        assert isinstance(executor, ClusterExecutor)
+        assert executor.reached_by_others()
+        (found,) = (f for f in doctor.examine(everywhere) if f.name == "scheduler")
+        assert found.state == "warning"
+
+
+def test_a_scheduler_of_this_machine_alone_is_not_warned_of(client: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert not ClusterExecutor(client).reached_by_others()
 
 
 # -- what is left on workers -----------------------------------------------------------------------
@@ -200,6 +249,69 @@ def test_an_array_in_memory_is_copied_for_workers_once(client: Any, tmp_path: Pa
         assert len(copies) == 1
 
 
+# -- warnings of tasks -----------------------------------------------------------------------------
+
+
+class Careful(UserWarning):
+    """A category that workers know only from what they are sent."""
+
+
+def careful(block: Any) -> Any:
+    warnings.warn("careful", Careful, stacklevel=1)
+    warnings.warn("ignored by the filters of a worker", DeprecationWarning, stacklevel=1)
+    return block + 1
+
+
+def test_warnings_of_tasks_appear_here_once(client: Any) -> None:
+    x = xp.from_array(np.zeros(40), chunks=5)
+    for _ in range(2):  # what was shown once on a worker is shown there again
+        with warnings.catch_warnings(record=True) as caught, xp.config(executor=client):
+            warnings.simplefilter("always")
+            xp.map_blocks(careful, x, dtype=float).compute()
+        told = [w for w in caught if w.filename == __file__]
+        assert sorted((str(w.message), w.category.__name__) for w in told) == [
+            ("careful", "Careful"),
+            ("ignored by the filters of a worker", "DeprecationWarning"),
+        ]
+    with warnings.catch_warnings(), xp.config(executor=client):
+        warnings.simplefilter("error", UserWarning)
+        with pytest.raises(UserWarning, match="careful"):
+            xp.map_blocks(careful, x, dtype=float).compute()
+
+
+def test_a_thread_that_listens_hears_its_own_warnings_alone() -> None:
+    def warn(text: str) -> None:
+        warnings.warn(text, stacklevel=1)
+
+    with warnings.catch_warnings(record=True) as others, overheard.listening() as heard:
+        warn("mine")
+        with warnings.catch_warnings(record=True) as caught:
+            warn("of a block in it")
+        thread = threading.Thread(target=warn, args=("of another thread",))
+        thread.start()
+        thread.join()
+    assert [text for text, *_ in heard.take()] == ["mine"]
+    assert [str(w.message) for w in caught] == ["of a block in it"]
+    assert [str(w.message) for w in others] == ["of another thread"]
+
+
+def test_a_category_that_cannot_travel_goes_as_its_base() -> None:
+    class Stubborn(RuntimeWarning):
+        pass
+
+    class Meta(type):
+        def __reduce__(cls) -> Any:
+            raise TypeError
+
+    odd: Any = Meta("Odd", (Stubborn,), {})
+    packed = overheard.pack_warned([("x", odd, "file.py", 3)])
+    ((text, category, *place),) = overheard.unpack_warned(packed)
+    assert (text, place) == ("x", ["file.py", 3])
+    assert issubclass(category, RuntimeWarning)
+    unknown = b"cnowhere\nOddWarning\n."
+    assert overheard.unpack_warned([("x", unknown, "f", 1)]) == [("x", UserWarning, "f", 1)]
+
+
 # -- losses ----------------------------------------------------------------------------------------
 
 
@@ -209,6 +321,59 @@ def test_a_scheduler_that_cannot_be_reached_is_lost(monkeypatch: pytest.MonkeyPa
         get_executor("tcp://127.0.0.1:1", 2)
     assert caught.value.address == "tcp://127.0.0.1:1"
     assert isinstance(caught.value, ConnectionError)
+
+
+def test_a_client_that_was_closed_tells_where_its_cluster_was(client: Any) -> None:
+    with Client(client.scheduler.address, set_as_default=False) as other:  # type: ignore[no-untyped-call]
+        executor = get_executor(other, 2)
+    for lost in (executor, get_executor(other, 2)):
+        with pytest.raises(ClusterLost, match="this one stays closed") as caught:
+            run([], lost, PLENTY)
+        assert caught.value.address == client.scheduler.address
+
+
+def test_a_closed_client_that_nobody_has_met_is_a_bad_setting(client: Any) -> None:
+    with Client(client.scheduler.address, set_as_default=False) as other:  # type: ignore[no-untyped-call]
+        pass
+    with pytest.raises(ConfigError, match="is closed; make another"):
+        get_executor(other, 2)
+
+
+NOBODY = """
+import sys, dask
+from chunkarr import doctor
+from chunkarr.errors import ConfigError
+from chunkarr.scheduler import registry
+registry.SECONDS_CONNECT = 60
+if len(sys.argv) > 2:
+    dask.config.set({"distributed.comm.require-encryption": True})
+try:
+    registry.get_executor(sys.argv[1], 2)
+except ConfigError as error:
+    print(error)
+print(*(f.text for f in doctor.examine(sys.argv[1]) if f.name in ("executor", "cluster")))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("tcp://127.0.0.1", "missing port number"),
+        ("tcp://127.0.0.1:abc", "'abc'"),
+        ("http://x:1", "unknown address scheme 'http'"),
+        ("tls://127.0.0.1:8786", "`chunkarr cluster credentials"),
+        ("tcp://127.0.0.1:8786 encrypted", "use the scheduler's tls:// address"),
+    ],
+)
+def test_an_address_that_nobody_can_reach_is_a_bad_setting(address: str, reason: str) -> None:
+    command = [sys.executable, "-c", NOBODY, *address.split()]
+    # Clients that were left half made would keep it for two minutes, and say so.
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    error, report = done.stdout.splitlines()
+    assert reason in error
+    assert report.endswith(error)
+    assert done.stderr == ""
 
 
 @pytest.fixture

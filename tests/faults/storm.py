@@ -16,7 +16,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import psutil
 
 from chunkarr.faults import armed
 from chunkarr.plan.planner import Planner
@@ -28,6 +33,7 @@ SECONDS_PROMPT = 3.0
 """The promise is one second; a test machine may be busy."""
 ERRORS = ("ENOSPC", "EIO", "EMFILE", "EACCES", "EDQUOT", "EROFS")
 DEATHS = ("kill", "segfault", "exit")
+DAMAGES = ("flip", "truncate", "delete")
 
 Work = Callable[[], None]
 
@@ -110,6 +116,60 @@ class Storm:
         action = self.chance.choice(DEATHS)
         return self._armed(f"*:{self._number()}:{action}", work, elsewhere=True)
 
+    def _damage(self, operation: Operation, executor: str, work: Work) -> BaseException | None:
+        """Flip, cut or remove scratch before it is read.
+
+        What a process has once found right it does not compare again, so a bit flips at the start.
+        """
+        action = self.chance.choice(DAMAGES)
+        number = 1 if action == "flip" else self._number()
+        return self._armed(f"spill.read:{number}:{action}", work)
+
+    def _short(self, operation: Operation, executor: str, work: Work) -> BaseException | None:
+        """Write no more than some bytes at once."""
+        write, most = os.pwrite, self._number()
+
+        def some(file: int, data: Any, at: int) -> int:
+            return write(file, memoryview(data)[:most], at)
+
+        with mock.patch.object(os, "pwrite", some):
+            work()
+        return None
+
+    def _clock(self, operation: Operation, executor: str, work: Work) -> BaseException | None:
+        """Let the clock of this process jump by days."""
+        real, chance = time.time, random.Random(self._number())
+
+        def jumping() -> float:
+            return real() + chance.choice([-1, 1]) * chance.expovariate(1 / 86_400)
+
+        with mock.patch.object(time, "time", jumping):
+            work()
+        return None
+
+    def _stop(self, operation: Operation, executor: str, work: Work) -> BaseException | None:
+        """Stop workers at some moment, and let them go on after a while, or never."""
+
+        def stop() -> None:
+            for worker in self.chance.sample(workers, self.chance.randint(0, len(workers))):
+                with suppress(psutil.Error):
+                    worker.suspend()
+
+        workers = psutil.Process().children() if executor == "processes" else []
+        delay = self.chance.uniform(0, 1.1) * self.seconds[executor, operation.name]
+        timers = [threading.Timer(delay, stop)]
+        if self.chance.random() < 0.8:
+            again = delay + self.chance.uniform(0, 0.5)
+            timers += [threading.Timer(again, _go_on, (worker,)) for worker in workers]
+        for timer in timers:
+            timer.start()
+        work()
+        for timer in timers:
+            timer.join()
+        for worker in workers:
+            _go_on(worker)
+        return None
+
     def _interrupt(self, operation: Operation, executor: str, work: Work) -> BaseException | None:
         """Press Ctrl-C at some moment of it, or shortly after."""
         sent: list[float] = []
@@ -134,6 +194,11 @@ class Storm:
             return without_frames(error)
         assert self.lost > lost, "Ctrl-C was pressed and nothing came of it"
         return None
+
+
+def _go_on(worker: psutil.Process) -> None:
+    with suppress(psutil.Error):
+        worker.resume()
 
 
 def main(arguments: list[str]) -> None:

@@ -18,7 +18,18 @@ from tests.faults.sessions import ROOT
 
 pytestmark = pytest.mark.faults
 
-KINDS = ("nothing", "error", "memory", "slow", "death", "interrupt")
+KINDS = (
+    "nothing",
+    "error",
+    "memory",
+    "slow",
+    "death",
+    "interrupt",
+    "damage",
+    "short",
+    "clock",
+    "stop",
+)
 
 
 def storm(folder: Path, seed: int, rounds: int, seconds: float, *kinds: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,27 @@ def test_a_function_that_goes_over_the_limit_is_named(tmp_path: Path) -> None:
             run([step], get_executor("processes", 2), 1 << 20)
     assert (caught.value.step, caught.value.task) == ("swell", 7)
     assert store.log() == ["create", "discard"]
+
+
+class SwellTogether(Put):
+    """Tasks hold so much that two of them are over the limit, though neither is alone."""
+
+    def run(self, task: int, context: Context) -> None:
+        held = np.ones(25 << 20)
+        end = time.monotonic() + 3
+        while time.monotonic() < end and held.size:
+            context.check()
+            time.sleep(0.01)
+        super().run(task, context)
+
+
+def test_functions_that_go_over_the_limit_together_are_noticed(tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "values", (2,))
+    step = Step("swell", SwellTogether(store), 2, 8, weight=3.0, creates=(store,))
+    together = pytest.raises(WorkerLostError, match="all workers together")
+    with config(memory=256 << 20, executor="processes"), in_time(), together as caught:
+        run([step], get_executor("processes", 2), 1 << 20)
+    assert caught.value.step == "swell"
 
 
 SCRIPT = """

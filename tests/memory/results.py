@@ -13,10 +13,14 @@ xp: Any = chunkarr  # operators are attached when it runs, unseen by type checke
 
 
 def written(y: Any, out: Path) -> None:
-    """Write to Zarr in square chunks, or long ones of narrow arrays, over what was there before."""
+    """Write to Zarr in square chunks, or long ones of narrow arrays, over what was there before.
+
+    They have 250,000 elements, or fewer where these would take more than 8 MB.
+    """
     shutil.rmtree(out / "out.zarr", ignore_errors=True)
-    inner = [min(500, n) for n in y.shape[1:]]
-    y.to_zarr(out / "out.zarr", chunks=(max(1, 250_000 // math.prod(inner)), *inner))
+    elements = min(250_000, 8_000_000 // y.dtype.itemsize)
+    inner = [min(math.isqrt(elements), n) for n in y.shape[1:]]
+    y.to_zarr(out / "out.zarr", chunks=(max(1, elements // math.prod(inner)), *inner))
 
 
 def told(*values: Any) -> None:

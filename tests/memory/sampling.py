@@ -13,6 +13,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.memory.walls import Wall
+
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS_SAMPLE = 0.005
 SECONDS_TREE = 0.1
@@ -26,6 +28,8 @@ class Measured:
     bytes_peak: int
     seconds: float
     output: str
+    kills: int | None = None
+    """Processes that the kernel killed at the wall, None without a wall."""
 
 
 def bytes_of(pid: int) -> int:
@@ -43,11 +47,11 @@ def clean_environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT)}
 
 
-def measured(arguments: Sequence[str]) -> Measured:
+def measured(arguments: Sequence[str], wall: Wall | None = None) -> Measured:
     """Run Python with arguments in the checkout until it ends; RuntimeError if it fails."""
     began = time.monotonic()
     process = psutil.Popen(
-        [sys.executable, *arguments],
+        [*(wall.command if wall else ()), sys.executable, *arguments],
         cwd=ROOT,
         env=clean_environment(),
         stdout=subprocess.PIPE,
@@ -68,4 +72,4 @@ def measured(arguments: Sequence[str]) -> Measured:
         raise RuntimeError(
             f"{' '.join(arguments)} ended with {process.returncode}\n{output[-3000:]}"
         )
-    return Measured(peak, time.monotonic() - began, output)
+    return Measured(peak, time.monotonic() - began, output, wall.kills if wall else None)

@@ -3,8 +3,10 @@
 Each runs in a fresh process; anonymous and shared memory of its whole process tree is sampled from
 outside every five milliseconds. `pytest -m memory tests/memory` takes arrays of ten times the
 limit, on each executor; the quick form in every test run takes a few operations and twice the
-limit. The limit holds for all processes together, their interpreters included: 40 MiB for each
-worker process, 110 MiB for each worker of Dask's, which also pauses at four fifths of its share.
+limit. Where control groups may be made, a wall of 1.25 times the limit stands around it, at which
+the kernel kills. The limit holds for all processes together, their interpreters included: 40 MiB
+for each worker process, 110 MiB for each worker of Dask's, which also pauses at four fifths of its
+share.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import chunkarr
 from tests.coverage_page import PAGE
 from tests.memory.operations import OPERATIONS
 from tests.memory.sampling import measured
+from tests.memory.walls import walled
 
 MIB = 1 << 20
 MODULE = ("-m", "tests.memory.operations")
@@ -41,7 +44,8 @@ LIMIT_QUICK = 192
 def check(name: str, folder: Path, limit: int, executor: str, source: str = "x.zarr") -> None:
     """Run an operation and compare its peak with the limit."""
     try:
-        done = measured([*MODULE, name, str(folder), f"{limit}MiB", executor, source])
+        with walled(limit * MIB * 5 // 4) as wall:
+            done = measured([*MODULE, name, str(folder), f"{limit}MiB", executor, source], wall)
     finally:
         for made in ("out.zarr", "out.npy", "out.npz"):
             path = folder / made
@@ -50,8 +54,10 @@ def check(name: str, folder: Path, limit: int, executor: str, source: str = "x.z
             )
     print(
         f"{name} on {executor}: {done.bytes_peak / MIB:.0f} of {limit} MiB, {done.seconds:.1f} s, "
-        f"on {ratio_of(folder, limit):.1f} times the limit"
+        f"on {ratio_of(folder, limit):.1f} times the limit, "
+        f"{'without a' if done.kills is None else 'within the'} wall"
     )
+    assert not done.kills
     assert done.bytes_peak <= limit * MIB, f"{name}: {done.bytes_peak / MIB:.0f} of {limit} MiB"
     files = [name for _, _, names in os.walk(folder) for name in names if "chunkarr-" in name]
     assert not files
@@ -189,3 +195,12 @@ def test_ten_times_the_limit_on_a_cluster_that_never_pauses_nor_spills(
     name: str, wide: Path
 ) -> None:
     check(name, wide, LIMIT_DISTRIBUTED, "distributed")
+
+
+def test_a_wall_kills_what_takes_more() -> None:
+    with walled(64 * MIB) as wall:
+        if wall is None:
+            pytest.skip("this process may not make control groups")
+        with pytest.raises(RuntimeError, match="-9"):
+            measured(["-c", "bytearray(200_000_000)"], wall)
+        assert wall.kills == 1

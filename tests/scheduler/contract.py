@@ -93,6 +93,10 @@ class ExecutorContract:
         # And the executor can be used again.
         self.test_runs_each_task_once(executor, FileStore(tmp_path / "again", (50,)))
 
+    def test_a_recursion_without_end_arrives_as_what_it_is(self, executor: Executor) -> None:
+        with pytest.raises(RecursionError):
+            run([Step("recurse", Recurse(), 1, 8)], executor, PLENTY)
+
     def test_tasks_that_run_when_another_one_fails_are_cancelled(
         self, executor: Executor, tmp_path: Path
     ) -> None:
@@ -163,6 +167,13 @@ class Ask:
 
     def run(self, task: int, context: Context) -> None:
         self.store.write((slice(task, task + 1),), np.array([may_compile()]))
+
+
+class Recurse:
+    """Calls itself without end."""
+
+    def run(self, task: int, context: Context) -> None:
+        self.run(task + 1, context)
 
 
 class Copy:

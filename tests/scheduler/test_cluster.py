@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -18,6 +19,7 @@ from distributed.core import Status
 from chunkarr.errors import ClusterLost, ConfigError, WorkerLostError
 from chunkarr.grid import Grid
 from chunkarr.scheduler import cluster as cluster_file
+from chunkarr.scheduler import endings
 from chunkarr.scheduler.cluster import ClusterExecutor
 from chunkarr.scheduler.executor import Executor
 from chunkarr.scheduler.registry import get_executor
@@ -43,6 +45,7 @@ def make_cluster(workers: int) -> Any:
         processes=True,
         host="127.0.0.1",
         dashboard_address="127.0.0.1:0",
+        memory_limit="256MiB",
         silence_logs=50,
     )
 
@@ -123,14 +126,82 @@ def test_a_worker_that_dies_is_no_reason_to_stop(executor: Executor, store: File
     assert store.open().tolist() == list(range(1, 51))
 
 
+class End(Put):
+    """One task ends its worker each time, in a way of its own."""
+
+    def __init__(self, store: FileStore, guilty: int, how: str) -> None:
+        super().__init__(store)
+        self.guilty, self.how = guilty, how
+
+    def run(self, task: int, context: Context) -> None:
+        if task != self.guilty:
+            super().run(task, context)
+            return
+        with self.store.path.with_suffix(".marks").open("a") as file:
+            file.write("x")
+        if self.how == "memory":
+            self.kept = np.ones(300 << 20, "u1")
+            time.sleep(30)
+        elif self.how == "exit":
+            os._exit(5)
+        else:
+            os.kill(os.getpid(), signal.SIGSEGV)
+
+
 @pytest.mark.slow
 @pytest.mark.faults
-def test_a_task_that_always_kills_its_worker_is_blamed(store: FileStore) -> None:
+@pytest.mark.parametrize(
+    ("how", "cause"),
+    [
+        ("memory", "was ended by Dask because it held .* of its 256.0 MiB of memory"),
+        ("exit", "has ended with exit code 5"),
+        ("signal", "was killed by SIGSEGV"),
+    ],
+)
+def test_a_task_that_always_ends_its_worker_is_blamed_and_the_cause_told(
+    how: str, cause: str, store: FileStore
+) -> None:
     with make_cluster(2) as cluster, make_client(cluster) as client:
-        with pytest.raises(WorkerLostError, match="died while running it") as caught:
-            run([put(Kill(store, 20, times=99))], ClusterExecutor(client), PLENTY)
+        with pytest.raises(WorkerLostError, match=cause) as caught:
+            run([put(End(store, 20, how))], ClusterExecutor(client), PLENTY)
         assert (caught.value.step, caught.value.task) == ("put", 20)
+        assert "the Dask worker tcp://127.0.0.1:" in caught.value.reason
+        tried = store.path.with_suffix(".marks").stat().st_size
+        assert caught.value.reason.endswith(f"it was tried {tried} times")
+        # Four times by Dask, once with its neighbours in the queue, once alone.
+        assert tried <= 6
         assert store.log() == ["create", "discard"]
+
+
+@pytest.mark.parametrize(
+    ("nanny", "lines", "cause"),
+    [
+        (None, [], "has ended; if anything tells why, it is its log"),
+        ("tcp://n:1", [], "has ended; if anything tells why, it is the log of its nanny tcp://n:1"),
+        ("tcp://n:1", ["Worker process 70 exited with status 1"], "has ended; if anything"),
+        ("tcp://n:1", ["INFO - Worker process 7 was killed by signal 9"], "was killed by SIGKILL"),
+    ],
+)
+def test_what_nobody_has_written_down_is_not_guessed(
+    nanny: str | None, lines: list[str], cause: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Scheduler:
+        async def events(self, topic: str) -> Any:
+            other = {"worker": "tcp://b:1", "pid": 7, "rss": 1}
+            return [(0.0, other), (0.0, {**other, "worker": "tcp://a:1", "pid": 8})]
+
+        async def proxy(self, worker: str, msg: Any) -> Any:
+            return [("INFO", line) for line in lines]
+
+    monkeypatch.setattr(endings, "SECONDS_AGAIN", 0)
+    told = asyncio.run(endings.how_it_ended(Scheduler(), endings.Former("tcp://a:1", 7, nanny, 1)))
+    assert told.startswith(f"the Dask worker tcp://a:1 {cause}")
+
+
+def test_an_error_of_a_task_names_its_worker(executor: Executor, client: Any) -> None:
+    with pytest.raises(RuntimeError) as caught:
+        run([Step("fail", FailUnfriendly(), 1, 8)], executor, PLENTY)
+    assert any(a in note for a in client.nthreads() for note in caught.value.__notes__)
 
 
 @dataclass
@@ -206,12 +277,13 @@ def test_workers_that_stay_paused_are_named(
     executor = ClusterExecutor(doomed.client)
     doomed.client.run(pause)
     with (
-        pytest.warns(UserWarning, match="are paused"),
+        pytest.warns(UserWarning, match="are paused") as warned,
         pytest.raises(ClusterLost, match="paused for want of memory") as caught,
     ):
         run([put(Put(store))], executor, PLENTY)
     assert all(address in caught.value.reason for address in doomed.pids)
     assert store.log() == ["create", "discard"]
+    assert [w.filename for w in warned if "are paused" in str(w.message)] == [__file__]
 
 
 def forget_ranges(client: Any, count: int, monkeypatch: pytest.MonkeyPatch) -> None:

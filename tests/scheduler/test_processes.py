@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import signal
@@ -13,14 +14,15 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import pytest
 
 from chunkarr.errors import WorkerLostError
+from chunkarr.scheduler.budget import memory_in_use
 from chunkarr.scheduler.executor import Executor
-from chunkarr.scheduler.processes import ProcessExecutor
+from chunkarr.scheduler.processes import BYTES_WORKER, ProcessExecutor
 from chunkarr.scheduler.run import run
 from chunkarr.scheduler.steps import Step
 from chunkarr.settings import config
@@ -80,6 +82,56 @@ def test_settings_travel(executor: Executor, tmp_path: Path) -> None:
     assert rest == ["12345", "1", "threads"]
 
 
+class Tell:
+    """Writes down what a module, the directory and the environment say."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def run(self, task: int, context: Any) -> None:
+        told = importlib.import_module("chunkarr_told")
+        here = [told.WORD, Path.cwd().name, os.environ.get("CHUNKARR_TOLD", "")]
+        self.path.write_text(" ".join(here))
+
+
+def test_workers_stand_where_the_program_does(
+    executor: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tell() -> str:
+        run([Step("tell", cast("Any", Tell(tmp_path / "told")), 1, 8)], executor, PLENTY)
+        return (tmp_path / "told").read_text()
+
+    run([Step("own", Own(tmp_path / "own"), 1, 8)], executor, PLENTY)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a" / "chunkarr_told.py").write_text("WORD = 'first'")
+    monkeypatch.syspath_prepend(tmp_path / "a")
+    monkeypatch.chdir(tmp_path / "a")
+    monkeypatch.setenv("CHUNKARR_TOLD", "yes")
+    try:
+        module = importlib.import_module("chunkarr_told")
+        assert tell() == "first a yes"
+        monkeypatch.chdir(tmp_path / "b")
+        monkeypatch.delenv("CHUNKARR_TOLD")
+        assert tell() == "first b "
+        (tmp_path / "a" / "chunkarr_told.py").write_text("WORD = 'changed'")
+        importlib.reload(module)
+        assert tell() == "changed b "
+    finally:
+        sys.modules.pop("chunkarr_told", None)
+
+
+def test_no_more_workers_are_started_than_the_memory_is_enough_for() -> None:
+    made = ProcessExecutor(64)
+    try:
+        workers, taken = made.afford(1 << 30)
+        assert 1 < workers < 64
+        assert taken <= 1 << 29
+        assert made.afford(1 << 20) == (1, BYTES_WORKER)
+    finally:
+        made.close()
+
+
 def test_warnings_of_workers_appear_here_once(executor: Executor) -> None:
     with pytest.warns(RuntimeWarning, match="divide by zero") as caught:
         run([Step("warn", Warn(), 1, 8)], executor, PLENTY)
@@ -107,6 +159,36 @@ def test_work_that_cannot_be_unpickled_is_an_error_and_not_a_lost_worker(
 
 def test_a_run_inside_a_task_is_done_there(executor: Executor, store: FileStore) -> None:
     run([Step("outer", Nest(store), 1, 8, creates=(store,))], executor, PLENTY)
+    assert store.open().tolist() == list(range(1, 51))
+
+
+def test_workers_give_back_what_only_their_c_libraries_keep(executor: Executor) -> None:
+    class Litter:
+        def run(self, task: int, context: Any) -> None:
+            taken = [b"x" * 100_000 for _ in range(400)]
+            sys.litter = taken[-1]  # type: ignore[attr-defined]  # what is free lies before it
+
+    littered = Step("litter", cast("Any", Litter()), 8, 8)
+    run([littered], executor, PLENTY)
+    before = memory_in_use() - memory_in_use(children=False)
+    executor.trim()
+    assert before - (memory_in_use() - memory_in_use(children=False)) > 30 << 20
+    with executor.lock:
+        executor.trim()  # a run is under way
+    run([littered], executor, PLENTY)
+
+
+@pytest.mark.faults
+def test_a_stopped_worker_is_not_waited_for_when_workers_are_to_give_back(
+    executor: Executor, store: FileStore
+) -> None:
+    run([put(Put(store))], executor, PLENTY)
+    stopped = psutil.Process(os.getpid()).children()[0]
+    stopped.suspend()
+    began = time.monotonic()
+    executor.trim()
+    assert time.monotonic() - began < 2
+    run([put(Put(store))], executor, PLENTY)
     assert store.open().tolist() == list(range(1, 51))
 
 
