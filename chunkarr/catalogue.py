@@ -18,6 +18,7 @@ from chunkarr.arrays import Array
 from chunkarr.dispatch import (
     NO_VALUE,
     arrays_in,
+    computed,
     convert,
     give,
     lift,
@@ -261,11 +262,7 @@ def near(arrays: Iterable[Array]) -> bool:
 
 def _table(value: Any, most: int) -> Any:
     """Compute the arrays in an argument that are of at most so many bytes."""
-
-    def change(array: Array) -> Any:
-        return array.compute() if array.nbytes <= most else array.to_expr()
-
-    return convert(value, change)
+    return convert(value, functools.partial(computed, most=most))
 
 
 class RowTold(Told):
@@ -316,8 +313,9 @@ def public(name: str, row: Row) -> Function:
                 given[i] = _table(given[i], limit)
         named = {k: _table(v, most[k]) if k in most else v for k, v in kwargs.items()}
         arrays = arrays_in((*given, *named.values()))
-        tables_lazy = any(isinstance(value, Expr) for value in (*given, *named.values()))
-        here = small(arrays) and not tables_lazy
+        here = small(arrays)
+        if here and most:  # not with a table that was too large
+            here = not any(isinstance(value, Expr) for value in (*given, *named.values()))
         objects = any(array.dtype.hasobject for array in arrays)
         if here and (objects or not (row.grows and _large(lazy, given, named))):
             plain = [convert(a, ndarray_of) for a in given]

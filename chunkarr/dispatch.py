@@ -219,6 +219,11 @@ def ndarray_of(array: Array) -> NDArray:
     return held
 
 
+def computed(array: Array, most: int) -> Any:
+    """Give the values of an array of at most so many bytes, the expression of a larger one."""
+    return array.compute() if array.nbytes <= most else array.to_expr()
+
+
 def lift(
     function: Function,
     numpy_function: Function | None,

@@ -15,7 +15,7 @@ import numpy as np
 
 from chunkarr import namespace
 from chunkarr.arrays import Array, wrap
-from chunkarr.dispatch import give, ndarray_of, small
+from chunkarr.dispatch import computed, give, ndarray_of, small
 from chunkarr.expr.build import apply, constant
 from chunkarr.expr.node import Expr
 from chunkarr.functions.creation import index_along
@@ -69,8 +69,7 @@ def _sortable(*arrays: Any) -> bool:
 
 def _places(ar: Any, values: Any, starts: Any, *, index: bool, inverse: bool) -> list[Any]:
     """Give the first places of distinct values, and for each element the place of its value."""
-    small_table = values.nbytes <= TABLE_BYTES
-    which = searchsorted(values.compute() if small_table else values.to_expr(), ar.to_expr())
+    which = searchsorted(computed(values, TABLE_BYTES), ar.to_expr())
     out: list[Any] = []
     if index:
         # The number of the value, then the place: sorted, the first of each group comes first.

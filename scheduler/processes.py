@@ -224,7 +224,7 @@ class ProcessExecutor:
     def _begin(self, worker: int) -> None:
         self._board.set_task(worker, -1)
         with undisturbed():
-            self._pool[worker] = _Process(worker, self._board_file)
+            self._pool[worker] = _Process(worker, self._board_file, self._site)
         processes_changed()
 
     def _end(self, worker: int) -> str:
@@ -279,35 +279,29 @@ class ProcessExecutor:
         self._begin(worker)
 
     def _look(self, now: float) -> None:
-        for worker, process in list(self._pool.items()):
+        for process in self._pool.values():
             # The kernel's own record counts what the parent held when it started the process.
             process.bytes_seen = memory_used(process=process.popen.pid) or process.bytes_seen
+        for worker, process in list(self._pool.items()):
             late = not process.ready and now - process.began > SECONDS_START
             why = self._intolerable(process, now)
             if late or why or (process.ended() and not process.connection.poll()):
                 self._lost(worker, why)
-        largest = max(self._pool, key=lambda w: self._pool[w].bytes_seen, default=None)
-        # What the program itself holds is no reason to end a worker.
-        held = sum(process.bytes_seen for process in self._pool.values())
-        if largest is not None and self._pool[largest].busy and held > WALL * self._bytes_max:
-            name = f"worker process {self._pool[largest].popen.pid} was ended"
-            limit = format_bytes(self._bytes_max)
-            self._lost(
-                largest,
-                f"{name} because it held most where all workers together held "
-                f"{format_bytes(held)}, over the memory limit of {limit}",
-            )
 
     def _intolerable(self, process: _Process, now: float) -> str:
         """Tell why a living worker has to be ended, empty where it may go on.
 
-        Plans stay far below the limit; a function of the user's that goes over it all alone would
-        take the machine along.
+        Plans stay far below the limit; a function of the user's that goes over it would take the
+        machine along. What the program itself holds is no reason to end a worker.
         """
         name = f"worker process {process.popen.pid} was ended"
+        limit = f"the memory limit of {format_bytes(self._bytes_max)}"
         if process.bytes_seen > self._bytes_max:
-            limit = format_bytes(self._bytes_max)
-            return f"{name} because it alone went over the memory limit of {limit}"
+            return f"{name} because it alone went over {limit}"
+        held = [other.bytes_seen for other in self._pool.values()]
+        if process.busy and process.bytes_seen == max(held) and sum(held) > WALL * self._bytes_max:
+            together = f"all workers together held {format_bytes(sum(held))}, over {limit}"
+            return f"{name} because it held most where {together}"
         waited_for = process.busy or not process.ready
         if waited_for and process.stopped and now - process.stopped > SECONDS_STOPPED:
             return f"{name} because somebody had stopped it for {SECONDS_STOPPED:.0f} seconds"
@@ -329,11 +323,11 @@ class ProcessExecutor:
 class _Process:
     """A worker process and what it has been told."""
 
-    def __init__(self, worker: int, board_file: int) -> None:
+    def __init__(self, worker: int, board_file: int, site: Site) -> None:
         self.connection, theirs = Pipe()
         from_main = threading.current_thread() is threading.main_thread()
         numbers = (theirs.fileno(), board_file, worker, os.getpid(), int(from_main))
-        self.site = Site.here()
+        self.site = site
         path = json.dumps(self.site.path)
         with theirs:
             self.popen = subprocess.Popen(  # noqa: S603 - our own interpreter

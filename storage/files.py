@@ -89,7 +89,7 @@ def brought(data: mmap.mmap, box: NDArray) -> NDArray:
     """Ask for the stretch of a map that a box is in, unless most of that is not wanted either."""
     if box.nbytes > mmap.PAGESIZE:
         low, high = byte_bounds(box)
-        start = low - np.frombuffer(data, np.uint8, 1).ctypes.data
+        start = low - np.frombuffer(data, np.uint8, 1).__array_interface__["data"][0]
         bring(data, start, high - low, box.nbytes)
     return box
 

@@ -47,6 +47,7 @@ from chunkarr.functions.pieces import (
     table,
 )
 from chunkarr.functions.products import SORTED_KINDS, sort
+from chunkarr.groups import grouped
 
 NDArray = npt.NDArray[Any]
 Side = Literal["left", "right"]
@@ -159,13 +160,8 @@ def _by_stretches(
     flat, step = values.reshape(-1), ordered.step
     starts = range(step, len(ordered), step)
     fences = np.array([ordered.read(at, at + 1)[0] for at in starts], ordered.read(0, 1).dtype)
-    number = np.searchsorted(fences, flat, side)
-    # Numbers of 16 bits are put in order without being compared.
-    number = number.astype(np.uint16 if len(fences) < 1 << 16 else np.int64)
-    order = np.argsort(number, kind="stable")
-    found, begins = np.unique(number[order], return_index=True)
-    for at, which in zip(found.tolist(), np.split(order, begins[1:]), strict=True):
-        start = at * step
+    for number, which in grouped(np.searchsorted(fences, flat, side), len(fences)):
+        start = number * step
         part = ordered.read(start, min(len(ordered), start + step))
         yield start, part, which, flat[which]
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from chunkarr.expr.node import Expr, Gather, Scatter
 from chunkarr.grid import Grid, Region, region_of, region_shape
+from chunkarr.groups import grouped
 from chunkarr.kernels.recipe import Recipe, bytes_extra
 from chunkarr.plan.emit import (
     SECONDS_PER_BYTE,
@@ -120,16 +121,9 @@ def _stretches(
         number, last = index // max(1, cut), source.shape[axis] // max(1, cut)
     else:
         number, last = np.searchsorted(source.grid.ends(axis), index, side="right"), len(cut)
-    # Numbers of 16 bits are put in order without being compared.
-    number = number.astype(np.uint16 if last < 1 << 16 else np.int64)
-    order = np.argsort(number, kind="stable")
-    ordered = number[order]
-    at = 0
-    while at < len(order):
-        end = int(np.searchsorted(ordered, ordered[at], side="right"))
-        places = index[order[at:end]]
-        yield int(places.min()), int(places.max()) + 1, order[at:end]
-        at = end
+    for _, rows in grouped(number, last):
+        places = index[rows]
+        yield int(places.min()), int(places.max()) + 1, rows
 
 
 PLACES_LAID = 1 << 18

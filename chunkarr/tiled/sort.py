@@ -118,7 +118,7 @@ class Splitters:
 
 def windows(
     samples: Sequence[NDArray], every: int, sizes: Places, ranks: Places
-) -> tuple[Any, Any]:
+) -> tuple[Places, Places]:
     """Give bounds of the places of each rank in each run, of which every so-many-th is a sample.
 
     Up to the q-th smallest of all samples there are at least `q * every` elements, and fewer than

@@ -21,6 +21,7 @@ from chunkarr.scheduler.processes import ProcessExecutor
 from chunkarr.scheduler.run import run
 from chunkarr.scheduler.steps import Context, Step
 from tests.memory.sampling import clean_environment
+from tests.memory.walls import walled
 from tests.scheduler.contract import PLENTY
 
 xp: Any = chunkarr  # operators are attached when it runs, unseen by type checkers
@@ -122,13 +123,9 @@ def test_a_task_that_ends_its_workers_is_blamed_with_how(
 @pytest.mark.slow
 @pytest.mark.faults
 def test_a_task_that_takes_too_much_memory_is_blamed_for_that(tmp_path: Path) -> None:
-    group = Path("/sys/fs/cgroup/memory") / f"chunkarr-test-{os.getpid()}"
-    try:
-        group.mkdir()
-        (group / "memory.limit_in_bytes").write_text(str(160 << 20))
-    except OSError:
-        pytest.skip("control groups of version 1 cannot be made here")
-    try:
+    with walled(160 << 20) as wall:
+        if wall is None:
+            pytest.skip("control groups cannot be made here")
         done = script(
             """
             from chunkarr.scheduler.processes import ProcessExecutor
@@ -148,19 +145,8 @@ def test_a_task_that_takes_too_much_memory_is_blamed_for_that(tmp_path: Path) ->
             executor.close()
             """,
             tmp_path,
-            "sh",
-            "-c",
-            f'echo $$ > {group}/cgroup.procs && exec "$@"',
-            "-",
+            *wall.command,
         )
-    finally:
-        # Processes that have just ended leave a moment later.
-        for _ in range(100):
-            try:
-                group.rmdir()
-                break
-            except OSError:
-                time.sleep(0.02)
     assert "guilty, task 0: worker process" in done.stdout, done.stderr
     assert "was killed by SIGKILL because the control group" in done.stdout
     assert "was out of memory" in done.stdout

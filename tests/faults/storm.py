@@ -38,6 +38,18 @@ DAMAGES = ("flip", "truncate", "delete")
 Work = Callable[[], None]
 
 
+def writing_at_most(most: int) -> Callable[[int, Any, int], int]:
+    """Make a `pwrite` that writes no more than some bytes at once."""
+    write = os.pwrite
+    return lambda file, data, at: write(file, memoryview(data)[:most], at)
+
+
+def jumping(chance: random.Random) -> Callable[[], float]:
+    """Make a clock that jumps by days, ahead and back."""
+    real = time.time
+    return lambda: real() + chance.choice([-1, 1]) * chance.expovariate(1 / 86_400)
+
+
 class Storm:
     """A session under faults."""
 
@@ -127,23 +139,13 @@ class Storm:
 
     def _short(self, operation: Operation, executor: str, work: Work) -> BaseException | None:
         """Write no more than some bytes at once."""
-        write, most = os.pwrite, self._number()
-
-        def some(file: int, data: Any, at: int) -> int:
-            return write(file, memoryview(data)[:most], at)
-
-        with mock.patch.object(os, "pwrite", some):
+        with mock.patch.object(os, "pwrite", writing_at_most(self._number())):
             work()
         return None
 
     def _clock(self, operation: Operation, executor: str, work: Work) -> BaseException | None:
         """Let the clock of this process jump by days."""
-        real, chance = time.time, random.Random(self._number())
-
-        def jumping() -> float:
-            return real() + chance.choice([-1, 1]) * chance.expovariate(1 / 86_400)
-
-        with mock.patch.object(time, "time", jumping):
+        with mock.patch.object(time, "time", jumping(random.Random(self._number()))):
             work()
         return None
 

@@ -24,6 +24,7 @@ from chunkarr.storage.spill import Session
 from tests.faults.checks import Place, in_time, without_frames, xp
 from tests.faults.operations import OPERATIONS, Operation, check, check_output, replace_old
 from tests.faults.sessions import ROOT
+from tests.faults.storm import jumping, writing_at_most
 
 pytestmark = pytest.mark.faults
 
@@ -114,8 +115,7 @@ def test_no_network_is_needed(executor: str, place: Place) -> None:
 def test_short_writes_are_continued(
     name: str, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = os.pwrite
-    monkeypatch.setattr(os, "pwrite", lambda fd, data, at: write(fd, memoryview(data)[:7], at))
+    monkeypatch.setattr(os, "pwrite", writing_at_most(7))
     replace_old(BY_NAME[name], place)
     check_output(BY_NAME[name], place, None)
 
@@ -148,17 +148,12 @@ def test_a_write_that_stays_short_is_an_error(
 def test_clocks_may_jump(
     seed: int, executor: str, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chance = random.Random(seed)
-    real = time.time
-
-    def jumping() -> float:
-        return real() + chance.choice([-1, 1]) * chance.expovariate(1 / 86400.0)
-
+    now = jumping(random.Random(seed))
     with config(executor=executor):
         replace_old(SUMS, place)
         place.settle()
-        monkeypatch.setattr(time, "time", jumping)
-        monkeypatch.setattr(time, "time_ns", lambda: int(jumping() * 1e9))
+        monkeypatch.setattr(time, "time", now)
+        monkeypatch.setattr(time, "time_ns", lambda: int(now() * 1e9))
         for _ in range(3):
             replace_old(SUMS, place)
             check(SUMS, place, None)
