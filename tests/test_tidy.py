@@ -121,11 +121,13 @@ def imports(path: str) -> Iterator[tuple[ast.stmt, str]]:
             assert node.level == 0, f"{path}:{node.lineno}: relative import"
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
-                yield node, full if is_module(full) else str(node.module)
+                yield node, full if full in modules() else str(node.module)
 
 
-def is_module(name: str) -> bool:
-    return name in {module_name(path) for path in product()}
+@cache
+def modules() -> frozenset[str]:
+    """Give the import names of all files of the product."""
+    return frozenset(map(module_name, product()))
 
 
 def functions(path: str) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
@@ -165,12 +167,10 @@ def test_function_bodies_fit_a_screen() -> None:
 
 
 def test_imports_stand_at_the_top() -> None:
-    inner = {
-        (path, module)
-        for path in product()
-        for node, module in imports(path)
-        if any(node in ast.walk(function) for _, function in functions(path))
-    }
+    inner = set[tuple[str, str]]()
+    for path in product():
+        inside = {id(node) for _, function in functions(path) for node in ast.walk(function)}
+        inner |= {(path, module) for node, module in imports(path) if id(node) in inside}
     assert inner == INNER_IMPORTS
 
 

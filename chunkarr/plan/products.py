@@ -22,6 +22,7 @@ import numpy.typing as npt
 from chunkarr.expr.node import Contract, View
 from chunkarr.floats import naming
 from chunkarr.grid import Grid, Region, region_shape
+from chunkarr.kernels.gemm import gemm
 from chunkarr.kernels.recipe import Recipe, StoreLeaf, bytes_extra
 from chunkarr.kernels.stages import EXACT
 from chunkarr.plan.emit import (
@@ -182,7 +183,7 @@ def _multiplied(
         right = boxes[1].made((*batch, k, columns))
         if start > span.start and part is total:
             part = np.empty(shape, work.dtype)
-        np.matmul(left, right, out=part, dtype=work.dtype)
+        gemm(left, right, part)
         if start > span.start:
             with naming("matmul"):
                 np.add(total, part, out=total)

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from chunkarr.expr.node import Algorithm, Expr
 from chunkarr.grid import Grid, region_shape
+from chunkarr.kernels.gemm import gemm
 from chunkarr.kernels.recipe import Recipe
 from chunkarr.scheduler.steps import Accesses, Context, Step, Touched
 from chunkarr.storage.store import Store
@@ -80,7 +81,7 @@ class CholeskyWork:
         for k in range(j):
             context.check()
             left, right = self._read(i, k), self._read(j, k)
-            total -= left @ right.conj().T
+            total -= gemm(left, right.conj().T)
         if i == j:
             tile = np.linalg.cholesky(total)
         else:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import chunkarr
 from chunkarr import engine
+from chunkarr.kernels.gemm import gemm
 
 xp: Any = chunkarr  # operators are attached when it runs, unseen by type checkers
 
@@ -250,3 +251,16 @@ def test_random_operands_are_drawn_once_not_for_each_tile() -> None:
     drawn, product = rows
     assert (drawn.bytes_written, product.name) == (a.nbytes, "matmul")
     assert product.tasks > 1
+
+
+@given(st.integers(1, 300), st.integers(1, 300), st.integers(0, 2), st.sampled_from("fdFD"))
+def test_bits_do_not_depend_on_where_operands_lie(m: int, k: int, stack: int, code: str) -> None:
+    """NumPy multiplies an array and its own transpose in another way than two arrays."""
+    x = np.random.default_rng(m).normal(size=(*[3] * stack, k, m)).astype(code)
+    turned = np.swapaxes(x, -1, -2)
+    apart = gemm(turned.copy(), x)
+    np.testing.assert_array_equal(gemm(turned, x), gemm(turned, x.copy()))
+    np.testing.assert_array_equal(gemm(turned[::-1], x), gemm(turned[::-1], x.copy()))
+    np.testing.assert_allclose(gemm(turned, x), apart, rtol=1e-3, atol=1e-3)
+    out = np.empty_like(apart)
+    assert gemm(turned, x, out) is out
