@@ -1,10 +1,12 @@
-"""Kernels of the tests are kept in a directory of their own."""
+"""Kernels of the tests are kept in a directory of their own, which workers of pytest-xdist share.
+
+`CHUNKARR_CACHE_DIR` names another, where what an earlier run has compiled is found again.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -12,16 +14,16 @@ from chunkarr.kernels import tier
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    directory = tmp_path_factory.mktemp("kernels")
-    directory.chmod(0o700)
-    former = os.environ.get("CHUNKARR_CACHE_DIR")
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    if "CHUNKARR_CACHE_DIR" in os.environ:
+        yield
+        return
+    base = tmp_path_factory.getbasetemp()
+    directory = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kernels"
+    directory.mkdir(mode=0o700, exist_ok=True)
     os.environ["CHUNKARR_CACHE_DIR"] = str(directory)
-    yield directory
-    if former is None:
-        del os.environ["CHUNKARR_CACHE_DIR"]
-    else:
-        os.environ["CHUNKARR_CACHE_DIR"] = former
+    yield
+    del os.environ["CHUNKARR_CACHE_DIR"]
 
 
 @pytest.fixture(autouse=True)

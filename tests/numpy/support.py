@@ -7,8 +7,10 @@ gives one, or an exception of the same type.
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ import numpy.typing as npt
 
 import chunkarr
 from chunkarr.arrays import Array
+from chunkarr.settings import settings
 
 NDArray = npt.NDArray[Any]
 
@@ -41,11 +44,18 @@ SHAPES = {
 }
 """The arrays that cases may name; `m`, `n` and `k` are masks of the shapes of x, v and the rows."""
 
-MODES: dict[str, dict[str, Any]] = {
-    "usual": {},
-    "chunks": {"eager_bytes": 0},
-    "tiny": {"eager_bytes": 0, "chunk_bytes": 64},
-}
+
+def distinct(modes: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Leave out modes that come to the settings of a later one, as the environment sets some."""
+    now = settings()
+    known = {"eager_bytes": now.eager_bytes, "chunk_bytes": now.chunk_bytes}
+    last = {tuple((known | changed).items()): name for name, changed in modes.items()}
+    return {name: changed for name, changed in modes.items() if name in last.values()}
+
+
+MODES = distinct(
+    {"usual": {}, "chunks": {"eager_bytes": 0}, "tiny": {"eager_bytes": 0, "chunk_bytes": 64}}
+)
 """Settings under which everything runs: small work eager, one chunk, and very many chunks."""
 
 
@@ -68,8 +78,9 @@ def values(dtype: str, shape: tuple[int, ...], seed: int) -> NDArray:
     return out
 
 
-def operands(dtype: str, other: str | None = None) -> dict[str, NDArray]:
-    """Make the arrays that cases name: all of one dtype, or y, r and w of another."""
+@functools.cache
+def operands(dtype: str, other: str | None = None) -> Mapping[str, NDArray]:
+    """Give the arrays that cases name: all of one dtype, or y, r and w of another; not to write."""
     made = {
         name: values(other if other and name in "yrw" else dtype, shape, seed)
         for seed, (name, shape) in enumerate(SHAPES.items())
@@ -77,7 +88,9 @@ def operands(dtype: str, other: str | None = None) -> dict[str, NDArray]:
     masks = np.random.default_rng(5).random((3, 7, 5)) < 0.4
     made["m"], made["k"] = masks[0], masks[1, :, 0]
     made["n"] = np.random.default_rng(6).random(23) < 0.5
-    return made
+    for array in made.values():
+        array.flags.writeable = False
+    return MappingProxyType(made)
 
 
 def usual(array: NDArray) -> Array:

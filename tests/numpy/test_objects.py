@@ -43,7 +43,7 @@ def each(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.mark.parametrize(("group", "text"), CASES, ids=[text for _, text in CASES])
 def test_the_answer_is_numpys(group: str, text: str, mode: str) -> None:
     make = uneven if mode == "uneven" else usual
-    assert not differences(text, operands("f8") | extras(), make), group
+    assert not differences(text, {**operands("f8"), **extras()}, make), group
 
 
 # -- names ---------------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ def mode(request: pytest.FixtureRequest) -> Iterator[str]:
         yield request.param
 
 
-@pytest.fixture(params=["usual", "tiny"])
+@pytest.fixture(params=[name for name in MODES if name != "chunks"])
 def either(request: pytest.FixtureRequest) -> Iterator[str]:
     """Run eager and in very many chunks: for what is the same code in the other modes."""
     with chunkarr.config(**MODES[request.param]):
