@@ -23,6 +23,11 @@ from tests.kernels.support import F8, kernels, plain
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
+@pytest.fixture(autouse=True)
+def _nothing_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHUNKARR_CACHE_DIR", str(tmp_path / "kernels"))
+
+
 def program_of(constant: int) -> Program:
     """A program no other test uses, for each number another."""
     ops = [Op("add", (0, 0), (F8, F8), F8)]
