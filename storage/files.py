@@ -45,8 +45,8 @@ BYTES_BROUGHT = 64 << 20
 """More is not asked for at once: the first of it might be gone when the last comes."""
 BYTES_SPREAD = 4 << 20
 """Pages of one box that nobody minds."""
-ROWS_TOGETHER = 128
-"""Rows whose pages are given back together: each may bring 128 KiB with it."""
+ROWS_TOGETHER = 32
+"""Rows whose pages are given back together: each may bring 256 KiB with it."""
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2

@@ -13,7 +13,7 @@ import numpy as np
 
 import chunkarr
 from chunkarr.storage.store import NDArray
-from tests.faults.checks import Place, check_typed, content, in_time
+from tests.faults.checks import SECONDS_MAX, Place, check_typed, content, in_time
 
 xp: Any = chunkarr  # operators are attached when it runs, unseen by type checkers
 
@@ -167,9 +167,9 @@ def lay_old(operation: Operation, place: Place) -> None:
         shutil.copytree(place.folder / "in" / "old.zarr", path)
 
 
-def run(operation: Operation, place: Place) -> None:
-    """Run once."""
-    with in_time():
+def run(operation: Operation, place: Place, seconds: float = SECONDS_MAX) -> None:
+    """Run once, in so many seconds."""
+    with in_time(seconds):
         operation.run(place.folder / "in", operation.path(place.out))
 
 

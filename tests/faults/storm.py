@@ -1,8 +1,9 @@
 """Faults of all kinds, one after the other, in a session of its own; everything from a seed.
 
-`python -m tests.faults.storm FOLDER SEED ROUNDS SECONDS KIND...` goes on for so many rounds or
-seconds, whichever is over first, and reports what it met. A round that goes wrong ends it with the
-exception, and with the words that repeat that round.
+`python -m tests.faults.storm FOLDER SEED ROUNDS SECONDS EXECUTORS KIND...` goes on for so many
+rounds or seconds, whichever is over first, and reports what it met; EXECUTORS are names with commas
+between them. A round that goes wrong ends it with the exception, and with the words that repeat
+that round.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -26,11 +27,14 @@ import psutil
 from chunkarr.faults import armed
 from chunkarr.plan.planner import Planner
 from chunkarr.settings import config
-from tests.faults.checks import Place, without_frames
+from tests.faults.checks import SECONDS_MAX, Place, without_frames
 from tests.faults.operations import OPERATIONS, Operation, check, lay_old, make_inputs, run
+from tests.scheduler.test_cluster import make_client, make_cluster
 
 SECONDS_PROMPT = 3.0
 """The promise is one second; a test machine may be busy."""
+SECONDS_CLUSTER = 60.0
+"""Dask starts a worker anew and finds out what it had; a stopped one is waited for."""
 ERRORS = ("ENOSPC", "EIO", "EMFILE", "EACCES", "EDQUOT", "EROFS")
 DEATHS = ("kill", "segfault", "exit")
 DAMAGES = ("flip", "truncate", "delete")
@@ -53,8 +57,8 @@ def jumping(chance: random.Random) -> Callable[[], float]:
 class Storm:
     """A session under faults."""
 
-    def __init__(self, place: Place, seed: int) -> None:
-        self.place, self.seed = place, seed
+    def __init__(self, place: Place, seed: int, executors: Mapping[str, Any]) -> None:
+        self.place, self.seed, self.executors = place, seed, executors
         self.chance = random.Random(seed)
         self.seconds: dict[tuple[str, str], float] = {}
         self.met: Counter[str] = Counter()
@@ -71,24 +75,25 @@ class Storm:
 
     def warm(self) -> None:
         """Run everything once, which starts pools and tells how long it takes."""
-        for executor in ("threads", "processes"):
+        for name, executor in self.executors.items():
             with config(executor=executor):
                 for operation in OPERATIONS:
                     lay_old(operation, self.place)
                     began = time.monotonic()
                     run(operation, self.place)
-                    self.seconds[executor, operation.name] = time.monotonic() - began
+                    self.seconds[name, operation.name] = time.monotonic() - began
         self.place.settle()
 
     def round(self, kinds: list[str]) -> None:
         """Meet one fault and check what is left."""
         operation = self.chance.choice(OPERATIONS)
-        executor = self.chance.choice(("threads", "processes"))
+        executor = self.chance.choice(list(self.executors))
         kind = self.chance.choice(kinds)
-        with config(executor=executor):
+        seconds = SECONDS_CLUSTER if executor == "distributed" else SECONDS_MAX
+        with config(executor=self.executors[executor]):
             lay_old(operation, self.place)
             meet = getattr(self, f"_{kind}")
-            error = meet(operation, executor, lambda: run(operation, self.place))
+            error = meet(operation, executor, lambda: run(operation, self.place, seconds))
             try:
                 check(operation, self.place, error)
             except BaseException as failed:
@@ -144,7 +149,12 @@ class Storm:
         return None
 
     def _clock(self, operation: Operation, executor: str, work: Work) -> BaseException | None:
-        """Let the clock of this process jump by days."""
+        """Let the clock of this process jump by days.
+
+        Timers of Dask's stand still after a clock has gone back, which is Tornado's way.
+        """
+        if executor == "distributed":
+            return self._nothing(operation, executor, work)
         with mock.patch.object(time, "time", jumping(random.Random(self._number()))):
             work()
         return None
@@ -157,7 +167,7 @@ class Storm:
                 with suppress(psutil.Error):
                     worker.suspend()
 
-        workers = psutil.Process().children() if executor == "processes" else []
+        workers = workers_of(executor)
         delay = self.chance.uniform(0, 1.1) * self.seconds[executor, operation.name]
         timers = [threading.Timer(delay, stop)]
         if self.chance.random() < 0.8:
@@ -198,6 +208,17 @@ class Storm:
         return None
 
 
+def workers_of(executor: str) -> list[psutil.Process]:
+    """Give the processes that work for an executor."""
+    marks = {"processes": "scheduler.worker", "distributed": "spawn_main"}
+    found = []
+    for child in psutil.Process().children(recursive=True) if executor in marks else []:
+        with suppress(psutil.Error):  # it has just ended
+            if marks[executor] in " ".join(child.cmdline()):
+                found.append(child)
+    return found
+
+
 def _go_on(worker: psutil.Process) -> None:
     with suppress(psutil.Error):
         worker.resume()
@@ -205,23 +226,39 @@ def _go_on(worker: psutil.Process) -> None:
 
 def main(arguments: list[str]) -> None:
     """Go on for so many rounds or seconds."""
-    folder, seed, rounds, seconds, *kinds = arguments
+    folder, seed, rounds, seconds, names, *kinds = arguments
     place = Place(Path(folder))
     config(spill_dir=f"{folder}/spill", eager_bytes=0, chunk_bytes=1 << 10, workers=2)
     Planner._fits = lambda *_: False  # type: ignore[method-assign]  # all scratch goes to disk
     make_inputs(place.folder / "in")
-    storm = Storm(place, int(seed))
+    with executors_of(names.split(",")) as executors:
+        rage(Storm(place, int(seed), executors), int(rounds), float(seconds), kinds)
+
+
+@contextmanager
+def executors_of(names: list[str]) -> Iterator[dict[str, Any]]:
+    """Give executors by their names; a cluster is started and ended here."""
+    made: dict[str, Any] = dict(zip(names, names, strict=True))
+    if "distributed" not in made:
+        yield made
+        return
+    with make_cluster(2) as cluster, make_client(cluster) as client:
+        yield {**made, "distributed": client}
+
+
+def rage(storm: Storm, rounds: int, seconds: float, kinds: list[str]) -> None:
+    """Go on for so many rounds or seconds, and report."""
     storm.warm()
-    end = time.monotonic() + float(seconds)
+    end = time.monotonic() + seconds
     done = 0
-    while done < int(rounds) and time.monotonic() < end:
+    while done < rounds and time.monotonic() < end:
         try:
             storm.round(kinds)
         except BaseException as error:
-            error.add_note(f"in round {done} of seed {seed}; met before: {dict(storm.met)}")
+            error.add_note(f"in round {done} of seed {storm.seed}; met before: {dict(storm.met)}")
             raise
         done += 1
-    place.check_memory_back()
+    storm.place.check_memory_back()
     assert storm.lost <= 1 + done // 20
     report = {
         "rounds": done,
