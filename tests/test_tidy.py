@@ -46,7 +46,7 @@ TOP = {
 }
 """All that may stand at the top of the repository."""
 
-BASE = {"grid", "groups", "errors", "faults", "floats", "settings", "machine", "records", "room"}
+BASE = {"grid", "errors", "faults", "floats", "settings", "machine", "records", "room"}
 CHAPTERS = {
     *("char", "ctypeslib", "dtypes", "emath", "exceptions", "fft", "lib", "linalg", "ma"),
     *("polynomial", "random", "rec", "strings", "testing", "typing"),

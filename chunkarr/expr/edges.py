@@ -1,7 +1,11 @@
-"""Edges of bins and sorted tables: constant operands of operations that find places of values."""
+"""Edges of bins and sorted tables: constant operands of operations that find places of values.
+
+And what has the same number, of a bin or of a stretch, brought together.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import field
 from typing import Any, Literal
 
@@ -60,3 +64,18 @@ def _scale(edges: npt.NDArray[Any]) -> tuple[float, float]:
     if not ((off == 0) | (off == 1)).all():
         return 0.0, 0.0
     return float(scale), float(np.abs(found - np.arange(bins + 1)).max())
+
+
+def grouped(numbers: npt.NDArray[Any], last: int) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    """Give each of the numbers with the places where it stands, both in order.
+
+    `numbers` is an integer array of one axis, with values from 0 to `last`; places are `intp`.
+    """
+    # Numbers of 16 bits are put in order without being compared.
+    numbers = numbers.astype(np.uint16 if last < 1 << 16 else np.int64)
+    order = np.argsort(numbers, kind="stable")
+    ordered, at = numbers[order], 0
+    while at < len(order):
+        end = int(np.searchsorted(ordered, ordered[at], side="right"))
+        yield int(ordered[at]), order[at:end]
+        at = end

@@ -27,7 +27,7 @@ from chunkarr.expr.build import (
     where,
 )
 from chunkarr.expr.calls import Stretches
-from chunkarr.expr.edges import Ladder
+from chunkarr.expr.edges import Ladder, grouped
 from chunkarr.expr.node import Expr
 from chunkarr.functions.lanes import lanes
 from chunkarr.functions.manipulation import join
@@ -47,7 +47,6 @@ from chunkarr.functions.pieces import (
     table,
 )
 from chunkarr.functions.products import SORTED_KINDS, sort
-from chunkarr.groups import grouped
 
 NDArray = npt.NDArray[Any]
 Side = Literal["left", "right"]

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from chunkarr.expr.edges import grouped
 from chunkarr.expr.node import Expr, Gather, Scatter
 from chunkarr.grid import Grid, Region, region_of, region_shape
-from chunkarr.groups import grouped
 from chunkarr.kernels.recipe import Recipe, bytes_extra
 from chunkarr.plan.emit import (
     SECONDS_PER_BYTE,
