@@ -89,4 +89,4 @@ def test_a_long_storm_is_weathered(tmp_path: Path, pytestconfig: pytest.Config) 
     seed = int(pytestconfig.getoption("--soak-seed", 0))
     report = storm(tmp_path, seed, 1 << 30, 60 * minutes, KINDS, EVERYWHERE)
     print(json.dumps(report, indent=1))
-    assert report["rounds"] > 10 * minutes
+    assert report["rounds"] > 4 * minutes
