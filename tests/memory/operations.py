@@ -189,11 +189,13 @@ def cluster(limit: str) -> Iterator[Any]:
         ) as made,
         distributed.Client(made, set_as_default=False) as client,
     ):
+        met = set(client.scheduler_info(n_workers=-1)["workers"])
         yield client
         told = [text for logs in client.get_worker_logs().values() for _, text in logs]
         assert not [text for text in told if "Pausing" in text]
-        workers = client.scheduler_info(n_workers=-1)["workers"].values()
-        assert not any(sum(w["metrics"]["spilled_bytes"].values()) for w in workers)
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+        assert workers.keys() == met, "Dask has ended a worker and started another"
+        assert not any(sum(w["metrics"]["spilled_bytes"].values()) for w in workers.values())
 
 
 if __name__ == "__main__":
