@@ -10,7 +10,6 @@ import importlib
 import math
 import os
 import shutil
-import signal
 import statistics
 import sys
 import threading
@@ -21,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 import chunkarr
 from chunkarr.scheduler.registry import get_executor
@@ -36,6 +34,7 @@ from tests.bench.harness import (
     race_processes,
     timed,
 )
+from tests.memory.sampling import workers_of
 
 xp: Any = chunkarr  # operators are attached when it runs, unseen by type checkers
 
@@ -145,11 +144,8 @@ def loss_cost(executor: Any, name: str, boxes: int) -> tuple[float, float]:
 
 def kill_a_worker(name: str) -> None:
     """Kill one worker of this process."""
-    mark = "chunkarr.scheduler.worker" if name == "processes" else "spawn_main"
-    for child in psutil.Process().children(recursive=True):
-        if any(mark in word for word in child.cmdline()):
-            os.kill(child.pid, signal.SIGKILL)
-            return
+    for worker in workers_of(name)[:1]:
+        worker.kill()
 
 
 def run(name: str, folder: str, what: str) -> None:

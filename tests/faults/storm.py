@@ -29,6 +29,7 @@ from chunkarr.plan.planner import Planner
 from chunkarr.settings import config
 from tests.faults.checks import SECONDS_MAX, Place, without_frames
 from tests.faults.operations import OPERATIONS, Operation, check, lay_old, make_inputs, run
+from tests.memory.sampling import workers_of
 from tests.scheduler.test_cluster import make_client, make_cluster
 
 SECONDS_PROMPT = 3.0
@@ -206,17 +207,6 @@ class Storm:
             return without_frames(error)
         assert self.lost > lost, "Ctrl-C was pressed and nothing came of it"
         return None
-
-
-def workers_of(executor: str) -> list[psutil.Process]:
-    """Give the processes that work for an executor."""
-    marks = {"processes": "scheduler.worker", "distributed": "spawn_main"}
-    found = []
-    for child in psutil.Process().children(recursive=True) if executor in marks else []:
-        with suppress(psutil.Error):  # it has just ended
-            if marks[executor] in " ".join(child.cmdline()):
-                found.append(child)
-    return found
 
 
 def _go_on(worker: psutil.Process) -> None:

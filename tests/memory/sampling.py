@@ -41,6 +41,17 @@ def bytes_of(pid: int) -> int:
     return 0
 
 
+def workers_of(executor: str) -> list[psutil.Process]:
+    """Give the processes that work for an executor of this process."""
+    marks = {"processes": "scheduler.worker", "distributed": "spawn_main"}
+    found = []
+    for child in psutil.Process().children(recursive=True) if executor in marks else []:
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            if marks[executor] in " ".join(child.cmdline()):
+                found.append(child)
+    return found
+
+
 def clean_environment() -> dict[str, str]:
     """Give the environment without settings of chunkarr, which this run may have for itself."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CHUNKARR_")}
