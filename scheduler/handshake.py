@@ -61,11 +61,28 @@ def ask_here() -> Question:
     return question
 
 
-def answer(path: str, number: str) -> dict[str, str]:
+def shorten_profile(worker: Any, bytes_second: int = 100_000, share: int = 64) -> None:
+    """Let Dask's profiler of a worker keep no more seconds than a part of its memory holds.
+
+    It keeps the stacks of each second, of all work and of each kind, for 1000 s: 100 MB where many
+    kinds of work take turns, as much as a small worker has. They count as no one's memory, so the
+    worker would be paused and then ended for what it did not use.
+    """
+    limit = getattr(getattr(worker, "memory_manager", None), "memory_limit", None)
+    seconds = max(10, (limit or 1 << 62) // share // bytes_second)
+    for name in ("profile_history", "profile_keys_history"):
+        kept = getattr(worker, name, None)
+        if kept is not None and (kept.maxlen is None or kept.maxlen > seconds):
+            setattr(worker, name, type(kept)(kept, maxlen=seconds))
+
+
+def answer(path: str, number: str, dask_worker: Any = None) -> dict[str, str]:
     """Give the versions of this interpreter, and what hinders it to share files, if anything.
 
-    Uses the standard library alone; the caller sends it by value.
+    Uses the standard library alone; the caller sends it by value. Dask fills in the worker.
     """
+    if dask_worker is not None:
+        shorten_profile(dask_worker)
     found = {"python": ".".join(platform.python_version_tuple()[:2])}
     for name in ("numpy", "numba"):
         try:
@@ -90,7 +107,7 @@ def answer(path: str, number: str) -> dict[str, str]:
 
 
 # Pickles look up a function by its module, except where that is the main program's.
-answer.__module__ = "__main__"
+answer.__module__ = shorten_profile.__module__ = "__main__"
 
 
 async def ask_each(

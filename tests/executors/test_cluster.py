@@ -11,8 +11,10 @@ import sys
 import threading
 import time
 import warnings
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dask
@@ -35,6 +37,7 @@ from chunkarr.scheduler.handshake import (
     differences,
     open_to_others,
     refuse_versions,
+    shorten_profile,
 )
 from chunkarr.scheduler.registry import get_executor
 from chunkarr.scheduler.run import run
@@ -142,6 +145,20 @@ def test_a_file_of_the_same_name_is_not_taken_for_the_same(tmp_path: Path) -> No
     (tmp_path / "handshake").write_text("1")
     assert answer(str(tmp_path / "handshake"), "1")["files"] == ""
     assert answer(str(tmp_path / "handshake"), "2")["files"] == "another file lies there"
+
+
+def test_what_dasks_profiler_keeps_has_a_bound(client: Any) -> None:
+    """It would be 100 MB after a quarter of an hour, and no one's memory."""
+    ClusterExecutor(client)
+
+    def lengths(dask_worker: Any) -> list[int]:
+        return [dask_worker.profile_history.maxlen, dask_worker.profile_keys_history.maxlen]
+
+    assert list(client.run(lengths).values()) == [[62, 62]] * 2
+    histories = {f"profile_{what}": deque(range(5), 1000) for what in ("history", "keys_history")}
+    large = SimpleNamespace(**histories, memory_manager=SimpleNamespace(memory_limit=8 << 30))
+    shorten_profile(large)
+    assert large.profile_history is histories["profile_history"]
 
 
 def test_other_versions_are_refused_with_a_table(client: Any) -> None:
