@@ -1,8 +1,9 @@
 """Scratch on disk that lies in C order, for values that are read under another shape.
 
 The file is that of `spill`, a table of checksums and then the data, but the data lie as those of
-the array do and not tile by tile. A tile is what is written at once; its checksum is that of its
-values wherever they lie. Who reads a stretch of the file checks the tiles that reach into it.
+the array do and not tile by tile. A tile is what is written at once. It is cut into bands of a few
+rows with a checksum each, that of their values wherever they lie: who reads a stretch of the file
+checks the bands that reach into it, where whole tiles would be many times as much.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from chunkarr.grid import Cell, Grid, Region, region_shape
+from chunkarr.grid import Cell, Grid, Region, intersect, region_shape, shift
 from chunkarr.storage.files import OpenFile, as_bytes, bring, brought, handles, in_bands, view_of
 from chunkarr.storage.guard import GuardedMap
 from chunkarr.storage.spill import SpillStore, cut_short
 from chunkarr.storage.store import NDArray
 
 PIECE_BYTES = 1 << 20
+BAND_BYTES = 1 << 15
+"""A band of a tile that lies in pieces; one that lies together may have `PIECE_BYTES`."""
 
 
 class FlatStore(SpillStore):
@@ -41,6 +44,14 @@ class FlatStore(SpillStore):
         self._settle()
 
     def _settle(self) -> None:
+        # Bands lie along the first axis along which a tile has more than one row.
+        lengths = self.grid.chunk_shape
+        self._axis = next((axis for axis, n in enumerate(lengths) if n > 1), 0)
+        rows, inner = sum(lengths[self._axis : self._axis + 1]), lengths[self._axis + 1 :]
+        bytes_row = max(1, math.prod(inner) * self.dtype.itemsize)
+        most = PIECE_BYTES if inner == self.shape[self._axis + 1 :] else BAND_BYTES
+        self._rows = max(1, min(rows, most // bytes_row))
+        self._parts = max(1, -(-rows // self._rows))
         super()._settle()
         self._stacked = False
 
@@ -60,24 +71,42 @@ class FlatStore(SpillStore):
         return super().bytes_write_extra if self._is_cut else 0
 
     def _write_tile(self, file: OpenFile, cell: Cell, tile: Region, data: NDArray) -> None:
-        index = self._index(cell)
-        entry = self._entry(data, index)
+        values = data.view(self.dtype).reshape(region_shape(tile))
+        index, origin = self._index(cell) * self._parts, [s.start for s in tile]
+        entries = b"".join(
+            self._entry(as_bytes(view_of(values, shift(self._band(tile, i), origin))), index + i)
+            for i in self._bands(tile, tile)
+        )
         start, stop = self._stretch(tile)
-        if stop - start == data.size // self.dtype.itemsize:
-            self._put(file, data, self._data + start * self.dtype.itemsize, entry, index)
+        if stop - start == values.size:
+            self._put(file, data, self._data + start * self.dtype.itemsize, entries, index)
             return
         if os.fstat(file.fd).st_size < self.bytes_file:
             raise cut_short(self._path or "", 0, cell)
         told = partial(cut_short, self._path or "")
         with GuardedMap.of(file.fd, self.bytes_file, told) as writable:
             writable.intact()
-            values = data.view(self.dtype).reshape(region_shape(tile))
             for band, part in in_bands(self._whole(writable)[tile], values):
                 band[...] = part
                 del band  # the map can be closed only when nothing looks at it
                 # Each row brings the pages around it, which some count as this process's memory.
                 writable.madvise(mmap.MADV_DONTNEED)
-        self._put(file, data[:0], self._data, entry, index)
+        self._put(file, data[:0], self._data, entries, index)
+
+    def _bands(self, tile: Region, part: Region | None) -> range:
+        """Give the numbers of the bands of a tile that reach into a part of it."""
+        if not tile or part is None:
+            return range(1)
+        start, within = tile[self._axis].start, part[self._axis]
+        return range((within.start - start) // self._rows, -((start - within.stop) // self._rows))
+
+    def _band(self, tile: Region, number: int) -> Region:
+        """Give the box of a band."""
+        if not tile:
+            return tile
+        start, stop = tile[self._axis].start + number * self._rows, tile[self._axis].stop
+        band = slice(start, min(stop, start + self._rows))
+        return (*tile[: self._axis], band, *tile[self._axis + 1 :])
 
     def read(self, region: Region) -> NDArray:
         """Give a view of a box, whose tiles were found right once."""
@@ -100,18 +129,24 @@ class FlatStore(SpillStore):
         return brought(data, np.ndarray(stop - start, self.dtype, data, offset))
 
     def _checked(self, region: Region) -> mmap.mmap:
-        """Give the map after the tiles that reach into a box were found right once."""
-        cells = [cell for cell, _ in self.grid.overlapping(region)]
-        data = self._map(cells[0])
-        fresh = [cell for cell in cells if not self._is_checked(self._index(cell))]
+        """Give the map after the bands that reach into a box were found right once."""
+        tiles = [*self.grid.overlapping(region)]
+        data = self._map(tiles[0][0])
+        fresh = [
+            (cell, index + number, self._band(tile, number))
+            for cell, tile in tiles
+            for index in (self._index(cell) * self._parts,)
+            for number in self._bands(tile, intersect(region, tile))
+            if not self._is_checked(index + number)
+        ]
         if len(fresh) > 1:
             # Rows of tiles beside each other follow each other in the file.
-            starts, stops = zip(*(self._stretch(self.grid.region(c)) for c in fresh), strict=True)
+            starts, stops = zip(*(self._stretch(band) for _, _, band in fresh), strict=True)
             first, size = min(starts), self.dtype.itemsize
-            wanted = sum(math.prod(region_shape(self.grid.region(cell))) for cell in fresh)
+            wanted = sum(math.prod(region_shape(band)) for _, _, band in fresh)
             bring(data, self._data + first * size, (max(stops) - first) * size, wanted * size)
-        for cell in fresh:
-            self._check(data, cell, self._index(cell), 0, 0)
+        for cell, index, _ in fresh:
+            self._check(data, cell, index, 0, 0)
         return data
 
     def _whole(self, data: mmap.mmap) -> NDArray:
@@ -126,7 +161,8 @@ class FlatStore(SpillStore):
 
     def _found(self, data: mmap.mmap, cell: Cell, index: int, offset: int, size: int) -> int:
         crc = self._seed(index)
-        for piece in _pieces(brought(data, view_of(self._whole(data), self.grid.region(cell)))):
+        band = self._band(self.grid.region(cell), index % self._parts)
+        for piece in _pieces(brought(data, view_of(self._whole(data), band))):
             crc = google_crc32c.extend(crc, as_bytes(np.ascontiguousarray(piece)))
             handles.look()  # each row of a tile brings the pages around it
         return crc

@@ -154,13 +154,16 @@ class SpillStore(Store):
         self._remover: weakref.finalize[Any, SpillStore] | None = None
         self._settle()
 
+    _parts = 1
+    """Checksums of each tile."""
+
     def _settle(self) -> None:
         """Set what follows from the fields and is not pickled."""
         self._counts = self.grid.counts
         # Tiles that are cut along the first axis only lie in the file as the array does.
         self._stacked = all(count == 1 for count in self._counts[1:]) and self._counts != ()
-        self._tiles = self.grid.size
-        table_end = _TABLE_START + self._tiles * _ENTRY.size
+        self._entries = self.grid.size * self._parts
+        table_end = _TABLE_START + self._entries * _ENTRY.size
         self._data = -(-table_end // _PAGE) * _PAGE
         self._verified: bytearray | None = None
 
@@ -241,12 +244,10 @@ class SpillStore(Store):
         except (OSError, CorruptChunkError):
             self.release()  # there is none, or not all of it
             return False
-        held = bytearray(self._tiles)
+        held = bytearray(self.grid.size)
         for index, cell in enumerate(np.ndindex(*self._counts)):
-            tile = self.grid.region(cell)
-            size = math.prod(region_shape(tile)) * self.dtype.itemsize
             with contextlib.suppress(CorruptChunkError):
-                self._check(self._map(cell), cell, index, self._offset(tile), size)
+                self.read(self.grid.region(cell))
                 held[index] = 1
         self._held = bytes(held)
         return True
@@ -354,7 +355,7 @@ class SpillStore(Store):
     def _is_checked(self, index: int) -> bool:
         """Whether this process has compared a tile with its checksum."""
         if self._verified is None:
-            self._verified = bytearray(self._tiles)
+            self._verified = bytearray(self._entries)
         return bool(self._verified[index])
 
     def _check(self, data: mmap.mmap, cell: Cell, index: int, offset: int, size: int) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+import pytest
 
 import chunkarr
 from chunkarr import engine
@@ -34,6 +35,17 @@ from chunkarr.storage.store import NDArray
 
 xp: Any = chunkarr  # operators are attached when it runs, unseen by type checkers
 
+ON_DASK = (
+    pytest.mark.cluster,
+    # Sockets and event loops of distributed's own are not always closed in time.
+    pytest.mark.filterwarnings("default"),
+)
+EXECUTORS = (
+    "threads",
+    "processes",
+    pytest.param("distributed", marks=[*ON_DASK, pytest.mark.slow]),
+)
+"""For tests that have `executor` as an indirect parameter."""
 SECONDS_MAX = 20.0
 """A run of milliseconds may meet a worker's start, and a busy machine."""
 BYTES_BACK = 48 << 20

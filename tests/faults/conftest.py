@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from chunkarr.settings import config
 from chunkarr.storage.spill import Session
 from tests.faults.checks import Place
 from tests.faults.operations import make_inputs
+from tests.scheduler.test_cluster import make_client, make_cluster
 
 
 @pytest.fixture
@@ -27,3 +29,16 @@ def place(tmp_path: Path) -> Iterator[Place]:
 def spilling(monkeypatch: pytest.MonkeyPatch) -> None:
     """All that lies between steps goes to disk."""
     monkeypatch.setattr("chunkarr.plan.planner.Planner._fits", lambda *_: False)
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    """The client of a Dask cluster of two workers."""
+    with make_cluster(2) as cluster, make_client(cluster) as made:
+        yield made
+
+
+@pytest.fixture
+def executor(request: pytest.FixtureRequest) -> Any:
+    """One of `EXECUTORS`, with a client in the place of "distributed"."""
+    return request.getfixturevalue("client") if request.param == "distributed" else request.param

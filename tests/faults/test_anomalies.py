@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from chunkarr.faults import armed
 from chunkarr.settings import config
-from tests.faults.checks import Place, without_frames
+from tests.faults.checks import ON_DASK, Place, without_frames
 from tests.faults.operations import OPERATIONS, Operation, check, check_output, replace_old
 
 pytestmark = pytest.mark.faults
@@ -19,7 +20,7 @@ ERRORS = ("ENOSPC", "EIO", "EMFILE", "EACCES")
 SPREAD = 3
 """The steps between the passes that are tried grow by a third; all of them take minutes."""
 QUICK = {"zarr to zarr", "running sums", "selection"}
-"""What is tried with processes each time."""
+"""What is tried with processes and with a cluster each time."""
 
 
 def numbers(spread: int | None) -> Iterator[int]:
@@ -32,19 +33,20 @@ def numbers(spread: int | None) -> Iterator[int]:
 
 def cases() -> list[object]:
     found: list[object] = []
-    for executor, operation in itertools.product(("threads", "processes"), OPERATIONS):
-        name, all_of_it = f"{operation.name}, {executor}", pytest.mark.timeout(600)
+    executors = ("threads", "processes", "distributed")
+    for executor, operation in itertools.product(executors, OPERATIONS):
+        name, marks = f"{operation.name}, {executor}", [*ON_DASK] * (executor == "distributed")
         if executor == "threads" or operation.name in QUICK:
-            found.append(pytest.param(operation, executor, SPREAD, id=name))
-        marks = [pytest.mark.slow, all_of_it]
+            found.append(pytest.param(operation, executor, SPREAD, id=name, marks=marks))
+        marks = [*marks, pytest.mark.slow, pytest.mark.timeout(600)]
         found.append(pytest.param(operation, executor, None, id=f"{name}, all", marks=marks))
     return found
 
 
 @pytest.mark.usefixtures("spilling")
-@pytest.mark.parametrize(("operation", "executor", "spread"), cases())
+@pytest.mark.parametrize(("operation", "executor", "spread"), cases(), indirect=["executor"])
 def test_an_error_at_any_point_is_told_and_leaves_nothing(
-    operation: Operation, executor: str, spread: int | None, place: Place
+    operation: Operation, executor: Any, spread: int | None, place: Place
 ) -> None:
     with config(executor=executor):
         replace_old(operation, place)

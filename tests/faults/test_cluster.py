@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +13,15 @@ import pytest
 
 from chunkarr.faults import armed
 from chunkarr.settings import config
-from tests.faults.checks import Place
+from tests.faults.checks import ON_DASK, Place
 from tests.faults.operations import OPERATIONS, check_output, replace_old
 from tests.faults.sessions import ROOT
-from tests.scheduler.test_cluster import make_client, make_cluster
 
-pytestmark = [
-    pytest.mark.faults,
-    pytest.mark.cluster,
-    # Sockets and event loops of distributed's own are not always closed in time.
-    pytest.mark.filterwarnings("default"),
-]
+pytestmark = [pytest.mark.faults, *ON_DASK]
 
 SUMS = next(operation for operation in OPERATIONS if operation.name == "running sums")
 SECONDS_LOST = 20.0
 """The promise is 15; a test machine may be busy."""
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[Any]:
-    with make_cluster(2) as cluster, make_client(cluster) as made:
-        yield made
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from chunkarr.errors import ChunkarrError, CorruptChunkError, FormatError, OutputError
 from chunkarr.faults import armed
 from chunkarr.settings import config
-from tests.faults.checks import Place, content, without_frames, xp
+from tests.faults.checks import EXECUTORS, Place, content, without_frames, xp
 from tests.faults.operations import (
     OPERATIONS,
     Operation,
@@ -25,7 +26,6 @@ from tests.faults.operations import (
 pytestmark = pytest.mark.faults
 
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
-EXECUTORS = ("threads", "processes")
 
 
 def flipped(at: float) -> Callable[[Path], object]:
@@ -53,10 +53,10 @@ SCRATCH = ("running sums", "other chunks", "other shape", "sort", "product", "pe
 """Operations with scratch in tiles, in C order, or both."""
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize("executor", EXECUTORS, indirect=True)
 @pytest.mark.parametrize("name", SOURCES)
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_input_is_named(damage: str, name: str, executor: str, place: Place) -> None:
+def test_a_damaged_input_is_named(damage: str, name: str, executor: Any, place: Place) -> None:
     operation, source = BY_NAME[name], place.folder / "in" / SOURCES[name]
     with config(executor=executor):
         replace_old(operation, place)
@@ -71,10 +71,10 @@ def test_a_damaged_input_is_named(damage: str, name: str, executor: str, place: 
     np.testing.assert_array_equal(whole, values()[:12])
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize("executor", EXECUTORS, indirect=True)
 @pytest.mark.parametrize("kind", ["stored", "compressed"])
 @pytest.mark.parametrize("part", ["x", "x + 1", "x.T.sum(0)", "x[:, 3]", "x[-1, -1]", "x @ x.T"])
-def test_a_damaged_archive_is_named(part: str, kind: str, executor: str, place: Place) -> None:
+def test_a_damaged_archive_is_named(part: str, kind: str, executor: Any, place: Place) -> None:
     path = place.folder / "damaged.npz"
     (np.savez if kind == "stored" else np.savez_compressed)(path, x=values())
     DAMAGES["middle"](path)
@@ -82,11 +82,11 @@ def test_a_damaged_archive_is_named(part: str, kind: str, executor: str, place: 
         xp.asarray(eval(part, {"x": xp.open(path)})).compute()
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize("executor", EXECUTORS, indirect=True)
 @pytest.mark.parametrize("mode", ["r", "r+", "c"])
 @pytest.mark.parametrize("part", ["x", "x + 1", "x.T.sum(0)", "x[:, 3]", "x[-1, -1]", "x @ x.T"])
 def test_a_file_that_was_cut_short_is_named(
-    part: str, mode: str, executor: str, place: Place
+    part: str, mode: str, executor: Any, place: Place
 ) -> None:
     path = place.folder / "short.npy"
     np.save(path, values())
@@ -113,11 +113,11 @@ def failure_under(
 
 
 @pytest.mark.usefixtures("spilling")
-@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize("executor", EXECUTORS, indirect=True)
 @pytest.mark.parametrize("name", SCRATCH)
 @pytest.mark.parametrize("damage", ["flip", "truncate", "delete"])
 def test_damaged_scratch_is_told_or_makes_no_difference(
-    damage: str, name: str, executor: str, place: Place
+    damage: str, name: str, executor: Any, place: Place
 ) -> None:
     operation = BY_NAME[name]
     with config(executor=executor):
@@ -133,12 +133,12 @@ def test_damaged_scratch_is_told_or_makes_no_difference(
         check_output(operation, place, None)
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize("executor", EXECUTORS, indirect=True)
 @pytest.mark.parametrize("name", ["zarr to zarr", "shards to shards", "npy"])
 @pytest.mark.parametrize("point", ["commit.chunk", "commit.meta"])
 @pytest.mark.parametrize("damage", ["truncate", "delete"])
 def test_an_output_damaged_while_it_is_written_is_never_read_as_right(
-    damage: str, point: str, name: str, executor: str, place: Place
+    damage: str, point: str, name: str, executor: Any, place: Place
 ) -> None:
     operation = BY_NAME[name]
     with config(executor=executor):

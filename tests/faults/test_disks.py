@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import chunkarr as xp
 from chunkarr.cli import main
 from chunkarr.errors import OutputError, SpillError
 from chunkarr.storage.spill import Session
+from tests.faults.checks import EXECUTORS
 
 pytestmark = pytest.mark.faults
 
@@ -32,9 +34,9 @@ def _disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-@pytest.mark.parametrize("executor", ["threads", "processes"])
+@pytest.mark.parametrize("executor", EXECUTORS, indirect=True)
 @pytest.mark.parametrize("kind", ["zarr", "npy"])
-def test_a_full_output_disk(kind: str, executor: str, disk: Path) -> None:
+def test_a_full_output_disk(kind: str, executor: Any, disk: Path) -> None:
     path = disk / f"x.{kind}"
     with xp.config(executor=executor, workers=2):
         small, big = xp.arange(1000.0), xp.load(disk.parent / "big.npy") * 2
@@ -48,8 +50,9 @@ def test_a_full_output_disk(kind: str, executor: str, disk: Path) -> None:
         np.testing.assert_array_equal(xp.open(path).compute(), np.arange(1000.0) + 1)
 
 
-def test_a_full_spill_disk(disk: Path) -> None:
-    with xp.config(executor="processes", workers=2, spill_dir=str(disk), chunk_bytes=1 << 20):
+@pytest.mark.parametrize("executor", EXECUTORS[1:], indirect=True)
+def test_a_full_spill_disk(executor: Any, disk: Path) -> None:
+    with xp.config(executor=executor, workers=2, spill_dir=str(disk), chunk_bytes=1 << 20):
         big = xp.load(disk.parent / "big.npy")
         with pytest.raises(SpillError, match=r"needed 16\.0 MiB, free [78]\.\d MiB") as caught:
             xp.save(disk.parent / "y.npy", xp.cumsum(big, 0).T + 1)

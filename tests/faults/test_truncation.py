@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from chunkarr.storage.npy import NpyTarget
 from chunkarr.storage.spill import SpillStore
 from chunkarr.storage.store import NDArray, Store
 from tests.faults.checks import Place, without_frames
-from tests.scheduler.test_cluster import make_client, make_cluster
 
 pytestmark = pytest.mark.faults
 
@@ -65,12 +64,6 @@ def cutting(path: Path, size: int) -> Callable[[NDArray], NDArray]:
         return doubled
 
     return cut
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[Any]:
-    with make_cluster(2) as cluster, make_client(cluster) as made:
-        yield made
 
 
 def check_worker_told(path: Path, size: int) -> None:

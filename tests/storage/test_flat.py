@@ -116,6 +116,14 @@ def test_a_file_cut_short_is_not_filled_with_zeros() -> None:
 CUTS = [(7, 5, 9), (2, 5, 9), (7, 2, 4), (3, 1, 9), (1, 1, 1)]
 
 
+@pytest.fixture(params=[1, 200, flat.BAND_BYTES])
+def _bands(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bands of a row, of some, and of whole tiles."""
+    monkeypatch.setattr(flat, "BAND_BYTES", request.param)
+    monkeypatch.setattr(flat, "PIECE_BYTES", request.param)
+
+
+@pytest.mark.usefixtures("_bands")
 @pytest.mark.parametrize("cut", CUTS)
 def test_any_stretch_is_found_wherever_tiles_lie(cut: tuple[int, ...]) -> None:
     values = np.arange(7 * 5 * 9.0).reshape(7, 5, 9)
@@ -130,7 +138,17 @@ def test_any_stretch_is_found_wherever_tiles_lie(cut: tuple[int, ...]) -> None:
     np.testing.assert_array_equal(store.read_run(13, 200), np.arange(13.0, 200.0))
 
 
+def flip(store: Store, place: int) -> None:
+    """Flip a bit of an element of eight bytes."""
+    with open(store.location or "", "r+b") as file:
+        file.seek(place * 8 - store.bytes_size, os.SEEK_END)
+        byte = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte[0] ^ 4]))
+
+
 @pytest.mark.faults
+@pytest.mark.usefixtures("_bands")
 @pytest.mark.parametrize("cut", CUTS)
 def test_a_flipped_bit_anywhere_is_told_by_who_reads_it(cut: tuple[int, ...]) -> None:
     values = np.arange(7 * 5 * 9.0).reshape(7, 5, 9)
@@ -140,15 +158,46 @@ def test_a_flipped_bit_anywhere_is_told_by_who_reads_it(cut: tuple[int, ...]) ->
         store.create()
         for _, tile in store.grid.overlapping(region_of(values.shape)):
             store.write(tile, values[tile])
-        with open(store.location or "", "r+b") as file:
-            file.seek(store.bytes_file - values.nbytes + place * 8 + 3)
-            byte = file.read(1)
-            file.seek(-1, 1)
-            file.write(bytes([byte[0] ^ 4]))
+        flip(store, place)
         with pytest.raises(CorruptChunkError, match="checksum"):
             store.read_run(place, place + 1)
         with pytest.raises(CorruptChunkError, match="checksum"):
             store.read(region_of(values.shape))
+
+
+def test_who_reads_some_rows_of_a_tile_does_not_check_the_others() -> None:
+    values = np.arange(600_000.0).reshape(600, 1000)
+    store = FlatStore(values.shape, values.dtype)
+    store.cut_in(Grid(values.shape, (300, 500)))
+    store.create()
+    store.write(region_of(values.shape), values)
+    flip(store, 200_000)
+    read = pickle.loads(pickle.dumps(store)).read_run
+    for start, stop in (100_000, 180_000), (220_000, 310_000):
+        np.testing.assert_array_equal(read(start, stop), np.arange(start, stop))
+    with pytest.raises(CorruptChunkError, match=r"chunk \(0, 0\): checksum"):
+        read(199_000, 201_000)
+
+
+@pytest.mark.parametrize("damaged", [None, 0, 170_000])
+def test_a_later_run_takes_over_the_tiles_that_are_whole(
+    damaged: int | None, tmp_path: Path
+) -> None:
+    grid = Grid((600, 1000), (300, 500))
+    first, later = (FlatStore(grid.shape, np.dtype(float)) for _ in range(2))
+    for store in (first, later):
+        store.cut_in(grid)
+        store.lie_at(str(tmp_path / "kept"))
+    first.create()
+    for cell in [0, 2, 3]:
+        first.write(grid.region(cell), np.full((300, 500), cell))
+    if damaged is not None:
+        flip(first, damaged)
+    first.discard()
+    later.create()
+    assert later.resumed
+    whole = [damaged is None, False, True, True]
+    assert [later.holds(region) for region in grid.regions()] == whole
 
 
 @pytest.mark.parametrize("rows", [1, 3, 100])
