@@ -21,7 +21,7 @@ import pytest
 from chunkarr.errors import OutputError, SpillError
 from chunkarr.settings import config
 from chunkarr.storage.spill import Session
-from tests.faults.checks import Place, in_time, without_frames, xp
+from tests.faults.checks import ON_DASK, Place, in_time, without_frames, xp
 from tests.faults.operations import OPERATIONS, Operation, check, check_output, replace_old
 from tests.faults.sessions import ROOT
 from tests.faults.storm import jumping, writing_at_most
@@ -40,6 +40,11 @@ import chunkarr as xp
 from tests.faults.operations import OPERATIONS
 folder, executor, names = Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
 xp.config(spill_dir=str(folder / "spill"), eager_bytes=0, chunk_bytes=1 << 10, workers=2)
+if executor == "distributed":
+    import distributed
+    here = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, **here)
+    executor = distributed.Client(cluster, set_as_default=False)
 xp.config(executor=executor)
 for operation in OPERATIONS:
     if operation.name in names:
@@ -74,9 +79,16 @@ def run_script(place: Place, executor: str, *names: str, before: str = "", **mor
     return str(done.stdout)
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
-def test_few_open_files_are_enough(executor: str, place: Place) -> None:
-    limit = (64, 64)
+@pytest.mark.parametrize(
+    ("executor", "files"),
+    [
+        ("threads", 64),
+        ("processes", 64),
+        pytest.param("distributed", 100, marks=[*ON_DASK, pytest.mark.slow]),
+    ],
+)
+def test_few_open_files_are_enough(executor: str, files: int, place: Place) -> None:
+    limit = (files, files)
     names = ("running sums", "other chunks", "sort", "archives")
     said = run_script(
         place,
