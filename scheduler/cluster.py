@@ -241,7 +241,7 @@ class ClusterExecutor:
         return self.workers, 0
 
     def trim(self) -> None:
-        """Do nothing: Dask starts its workers so that their C libraries keep little."""
+        """Do nothing: workers see to it after each range."""
 
     def close(self) -> None:
         """Do nothing: cluster and client belong to the user."""

@@ -17,6 +17,7 @@ from typing import Any
 import cloudpickle
 
 from chunkarr.faults import fault_point
+from chunkarr.scheduler.budget import trim_heap
 from chunkarr.scheduler.overheard import listening, pack_warned
 from chunkarr.scheduler.ranges import enter_worker, leave_worker, run_range
 from chunkarr.scheduler.steps import Cancelled, Work
@@ -27,6 +28,8 @@ from chunkarr.storage.guard import Moment, now
 BYTES_PAGES = 8 << 20
 """So many bytes of mapped files are given back together."""
 
+HEAP_PARTS = 32
+"""Of freed memory, the C library may keep this part of a worker's limit."""
 WORKS_MAX = 8
 
 
@@ -73,18 +76,22 @@ class _Context:
     def check(self) -> None:
         if self._token in _cancelled:
             raise Cancelled
-        _pages.look()
+        _resident.look()
 
 
-class _Pages:
-    """Keeps pages of mapped files from heaping up in this process.
+class _Resident:
+    """Keeps what nobody needs from heaping up in this process, whose limit is Dask's.
 
-    The system takes them back when memory is short, so our own limit does not count them. Dask
-    counts them as the worker's, and pauses or ends a worker that holds too many.
+    Pages of mapped files the system takes back when memory is short, so our own limit does not
+    count them. What the C library keeps of freed memory it may use again. Dask counts both as the
+    worker's, and pauses or ends a worker that holds too much.
     """
 
     def __init__(self) -> None:
-        self._left = 0
+        self._pages_left = 0
+        self._heap_least = 1 << 62
+        """Bytes in use after the heap was last trimmed, or the least since."""
+        self._heap_step: int | None = None
         try:
             self._file = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -92,23 +99,44 @@ class _Pages:
 
     def look(self) -> None:
         """Give mapped pages back where many have come since the last time."""
-        mapped = self._bytes_mapped()
-        self._left = min(self._left, mapped)
-        if mapped - self._left > BYTES_PAGES:
-            self.drop()
+        _, mapped = self._bytes()
+        self._pages_left = min(self._pages_left, mapped)
+        if mapped - self._pages_left > BYTES_PAGES:
+            self.drop_pages()
 
-    def drop(self) -> None:
+    def drop_pages(self) -> None:
         """Give all mapped pages back: a worker that is paused would hold them for ever."""
         handles.drop_pages()
-        self._left = self._bytes_mapped()  # libraries are mapped files as well
+        _, self._pages_left = self._bytes()  # libraries are mapped files as well
 
-    def _bytes_mapped(self) -> int:
+    def drop(self) -> None:
+        """Give back mapped pages, and freed memory where that is much of the worker's."""
+        if self._heap_step is None:
+            self._heap_step = _memory_limit() // HEAP_PARTS
+        self.drop_pages()
+        own, _ = self._bytes()
+        self._heap_least = min(self._heap_least, own)
+        if own - self._heap_least > self._heap_step and trim_heap():
+            self._heap_least, _ = self._bytes()
+
+    def _bytes(self) -> tuple[int, int]:
+        """Give bytes of memory of its own, and of mapped files."""
         if self._file < 0:
-            return 0
-        return int(os.pread(self._file, 128, 0).split()[2]) * mmap.PAGESIZE
+            return 0, 0
+        resident, mapped = map(int, os.pread(self._file, 128, 0).split()[1:3])
+        return (resident - mapped) * mmap.PAGESIZE, mapped * mmap.PAGESIZE
 
 
-_pages = _Pages()
+_resident = _Resident()
+
+
+def _memory_limit() -> int:
+    """Give the bytes at which Dask ends this worker, a very large number without a limit."""
+    try:
+        manager = importlib.import_module("distributed").get_worker().memory_manager
+        return int(manager.memory_limit or 1 << 62)
+    except (ValueError, AttributeError):  # called by nobody of Dask's
+        return 1 << 62
 
 
 def run_remote(
@@ -117,7 +145,7 @@ def run_remote(
     """Run a range on a worker of the cluster and give a small reply."""
     began = time.perf_counter()
     enter_worker()
-    handles.watch = _pages.look
+    handles.watch = _resident.look
     with listening() as heard:
         try:
             held = _work(key, packed)
@@ -129,7 +157,7 @@ def run_remote(
         except BaseException as error:  # noqa: BLE001 - travels as data, so that Dask does not retry
             failed, noted = (start, error), []
         finally:
-            _pages.drop()
+            _resident.drop()
             leave_worker()
     fault_point("exchange")
     warned = pack_warned(heard.take())

@@ -20,6 +20,7 @@ from chunkarr.errors import ClusterLost, ConfigError, WorkerLostError
 from chunkarr.grid import Grid
 from chunkarr.scheduler import cluster as cluster_file
 from chunkarr.scheduler import endings
+from chunkarr.scheduler.budget import memory_in_use
 from chunkarr.scheduler.cluster import ClusterExecutor
 from chunkarr.scheduler.executor import Executor
 from chunkarr.scheduler.registry import get_executor
@@ -393,6 +394,29 @@ def test_pages_of_files_do_not_heap_up_in_workers(executor: Executor, tmp_path: 
             spill.write((slice(start, start + (1 << 20)),), np.ones(1 << 20))
         run([Step("touch", Touch(spill), 32, 8)], executor, PLENTY)
         spill.release()
+
+
+class Crumbs:
+    """Frees all but the last of many small blocks, so that the heap below them stays."""
+
+    def __init__(self, store: FileStore) -> None:
+        self.store = store
+
+    def run(self, task: int, context: Context) -> None:
+        before = memory_in_use(children=False)
+        blocks = [np.ones(8000) for _ in range(1000)]
+        KEPT.append(blocks[-1])
+        self.store.write((slice(task, task + 1),), np.array([before]))
+
+
+KEPT: list[Any] = []
+
+
+def test_freed_memory_does_not_heap_up_in_workers(client: Any, store: FileStore) -> None:
+    step = Step("crumbs", Crumbs(store), 12, 8, weight=1.0, creates=(store,))
+    run([step], ClusterExecutor(client), PLENTY)
+    before = np.sort(store.open()[:12])
+    assert before[-1] - before[0] < 40 << 20
 
 
 @pytest.mark.slow
