@@ -89,35 +89,38 @@ class _Resident:
 
     def __init__(self) -> None:
         self._pages_left = 0
-        self._heap_least = 1 << 62
+        self._heap_least = 0
         """Bytes in use after the heap was last trimmed, or the least since."""
-        self._heap_step: int | None = None
+        self._heap_step = 0
         try:
             self._file = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             self._file = -1
 
+    def settle(self) -> None:
+        """Find out what is much, before work begins."""
+        if not self._heap_step:
+            self._heap_step = _memory_limit() // HEAP_PARTS
+            self._heap_least, _ = self._bytes()
+
     def look(self) -> None:
-        """Give mapped pages back where many have come since the last time."""
-        _, mapped = self._bytes()
+        """Give back mapped pages, and what the heap keeps, where it grew by much since."""
+        own, mapped = self._bytes()
         self._pages_left = min(self._pages_left, mapped)
         if mapped - self._pages_left > BYTES_PAGES:
-            self.drop_pages()
-
-    def drop_pages(self) -> None:
-        """Give all mapped pages back: a worker that is paused would hold them for ever."""
-        handles.drop_pages()
-        _, self._pages_left = self._bytes()  # libraries are mapped files as well
-
-    def drop(self) -> None:
-        """Give back mapped pages, and freed memory where that is much of the worker's."""
-        if self._heap_step is None:
-            self._heap_step = _memory_limit() // HEAP_PARTS
-        self.drop_pages()
-        own, _ = self._bytes()
+            self._drop_pages()
         self._heap_least = min(self._heap_least, own)
         if own - self._heap_least > self._heap_step and trim_heap():
             self._heap_least, _ = self._bytes()
+
+    def drop(self) -> None:
+        """Give all mapped pages back: a worker that is paused would hold them for ever."""
+        self._drop_pages()
+        self.look()
+
+    def _drop_pages(self) -> None:
+        handles.drop_pages()
+        _, self._pages_left = self._bytes()  # libraries are mapped files as well
 
     def _bytes(self) -> tuple[int, int]:
         """Give bytes of memory of its own, and of mapped files."""
@@ -145,6 +148,7 @@ def run_remote(
     """Run a range on a worker of the cluster and give a small reply."""
     began = time.perf_counter()
     enter_worker()
+    _resident.settle()
     handles.watch = _resident.look
     with listening() as heard:
         try:

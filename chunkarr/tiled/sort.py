@@ -110,8 +110,12 @@ class Splitters:
         for row, rank in enumerate(ranks):
             context.check()
             spans = map(slice, (starts + low[row]).tolist(), (starts + high[row]).tolist())
-            # Copied one by one: each may bring megabytes of pages that some count as ours.
-            parts = [np.array(self.runs.read((span,))) for span in spans]
+            ends = np.cumsum(high[row] - low[row])
+            # One buffer: of hundreds of small ones that come and go, heaps keep what was freed.
+            parts = np.split(np.empty(ends[-1], self.runs.dtype), ends[:-1])
+            for part, span in zip(parts, spans, strict=True):
+                # Copied one by one: each may bring megabytes of pages that some count as ours.
+                part[...] = self.runs.read((span,))
             low[row] += exact_split(parts, rank - low[row].sum())
         self.store.write((batch, slice(0, len(sizes))), low)
 
