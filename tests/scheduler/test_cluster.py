@@ -403,6 +403,7 @@ class Crumbs:
         self.store = store
 
     def run(self, task: int, context: Context) -> None:
+        context.check()
         before = memory_in_use(children=False)
         blocks = [np.ones(8000) for _ in range(1000)]
         KEPT.append(blocks[-1])
