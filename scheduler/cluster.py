@@ -241,7 +241,7 @@ class ClusterExecutor:
         return self.workers, 0
 
     def trim(self) -> None:
-        """Do nothing: workers see to it after each range."""
+        """Do nothing: workers see to it themselves."""
 
     def close(self) -> None:
         """Do nothing: cluster and client belong to the user."""

@@ -17,6 +17,7 @@ import os
 import platform
 import secrets
 from asyncio import CancelledError, gather, wait_for
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -72,8 +73,8 @@ def shorten_profile(worker: Any, bytes_second: int = 100_000, share: int = 64) -
     seconds = max(10, (limit or 1 << 62) // share // bytes_second)
     for name in ("profile_history", "profile_keys_history"):
         kept = getattr(worker, name, None)
-        if kept is not None and (kept.maxlen is None or kept.maxlen > seconds):
-            setattr(worker, name, type(kept)(kept, maxlen=seconds))
+        if isinstance(kept, deque) and (kept.maxlen is None or kept.maxlen > seconds):
+            setattr(worker, name, deque(kept, maxlen=seconds))
 
 
 def answer(path: str, number: str, dask_worker: Any = None) -> dict[str, str]:

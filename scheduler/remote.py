@@ -30,6 +30,7 @@ BYTES_PAGES = 8 << 20
 
 HEAP_PARTS = 32
 """Of freed memory, the C library may keep this part of a worker's limit."""
+SECONDS_TRIM = 0.05
 WORKS_MAX = 8
 
 
@@ -89,9 +90,11 @@ class _Resident:
 
     def __init__(self) -> None:
         self._pages_left = 0
-        self._heap_least = 0
-        """Bytes in use after the heap was last trimmed, or the least since."""
         self._heap_step = 0
+        self._heap_least = 0
+        """Bytes in use after the heap was trimmed at the end of a range, or the least since."""
+        self._trim_next = 0.0
+        """Within a range much may be in use, so it is not trimmed all the time."""
         try:
             self._file = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -100,8 +103,8 @@ class _Resident:
     def settle(self) -> None:
         """Find out what is much, before work begins."""
         if not self._heap_step:
+            self._heap_least = self._bytes()[0]
             self._heap_step = _memory_limit() // HEAP_PARTS
-            self._heap_least, _ = self._bytes()
 
     def look(self) -> None:
         """Give back mapped pages, and what the heap keeps, where it grew by much since."""
@@ -109,14 +112,18 @@ class _Resident:
         self._pages_left = min(self._pages_left, mapped)
         if mapped - self._pages_left > BYTES_PAGES:
             self._drop_pages()
-        self._heap_least = min(self._heap_least, own)
-        if own - self._heap_least > self._heap_step and trim_heap():
-            self._heap_least, _ = self._bytes()
+        if own - self._heap_least > self._heap_step and time.monotonic() > self._trim_next:
+            trim_heap()
+            self._trim_next = time.monotonic() + SECONDS_TRIM
 
     def drop(self) -> None:
-        """Give all mapped pages back: a worker that is paused would hold them for ever."""
+        """Give back mapped pages, which a worker that is paused would hold, and freed memory."""
         self._drop_pages()
-        self.look()
+        own, _ = self._bytes()
+        if own - self._heap_least > self._heap_step:
+            trim_heap()
+            self._heap_least, _ = self._bytes()
+        self._heap_least = min(own, self._heap_least)
 
     def _drop_pages(self) -> None:
         handles.drop_pages()
@@ -134,7 +141,7 @@ _resident = _Resident()
 
 
 def _memory_limit() -> int:
-    """Give the bytes at which Dask ends this worker, a very large number without a limit."""
+    """Give the limit that Dask has for this worker, a very large number where it has none."""
     try:
         manager = importlib.import_module("distributed").get_worker().memory_manager
         return int(manager.memory_limit or 1 << 62)

@@ -86,16 +86,23 @@ class FlatStore(SpillStore):
         told = partial(cut_short, self._path or "")
         with GuardedMap.of(file.fd, self.bytes_file, told) as writable:
             writable.intact()
-            for band, part in in_bands(self._whole(writable)[tile], values):
+            whole = self._whole(writable, self._raw)
+            for band, part in in_bands(whole[tile], values.view(self._raw)):
                 band[...] = part
                 del band  # the map can be closed only when nothing looks at it
                 # Each row brings the pages around it, which some count as this process's memory.
                 writable.madvise(mmap.MADV_DONTNEED)
         self._put(file, data[:0], self._data, entries, index)
 
+    @property
+    def _raw(self) -> np.dtype[Any]:
+        """What its bytes are copied as: copies by fields leave out what lies between these."""
+        return np.dtype((np.void, self.dtype.itemsize)) if self.dtype.fields else self.dtype
+
     def _bands(self, tile: Region, part: Region | None) -> range:
         """Give the numbers of the bands of a tile that reach into a part of it."""
-        if not tile or part is None:
+        assert part is not None
+        if not tile:
             return range(1)
         start, within = tile[self._axis].start, part[self._axis]
         return range((within.start - start) // self._rows, -((start - within.stop) // self._rows))
@@ -109,11 +116,11 @@ class FlatStore(SpillStore):
         return (*tile[: self._axis], band, *tile[self._axis + 1 :])
 
     def read(self, region: Region) -> NDArray:
-        """Give a view of a box, whose tiles were found right once."""
+        """Give a view of a box, of which all was found right once."""
         if 0 in region_shape(region) or not self.dtype.itemsize:
             return np.empty(region_shape(region), self.dtype)
         data = self._checked(region)
-        return brought(data, view_of(self._whole(data), region))
+        return brought(data, view_of(self._whole(data, self.dtype), region))
 
     def read_run(self, start: int, stop: int) -> NDArray:
         """Give the elements from `start` to `stop` in C order as a view."""
@@ -139,7 +146,7 @@ class FlatStore(SpillStore):
             for number in self._bands(tile, intersect(region, tile))
             if not self._is_checked(index + number)
         ]
-        if len(fresh) > 1:
+        if fresh:
             # Rows of tiles beside each other follow each other in the file.
             starts, stops = zip(*(self._stretch(band) for _, _, band in fresh), strict=True)
             first, size = min(starts), self.dtype.itemsize
@@ -149,8 +156,8 @@ class FlatStore(SpillStore):
             self._check(data, cell, index, 0, 0)
         return data
 
-    def _whole(self, data: mmap.mmap) -> NDArray:
-        return np.ndarray(self.shape, self.dtype, data, self._data)
+    def _whole(self, data: mmap.mmap, dtype: np.dtype[Any]) -> NDArray:
+        return np.ndarray(self.shape, dtype, data, self._data)
 
     def _stretch(self, tile: Region) -> tuple[int, int]:
         """Give the first place in C order that a tile takes, and the one behind its last."""
@@ -162,7 +169,7 @@ class FlatStore(SpillStore):
     def _found(self, data: mmap.mmap, cell: Cell, index: int, offset: int, size: int) -> int:
         crc = self._seed(index)
         band = self._band(self.grid.region(cell), index % self._parts)
-        for piece in _pieces(brought(data, view_of(self._whole(data), band))):
+        for piece in _pieces(view_of(self._whole(data, self._raw), band)):
             crc = google_crc32c.extend(crc, as_bytes(np.ascontiguousarray(piece)))
             handles.look()  # each row of a tile brings the pages around it
         return crc

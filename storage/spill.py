@@ -297,7 +297,7 @@ class SpillStore(Store):
         self._put(file, as_bytes(data), self._offset(region), entries, span.start)
 
     def _put(self, file: OpenFile, data: NDArray, at: int, entries: bytes, index: int) -> None:
-        """Write bytes, then the entries of the tiles that they are, from the `index`-th on."""
+        """Write bytes, then their entries in the table, from the `index`-th on."""
         try:
             fault_point("spill.write", self._path or "")
             write_at(file.fd, data, at)
@@ -353,13 +353,13 @@ class SpillStore(Store):
         return brought(data, values)
 
     def _is_checked(self, index: int) -> bool:
-        """Whether this process has compared a tile with its checksum."""
+        """Whether this process has compared what an entry of the table is of with its checksum."""
         if self._verified is None:
             self._verified = bytearray(self._entries)
         return bool(self._verified[index])
 
     def _check(self, data: mmap.mmap, cell: Cell, index: int, offset: int, size: int) -> None:
-        """Compare a tile with its checksum when this process reads it first."""
+        """Compare what an entry is of with its checksum when this process reads it first."""
         if not self._is_checked(index):
             assert self._verified is not None
             self._verify(data, cell, index, offset, size)
@@ -404,7 +404,7 @@ class SpillStore(Store):
             raise CorruptChunkError(self._path, cell, reason)
 
     def _found(self, data: mmap.mmap, cell: Cell, index: int, offset: int, size: int) -> int:
-        """Compute the checksum of a tile in the file."""
+        """Compute the checksum of what an entry is of."""
         return self._checksum(brought(data, np.frombuffer(data, np.uint8, size, offset)), index)
 
     def _checksum(self, data: NDArray, index: int) -> int:

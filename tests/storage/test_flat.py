@@ -198,6 +198,20 @@ def test_a_later_run_takes_over_the_tiles_that_are_whole(
     assert later.resumed
     whole = [damaged is None, False, True, True]
     assert [later.holds(region) for region in grid.regions()] == whole
+    later.release()
+
+
+def test_what_lies_between_fields_is_kept_as_it_is() -> None:
+    """A checksum is that of all bytes."""
+    dtype = np.dtype([("a", "i1"), ("b", "f8")], align=True)
+    values = np.frombuffer(np.random.default_rng(0).bytes(16 * 60), dtype).reshape(6, 10)
+    store = FlatStore(values.shape, dtype)
+    store.cut_in(Grid(values.shape, (4, 3)))
+    store.create()
+    store.write(region_of(values.shape), values)
+    found = pickle.loads(pickle.dumps(store)).read(region_of(values.shape))
+    for name in ("a", "b"):
+        np.testing.assert_array_equal(found[name], values[name])
 
 
 @pytest.mark.parametrize("rows", [1, 3, 100])
