@@ -92,9 +92,8 @@ class _Resident:
         self._pages_left = 0
         self._heap_step = 0
         self._heap_least = 0
-        """Bytes in use after the heap was trimmed at the end of a range, or the least since."""
-        self._trim_next = 0.0
-        """Within a range much may be in use, so it is not trimmed all the time."""
+        """The fewest bytes in use since work began."""
+        self._trim_wait, self._trim_next = SECONDS_TRIM, 0.0
         try:
             self._file = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -112,18 +111,22 @@ class _Resident:
         self._pages_left = min(self._pages_left, mapped)
         if mapped - self._pages_left > BYTES_PAGES:
             self._drop_pages()
+        self._heap_least = min(own, self._heap_least)
         if own - self._heap_least > self._heap_step and time.monotonic() > self._trim_next:
-            trim_heap()
-            self._trim_next = time.monotonic() + SECONDS_TRIM
+            self._trim(own)
 
     def drop(self) -> None:
         """Give back mapped pages, which a worker that is paused would hold, and freed memory."""
         self._drop_pages()
-        own, _ = self._bytes()
-        if own - self._heap_least > self._heap_step:
-            trim_heap()
-            self._heap_least, _ = self._bytes()
-        self._heap_least = min(own, self._heap_least)
+        self.look()
+
+    def _trim(self, own: int) -> None:
+        """Trim the heap, the more rarely the longer it gives little: what is there is in use."""
+        trim_heap()
+        gave = own - self._bytes()[0]
+        little = gave < self._heap_step // 2
+        self._trim_wait = min(1.0, 2 * self._trim_wait) if little else SECONDS_TRIM
+        self._trim_next = time.monotonic() + self._trim_wait
 
     def _drop_pages(self) -> None:
         handles.drop_pages()
