@@ -145,11 +145,8 @@ _resident = _Resident()
 
 def _memory_limit() -> int:
     """Give the limit that Dask has for this worker, a very large number where it has none."""
-    try:
-        manager = importlib.import_module("distributed").get_worker().memory_manager
-        return int(manager.memory_limit or 1 << 62)
-    except (ValueError, AttributeError):  # called by nobody of Dask's
-        return 1 << 62
+    manager = getattr(_worker(), "memory_manager", None)
+    return int(getattr(manager, "memory_limit", None) or 1 << 62)
 
 
 def run_remote(
@@ -182,11 +179,16 @@ def run_remote(
 
 def _place() -> str:
     """Name this worker: a number of a process says little where there are several hosts."""
+    worker = _worker()
+    return f"worker process {os.getpid()} of {worker.address if worker else platform.node()}"
+
+
+def _worker() -> Any:
+    """Give Dask's worker that runs this, None where somebody else called."""
     try:
-        address = importlib.import_module("distributed").get_worker().address
-    except ValueError:  # called by nobody of Dask's
-        address = platform.node()
-    return f"worker process {os.getpid()} of {address}"
+        return importlib.import_module("distributed").get_worker()
+    except ValueError:
+        return None
 
 
 def _work(key: tuple[str, int], packed: bytes | None) -> tuple[Work, Moment] | None:
