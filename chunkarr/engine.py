@@ -71,6 +71,10 @@ def current_limits() -> tuple[Limits, Executor]:
     workers, starting = executor.afford(now.memory - used)
     # What a cluster's workers are enough for is theirs; what this process holds lies elsewhere.
     free = min(now.memory - used - starting, memory)
+    spare = config.spare() if executor.bytes_most is None else None
+    if spare is not None:
+        # Less room for results, but always enough for tasks, which take a sixteenth.
+        free = min(free, max(spare + arena.bytes_kept, memory // 16))
     kernels = tier.bytes_to_come() * (1 if executor.shares_memory else workers)
     # Where little is left, the room goes to the data and the NumPy tier does the work.
     compiling = free - kernels >= memory // 4

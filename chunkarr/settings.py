@@ -17,10 +17,12 @@ is needed first.
 from __future__ import annotations
 
 import difflib
+import math
 import operator
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, fields
@@ -33,6 +35,8 @@ PREFIX = "CHUNKARR_"
 FOREIGN = ("CHUNKARR_CACHE_DIR", "CHUNKARR_FAULT", "CHUNKARR_KERNELS")
 """Environment variables that the kernels and the fault points read themselves."""
 MEMORY_PERCENT = 60
+SECONDS_SPARE = 0.05
+"""How old the answer to what is free may be, which takes as long as a small run to find."""
 CHUNK_BYTES = 4 << 20
 EAGER_BYTES = 256 << 10
 EXECUTORS = ("threads", "processes")
@@ -128,6 +132,7 @@ class Config:
         self._version = 0
         self._known: tuple[int, Settings] | None = None
         self._started = False
+        self._spare, self._spare_until = 0, -math.inf
         self._blocks: ContextVar[_Block | None] = ContextVar("chunkarr_config", default=None)
 
     def __call__(
@@ -195,6 +200,16 @@ class Config:
         """Whether nobody has set a setting."""
         with self._lock:
             return self._entry(name) is self._default(name)
+
+    def spare(self) -> int | None:
+        """Give the bytes that others leave a plan now; None where somebody has set the limit."""
+        if not self.is_default("memory"):
+            return None
+        now = time.monotonic()
+        if now >= self._spare_until:
+            self._spare = memory_free(self._environ).amount * MEMORY_PERCENT // 100
+            self._spare_until = now + SECONDS_SPARE
+        return self._spare
 
     def __repr__(self) -> str:
         """Show each setting, its value and where that comes from."""

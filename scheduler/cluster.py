@@ -1,6 +1,6 @@
 """Runs steps on a Dask cluster, through a `distributed.Client` that the user has made.
 
-One submitted task is one range, some hundredths of a second of work, and two ranges are under way
+One submitted task is one range, up to a tenth of a second of work, and two ranges are under way
 for each thread of the cluster, so that no thread waits for this process. Nothing is pinned: Dask
 places tasks and tries again after a lost worker; only a range that it gives up (`KilledWorker`) is
 cut finer here. Chunks never travel through client or scheduler, since all stores are files that
@@ -91,7 +91,7 @@ class ClusterExecutor:
     name = "distributed"
     depth = 2
     shares_memory = False
-    target_seconds = 0.05
+    target_seconds = 0.1
 
     def __init__(self, client: Client) -> None:
         if client.asynchronous:

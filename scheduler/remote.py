@@ -22,6 +22,7 @@ from chunkarr.scheduler.overheard import listening, pack_warned
 from chunkarr.scheduler.ranges import enter_worker, leave_worker, run_range
 from chunkarr.scheduler.steps import Cancelled, Work
 from chunkarr.scheduler.worker import Surroundings, pack_error
+from chunkarr.storage.arena import task_arena
 from chunkarr.storage.files import handles
 from chunkarr.storage.guard import Moment, now
 
@@ -58,6 +59,7 @@ def forget(token: str) -> None:
     with _works_lock:
         for key in [key for key in _works if key[0] == token]:
             del _works[key]
+    task_arena.end()
 
 
 def cancel_and_forget(token: str) -> None:
@@ -162,6 +164,7 @@ def run_remote(
             held = _work(key, packed)
             if held is None:
                 return ("lacking",)
+            task_arena.begin(key)
             with surroundings() as events:
                 failed = run_range(held[0], start, stop, _Context(key[0]), held[1])
             noted = list(events.found)

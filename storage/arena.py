@@ -13,6 +13,7 @@ import os
 import threading
 import weakref
 from collections import deque
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ BYTES_MIN = 1 << 20
 """Arrays below this are left to `malloc`, which reuses their memory itself."""
 SLACK = 8
 """A block serves an array that fills all but one part in so many."""
+SIZES = 16
+"""So many parts of a power of two are the sizes of the blocks below it."""
 
 _HUGE = getattr(mmap, "MADV_HUGEPAGE", None)
 _PRIVATE = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0)
@@ -49,6 +52,8 @@ class Arena:
         self._freed: deque[mmap.mmap] = deque()
         self._lock = threading.Lock()
         self._roots: dict[int, Any] = {}
+        self._used = 0
+        """Bytes of the blocks that arrays use."""
 
     @property
     def bytes_kept(self) -> int:
@@ -62,7 +67,7 @@ class Arena:
         count = math.prod(shape) * dtype.itemsize
         if count < BYTES_MIN or dtype.hasobject or not _PRIVATE:
             return np.empty(shape, dtype)
-        block = self._take(count) or _new_block(count)
+        block = self._take(count) or self._new(count)
         # Views refer to the array that owns their bytes, or else to the last one before a buffer:
         # this one, so that it dies with the last of them.
         root = np.frombuffer(block, np.uint8, count)
@@ -83,8 +88,28 @@ class Arena:
             best = min(fits, key=len, default=None)
             if best is not None:
                 self._free.remove(best)
+                self._use(len(best))
         self._book()
         return best
+
+    def _new(self, count: int) -> mmap.mmap:
+        size = -(-count // mmap.PAGESIZE) * mmap.PAGESIZE
+        with self._lock:
+            self._use(size)
+        self._book()  # what is too much beside it goes first
+        try:
+            return _new_block(size)
+        except BaseException:
+            with self._lock:
+                self._used -= size
+            raise
+
+    def _use(self, size: int) -> None:
+        self._used += size
+
+    def _room(self) -> int:
+        """Give how many bytes may be kept."""
+        return self.bytes_most
 
     def _leave(self, number: int, block: mmap.mmap) -> None:
         self._roots.pop(number, None)
@@ -92,7 +117,7 @@ class Arena:
         self._book()
 
     def _book(self) -> None:
-        while self._freed or sum(map(len, tuple(self._free))) > self.bytes_most:
+        while self._freed or sum(map(len, tuple(self._free))) > self._room():
             # Ctrl-C is not noticed while a list is extended: whoever has the lock knows of it.
             taken: list[bool] = []
             try:
@@ -100,34 +125,95 @@ class Arena:
                 if not taken[0]:
                     return  # its holder books what came meanwhile
                 while self._freed:
-                    self._free.append(self._freed.popleft())
-                kept = sum(map(len, self._free))
-                while kept > self.bytes_most:
+                    block = self._freed.popleft()
+                    self._used -= len(block)
+                    self._free.append(block)
+                kept, room = sum(map(len, self._free)), self._room()
+                while kept > room:
                     kept -= len(self._free.popleft())
             finally:
                 if taken and taken[0]:
                     self._lock.release()
 
 
-def _new_block(count: int) -> mmap.mmap:
-    pages = -(-count // mmap.PAGESIZE) * mmap.PAGESIZE
+class TaskArena(Arena):
+    """What tasks of a worker process leave to the next ones of their step.
+
+    Used and kept bytes together are never more than those used at once since the step began, which
+    its plan has counted. Outside of steps nothing is kept, and `malloc` serves.
+
+    >>> tasks = TaskArena()
+    >>> tasks.begin("a step")
+    >>> first, second = tasks.empty((1 << 22,), "u1"), tasks.empty((1 << 22,), "u1")
+    >>> del first, second
+    >>> tasks.bytes_kept
+    8388608
+    >>> third = tasks.empty((3 << 21,), "u1")  # does not fit in what is kept
+    >>> tasks.bytes_kept
+    0
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._step: Hashable = None
+        self._most = 0
+        """Most bytes used at once since the step began."""
+
+    def begin(self, step: Hashable) -> None:
+        """Begin to keep memory for the tasks of a step, unless it is the one that is going on."""
+        if step != self._step:
+            self._step = step
+            self.drop()
+
+    def drop(self) -> None:
+        """Give back what is kept."""
+        with self._lock:
+            self._most = self._used
+        self._book()
+
+    def end(self) -> None:
+        """Keep nothing any more."""
+        self._step = None
+        self.drop()
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> NDArray:
+        """Make an array whose values are undefined, as `np.empty` does."""
+        return np.empty(shape, dtype) if self._step is None else super().empty(shape, dtype)
+
+    def _new(self, count: int) -> mmap.mmap:
+        # Encoded chunks differ a little in size; one's block should serve the next one.
+        part = max(1, (1 << count.bit_length()) // SIZES)
+        return super()._new(-(-count // part) * part)
+
+    def _use(self, size: int) -> None:
+        super()._use(size)
+        self._most = max(self._most, self._used)
+
+    def _room(self) -> int:
+        return 0 if self._step is None else max(0, self._most - self._used)
+
+
+def _new_block(size: int) -> mmap.mmap:
     try:
-        block = mmap.mmap(-1, pages, flags=_PRIVATE)
+        block = mmap.mmap(-1, size, flags=_PRIVATE)
     except (OSError, OverflowError) as error:
-        message = f"Unable to allocate {count} bytes"
+        message = f"Unable to allocate {size} bytes"
         raise MemoryError(message) from error
-    if _HUGE is not None and pages >= 4 * BYTES_MIN:
+    if _HUGE is not None and size >= 4 * BYTES_MIN:
         block.madvise(_HUGE)
     return block
 
 
 arena = Arena()
 """The memory of this process's results."""
+task_arena = TaskArena()
+"""The memory of this process's tasks, where it runs those of another one."""
 
 
 def _after_fork() -> None:
     # The lock may have been held by a thread that the child does not have.
-    arena._lock = threading.Lock()  # noqa: SLF001 - this module's own
+    for kept in (arena, task_arena):
+        kept._lock = threading.Lock()  # noqa: SLF001 - this module's own
 
 
 if hasattr(os, "register_at_fork"):

@@ -37,6 +37,7 @@ from chunkarr.errors import CorruptChunkError, SpillError
 from chunkarr.faults import fault_point
 from chunkarr.grid import Cell, Grid, Region, intersect, region_shape, shift
 from chunkarr.settings import settings
+from chunkarr.storage.arena import task_arena
 from chunkarr.storage.claims import Claim, sweep
 from chunkarr.storage.files import (
     OpenFile,
@@ -323,7 +324,7 @@ class SpillStore(Store):
             s.stop - s.start == n for s, n in zip(region[1:], self.shape[1:], strict=True)
         ):
             return self._tiles_together(region)
-        out = np.empty(shape, self.dtype)
+        out = task_arena.empty(shape, self.dtype)
         origin = [s.start for s in region]
         for cell, tile in self.grid.overlapping(region):
             part = intersect(region, tile)

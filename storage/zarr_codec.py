@@ -22,6 +22,7 @@ import google_crc32c
 import numpy as np
 from numcodecs import Blosc, Zstd
 
+from chunkarr.storage.arena import task_arena
 from chunkarr.storage.files import as_bytes, buffer_of
 from chunkarr.storage.store import NDArray
 
@@ -65,7 +66,7 @@ class Compressor:
             _check_size(known, size)
         else:
             return self._inflate(data, size)
-        out: NDArray = np.empty(size, np.uint8)
+        out: NDArray = task_arena.empty((size,), np.uint8)
         self.codec.decode(data, out=out)
         return out
 

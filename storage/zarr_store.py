@@ -18,6 +18,7 @@ import numpy as np
 from chunkarr.errors import CorruptChunkError, FormatError
 from chunkarr.faults import fault_point
 from chunkarr.grid import Cell, Grid, Region, intersect, region_shape, shift
+from chunkarr.storage.arena import task_arena
 from chunkarr.storage.chunkcache import chunk_cache
 from chunkarr.storage.files import OpenFile, read_at, view_of
 from chunkarr.storage.store import NDArray, Store
@@ -92,7 +93,7 @@ class ZarrStore(Store):
                 # it keep the chunk in memory.
                 mine = piece.flags.writeable and 2 * piece.nbytes > values.nbytes
                 return piece if mine else piece.copy()
-            out = np.empty(shape, self.dtype) if out is None else out
+            out = task_arena.empty(shape, self.dtype) if out is None else out
             out[shift(part, [s.start for s in region])] = piece
         assert out is not None
         return out
@@ -152,7 +153,7 @@ class ZarrStore(Store):
                 )
             if codec.compressor is None and size != codec.bytes_encoded_max:
                 raise ValueError(f"{size} encoded bytes, expected {codec.bytes_encoded_max}")
-            data: NDArray = np.empty(size, np.uint8)
+            data: NDArray = task_arena.empty((size,), np.uint8)
             read_at(fd, data, start)
             return data
         finally:

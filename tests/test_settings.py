@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from chunkarr import engine
 from chunkarr.errors import ConfigError
+from chunkarr.machine import Share
 from chunkarr.settings import Config, memory_source, parse_bytes, settings
 from chunkarr.settings import config as process_config
+from chunkarr.storage.arena import arena
 
 
 @pytest.fixture
@@ -212,6 +215,23 @@ def test_the_default_limit_says_where_it_comes_from(config: Config) -> None:
     with config(memory="50%"):
         assert config.source("memory") == "config(memory='50%')"
         assert config.current().memory > 0
+
+
+def test_what_others_take_is_taken_from_plans_where_nobody_has_set_a_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with process_config(memory=None, executor="threads"):
+        free = limit = settings().memory
+        monkeypatch.setattr("chunkarr.settings.memory_free", lambda _: Share(free, "a test"))
+        monkeypatch.setattr("chunkarr.settings.SECONDS_SPARE", 0.0)
+        monkeypatch.setattr(process_config, "_spare_until", 0.0)
+        for free in (limit // 4, limit // 8, 0):
+            limits, _ = engine.current_limits()
+            assert limits.bytes_limit == limit
+            assert limits.bytes_available <= max(free * 6 // 10, limit // 16) + arena.bytes_kept
+        assert engine.current_limits()[0].bytes_available > 0
+        with process_config(memory=limit):
+            assert engine.current_limits()[0].bytes_available > limit // 4
 
 
 def test_the_text_of_the_settings_shows_values_and_their_sources(config: Config) -> None:

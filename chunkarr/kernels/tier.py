@@ -57,6 +57,8 @@ class Entry:
     seconds: float = 0.0
     """NumPy time spent or announced so far."""
     looked_up: bool = False
+    """Whether the disk was asked for it, or is asked just now."""
+    looking: bool = False
     queued: bool = False
     failed: bool = False
     key: str = field(default="")
@@ -193,11 +195,23 @@ def kernel_for(entry: Entry, elements: int) -> Kernel | None:
     if not entry.looked_up:
         loaded = "chunkarr.kernels.machine" in sys.modules
         if entry.seconds >= (LOAD_SECONDS if loaded else FIRST_LOAD_SECONDS):
-            entry.looked_up = True
-            _builder().load(entry)
-    if not entry.queued and entry.seconds >= COMPILE_SECONDS:
+            _look_up(entry)
+    # What another thread is just reading from disk is not compiled beside it.
+    if not (entry.queued or entry.looking) and entry.seconds >= COMPILE_SECONDS:
         _enqueue(entry)
     return entry.kernel
+
+
+def _look_up(entry: Entry) -> None:
+    """Take a kernel from disk if it is there, in one thread."""
+    with _lock:
+        if entry.looked_up:
+            return
+        entry.looked_up = entry.looking = True
+    try:
+        _builder().load(entry)
+    finally:
+        entry.looking = False
 
 
 def thorough_kernel(entry: Entry) -> Kernel:
@@ -269,7 +283,7 @@ def _after_fork() -> None:
     _building = threading.Lock()
     _queue.clear()
     for entry in _entries.values():
-        entry.queued = False
+        entry.queued = entry.looking = False
 
 
 if hasattr(os, "register_at_fork"):

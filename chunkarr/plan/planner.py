@@ -69,6 +69,9 @@ EMITTERS: dict[type[Expr], Emitter] = {
 }
 """How each kind of node becomes steps; all other kinds share sweeps."""
 
+STAYING_BYTES = 64 << 10
+"""What stays after its plan and is not larger may take the room of later tasks as well."""
+
 ALGORITHMS = {
     "sort": "chunkarr.tiled.sort",
     "cholesky": "chunkarr.tiled.cholesky",
@@ -142,15 +145,24 @@ class Planner:
     # -- places -----------------------------------------------------------------------------
 
     def scratch(
-        self, shape: tuple[int, ...], dtype: np.dtype[Any], grid: Grid, name: str, parts: int = 2
+        self,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        grid: Grid,
+        name: str,
+        parts: int = 2,
+        *,
+        stays: bool = False,
     ) -> Store:
-        """Make a store for a value that only this plan reads.
+        """Make a store for a value, which is read by this plan alone unless it `stays` after it.
 
-        It lies in memory if it takes at most one of `parts` equal parts of what is free.
+        It lies in memory if it takes at most one of `parts` equal parts of what is free. What stays
+        leaves room for a task of the plans to come.
         """
         memory = MemoryStore(shape=shape, dtype=dtype, grid=grid, name=name, owned=True)
         memory.tiled = True
-        if self._fits(memory, parts):
+        left = 3 * self.limits.bytes_share if stays and memory.bytes_size > STAYING_BYTES else 0
+        if self._fits(memory, parts, left):
             return memory
         spill = new_spill(shape, dtype, grid, name)
         self.plan.bytes_spilled += spill.bytes_size
@@ -165,13 +177,10 @@ class Planner:
         self.plan.bytes_spilled += flat.bytes_size
         return flat
 
-    def _fits(self, memory: MemoryStore, parts: int = 2) -> bool:
+    def _fits(self, memory: MemoryStore, parts: int = 2, left: int = 0) -> bool:
         limits = self.limits
-        if (
-            not limits.shares_memory
-            or limits.lasting
-            or memory.bytes_size > self.bytes_free // parts
-        ):
+        room = min(self.bytes_free // parts, self.bytes_free - left)
+        if not limits.shares_memory or limits.lasting or memory.bytes_size > room:
             return False
         self.held += memory.bytes_size
         return True
@@ -192,7 +201,8 @@ class Planner:
                     self.done[position] = target
             self.placed[id(node)] = target
             return target
-        store = self.scratch(node.shape, node.dtype, grid, node.label)
+        stays = id(node) in self.keep or any(wanted is node for wanted in self.wanted)
+        store = self.scratch(node.shape, node.dtype, grid, node.label, stays=stays)
         self.adopt(node, store, store)
         return store
 

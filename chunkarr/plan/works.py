@@ -22,6 +22,7 @@ from chunkarr.kernels.reducers import tell_variance
 from chunkarr.plan.halo import visited
 from chunkarr.records import dataclass
 from chunkarr.scheduler.steps import Context, Touched
+from chunkarr.storage.arena import task_arena
 from chunkarr.storage.chunkcache import chunk_cache
 from chunkarr.storage.store import Box, Store
 
@@ -48,7 +49,10 @@ class MapOutput:
         """Make one box, write it, and give it back for later outputs of the step."""
         if self.store.in_memory:
             return self.recipe.evaluate(region, self.store.read(region), earlier, loaded)
-        value = self.recipe.evaluate(region, None, earlier, loaded)
+        out: NDArray | None = None
+        if not self.recipe.trivial:
+            out = task_arena.empty(region_shape(region), self.recipe.dtype)
+        value = self.recipe.evaluate(region, out, earlier, loaded)
         self.store.write(region, value)
         return value
 

@@ -130,6 +130,32 @@ def test_threads_share_a_kernel() -> None:
     np.testing.assert_array_equal(found, expected)
 
 
+def test_a_kernel_that_one_thread_reads_is_not_compiled_for_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tier.set_mode("auto")
+    program = program_of(11)
+    spec = Spec(program, REDUCERS["sum"], "row", "u")
+    tier.request(program, 10**10)
+    entry = tier.entry_for(spec)
+    reading, read = threading.Event(), threading.Event()
+
+    def slow(_: tier.Entry) -> None:
+        reading.set()
+        assert read.wait(30)
+
+    monkeypatch.setattr(build, "load", slow)
+    monkeypatch.setattr(build, "build", lambda _: None)
+    reader = threading.Thread(target=tier.kernel_for, args=(entry, 1000))
+    reader.start()
+    assert reading.wait(30)
+    assert tier.kernel_for(entry, 1000) is None
+    assert not entry.queued
+    read.set()
+    reader.join()
+    assert entry.queued  # it was not there
+
+
 def test_a_call_releases_the_interpreter() -> None:
     x = np.broadcast_to(np.ones(1_000_000), (2000, 1_000_000))
     with kernels("compiled"):

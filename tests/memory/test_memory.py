@@ -16,7 +16,10 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +28,7 @@ import pytest
 import chunkarr
 from tests.coverage_page import PAGE
 from tests.memory.operations import OPERATIONS
-from tests.memory.sampling import measured
+from tests.memory.sampling import ROOT, clean_environment, measured
 from tests.memory.walls import walled
 
 MIB = 1 << 20
@@ -195,6 +198,50 @@ def test_ten_times_the_limit_on_a_cluster_that_never_pauses_nor_spills(
     name: str, wide: Path
 ) -> None:
     check(name, wide, LIMIT_DISTRIBUTED, "distributed")
+
+
+TENANT = """
+import sys
+import chunkarr as xp
+x = xp.open(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+kept = [(x[i : i + 50] + i).persist() for i in range(0, x.shape[0], 50)]
+print(float(sum(part.sum() for part in kept)), flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_programs_that_set_no_limit_leave_room_for_each_other(small: Path) -> None:
+    with walled(700 * MIB) as wall:
+        if wall is None:
+            pytest.skip("this process may not make control groups")
+        command = [*wall.command, sys.executable, "-c", TENANT, str(small / "x.zarr")]
+        with ExitStack() as stack:
+            tenants = [
+                stack.enter_context(
+                    subprocess.Popen(
+                        command,
+                        cwd=ROOT,
+                        env={**clean_environment(), "CHUNKARR_SPILL_DIR": str(small)},
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                        text=True,
+                    )
+                )
+                for _ in range(2)
+            ]
+            told = []
+            for _ in range(2):
+                told = [tenant.stdout.readline() for tenant in tenants if tenant.stdout]
+                for tenant in tenants:
+                    if tenant.stdin:
+                        tenant.stdin.write("go on\n")
+                        tenant.stdin.flush()
+        assert wall.kills == 0
+        rows, columns = QUICK
+        expected = sum(range(0, rows, 50)) * 50 * columns  # beside what is between -0.5 and 0.5
+        assert [float(text) for text in told] == pytest.approx([expected] * 2, rel=1e-6)
 
 
 def test_a_wall_kills_what_takes_more() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 import chunkarr as ca
 from chunkarr.scheduler.budget import memory_in_use
-from chunkarr.storage.arena import BYTES_MIN, Arena, arena
+from chunkarr.storage.arena import BYTES_MIN, Arena, TaskArena, arena, task_arena
 from tests.faults.alarms import interrupted
 
 SIDE = 1000
@@ -161,3 +161,64 @@ def test_results_reuse_memory_within_the_limit() -> None:
         with pytest.raises(ZeroDivisionError):
             ca.map_blocks(lambda block: block / (1 // 0), x, dtype="f8").compute()
         assert arena.bytes_kept == 0
+
+
+def test_tasks_leave_memory_to_those_of_their_step_alone() -> None:
+    tasks = TaskArena()
+    outside = tasks.empty((SIDE, SIDE), "f8")
+    assert outside.flags.owndata  # from malloc
+    tasks.begin("one")
+    first = tasks.empty((SIDE, SIDE), "f8")
+    place = address(first)
+    del first
+    tasks.begin("one")
+    assert tasks.bytes_kept >= BYTES
+    again = tasks.empty((SIDE, SIDE), "f8")
+    assert address(again) == place
+    del again
+    tasks.begin("another")
+    assert tasks.bytes_kept == 0
+    held = tasks.empty((SIDE, SIDE), "f8")
+    tasks.end()
+    del held
+    assert tasks.bytes_kept == 0
+    assert tasks.empty((SIDE, SIDE), "f8").flags.owndata
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_tasks_never_have_more_than_they_used_at_once(seed: int) -> None:
+    """Whatever comes and goes, used and kept are at most the most that was used at once."""
+    rng = np.random.default_rng(seed)
+    tasks = TaskArena()
+    tasks.begin("a step")
+    held: list[Any] = []
+    most = 0
+    for _ in range(300):
+        if held and rng.random() < 0.5:
+            del held[int(rng.integers(len(held)))]
+        else:
+            held.append(tasks.empty((int(rng.integers(BYTES_MIN, 8 * BYTES_MIN)),), "u1"))
+        used = sum(len(a.base.base.obj) if a.base.base is not None else 0 for a in held)
+        most = max(most, used)
+        assert used >= sum(a.nbytes for a in held)
+        assert used + tasks.bytes_kept <= most
+    tasks.drop()
+    assert tasks.bytes_kept == 0
+
+
+def test_encoded_chunks_that_differ_a_little_share_their_memory() -> None:
+    tasks = TaskArena()
+    tasks.begin("a step")
+    sizes = np.random.default_rng(0).integers(2_900_000, 3_100_000, 50)
+    places = set()
+    for size in sizes.tolist():
+        data, decoded = tasks.empty((size,), "u1"), tasks.empty((SIDE, SIDE), "f8")
+        places |= {address(data), address(decoded)}
+        del data, decoded
+    assert len(places) <= 6
+
+
+def test_a_process_that_only_asks_keeps_nothing_of_tasks() -> None:
+    with ca.config(executor="threads", eager_bytes=0):
+        assert float((ca.arange(1e6) + 1).sum()) > 0
+    assert task_arena.bytes_kept == 0
