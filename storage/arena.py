@@ -167,6 +167,7 @@ class TaskArena(Arena):
 
     def drop(self) -> None:
         """Give back what is kept."""
+        self._book()
         with self._lock:
             self._most = self._used
         self._book()

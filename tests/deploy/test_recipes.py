@@ -312,7 +312,6 @@ def test_workers_of_a_unit_share_files_with_programs_of_their_user() -> None:
 
 
 def test_jobs_of_jobqueue_hold_the_key_and_share_the_disk(tmp_path: Path) -> None:
-    pytest.importorskip("dask_jobqueue")
     spec = importlib.util.spec_from_file_location("jobqueue", DEPLOY / "slurm/jobqueue.py")
     assert spec is not None
     assert spec.loader is not None
