@@ -1,7 +1,8 @@
-"""A client and a Dask cluster in two networks of their own, whose link is cut under a run.
+"""Two networks, a Dask cluster in one or in both, and a link that is cut under a run.
 
-`unshare -rn python -m tests.faults.linkcut FOLDER`: the namespaces belong to this process and go
-with it, so nothing of the machine's own network is touched.
+`unshare -rn python -m tests.faults.linkcut FOLDER SCHEDULER|WORKER` cuts off a client's scheduler,
+or one of two workers. The namespaces belong to this process and go with it, so nothing of the
+machine's own network is touched.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from distributed import Client
 
 import chunkarr
@@ -27,7 +30,7 @@ from tests.scheduler.works import FileStore
 xp: Any = chunkarr  # operators are attached when it runs, unseen by type checkers
 
 HERE, THERE = "10.9.0.1", "10.9.0.2"
-SCHEDULER = f"tcp://{THERE}:8786"
+PORT = 8786
 
 
 class Networks:
@@ -66,26 +69,61 @@ def ip(command: str) -> None:
     subprocess.run(["ip", *command.split()], check=True)
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, what: str) -> None:
     """Cut the link under a run, and tell after how many seconds it was noticed."""
     networks = Networks()
-    python = [*networks.there(), sys.executable, "-m"]
+    there = networks.there()
     try:
+        alone = what == "worker"
+        place = HERE if alone else THERE
+        address = f"tcp://{place}:{PORT}"
         networks.child(
-            *python, "distributed.cli.dask_scheduler", "--host", THERE, "--port", "8786",
-            "--no-dashboard",
+            *([] if alone else there), sys.executable, "-m", "distributed.cli.dask_scheduler",
+            "--host", place, "--port", str(PORT), "--no-dashboard",
         )  # fmt: skip
-        networks.child(
-            *python, "distributed.cli.dask_worker", SCHEDULER, "--nthreads", "2", "--no-nanny",
-            "--no-dashboard", "--local-directory", str(folder),
-        )  # fmt: skip
-        client: Any = Client(SCHEDULER, timeout=30)  # type: ignore[no-untyped-call]
-        client.wait_for_workers(1, timeout=30)
-        cut_under_a_run(client, folder)
+        for prefix in [[], there] if alone else [there]:
+            networks.child(
+                *prefix, sys.executable, "-m", "distributed.cli.dask_worker", address,
+                "--nthreads", "1" if alone else "2", "--no-nanny", "--no-dashboard",
+                "--local-directory", str(folder),
+            )  # fmt: skip
+        client: Any = Client(address, timeout=30)  # type: ignore[no-untyped-call]
+        client.wait_for_workers(1 + alone, timeout=30)
+        if alone:
+            cut_off_a_worker(client, folder)
+        else:
+            cut_under_a_run(client, folder)
     finally:
         networks.close()
         sys.stdout.flush()
         os._exit(0)  # a client without its scheduler takes its time
+
+
+def slowly(mark: Path, box: Any) -> Any:
+    """Take a while, and leave a mark at the first box."""
+    mark.touch()
+    time.sleep(0.1)
+    return box * 2
+
+
+def cut_off_a_worker(client: Any, folder: Path) -> None:
+    """Let one of two workers lose its link for good while both are busy."""
+    mark, cut = folder / "mark", list[float]()
+
+    def cut_link() -> None:
+        while not mark.exists():
+            time.sleep(0.01)
+        time.sleep(0.5)
+        ip("link set near down")
+        cut.append(time.monotonic())
+
+    threading.Thread(target=cut_link, daemon=True).start()
+    with xp.config(executor=client, spill_dir=str(folder), eager_bytes=0):
+        x = xp.from_array(np.arange(60.0).reshape(60, 1), chunks=(1, 1))
+        found = xp.map_blocks(partial(slowly, mark), x, dtype=x.dtype).compute()
+        late = time.monotonic() - cut[0]
+        print("right", np.array_equal(found, np.arange(60.0).reshape(60, 1) * 2), late)
+        print("after", float((x + 1).sum()))
 
 
 def cut_under_a_run(client: Any, folder: Path) -> None:
@@ -108,4 +146,4 @@ def cut_under_a_run(client: Any, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])
