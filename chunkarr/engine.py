@@ -71,20 +71,19 @@ def current_limits() -> tuple[Limits, Executor]:
     workers, starting = executor.afford(now.memory - used)
     # What a cluster's workers are enough for is theirs; what this process holds lies elsewhere.
     free = min(now.memory - used - starting, memory)
-    spare = config.spare() if executor.bytes_most is None else None
-    if spare is not None:
-        # Less room for results, but always enough for tasks, which take a sixteenth.
-        free = min(free, max(spare + arena.bytes_kept, memory // 16))
     kernels = tier.bytes_to_come() * (1 if executor.shares_memory else workers)
     # Where little is left, the room goes to the data and the NumPy tier does the work.
     compiling = free - kernels >= memory // 4
     tier.set_compiling(allowed=compiling)
+    # Tasks take what the limit says; what stands in memory leaves room for other programs.
+    spare = config.spare() if executor.bytes_most is None else None
     limits = Limits(
         bytes_limit=memory,
         bytes_available=free - kernels if compiling else free,
         chunk_bytes=now.chunk_bytes,
         workers=workers,
         shares_memory=executor.shares_memory,
+        bytes_spare=1 << 62 if spare is None else spare + arena.bytes_kept,
     )
     return limits, executor
 
@@ -96,7 +95,8 @@ def plan_for(targets: Sequence[Target], limits: Limits) -> Plan:
     """
     wanted = [target.expr for target in targets]
     limits, keep = without_crumbs(limits, wanted), [] if limits.lasting else _named(wanted)
-    beside = [] if limits.lasting else _made_beside(targets, limits.bytes_available // 4)
+    room = min(limits.bytes_available, limits.bytes_spare) // 4
+    beside = [] if limits.lasting else _made_beside(targets, room)
     plan = make_plan([*targets, *map(Target, beside)], keep, limits)
     plan.kept.extend(zip(beside, plan.results[len(targets) :], strict=True))
     del plan.results[len(targets) :]
@@ -148,7 +148,7 @@ def _to_compute(targets: Sequence[Target]) -> list[Expr]:
 
 def _run(plan: Plan, executor: Executor, limits: Limits) -> Trace:
     # Memory is kept for later runs where this one leaves room for it.
-    spare = limits.bytes_available - plan.bytes_peak
+    spare = min(limits.bytes_available, limits.bytes_spare) - plan.bytes_peak
     arena.resize(max(0, min(spare, limits.bytes_limit // ARENA_PARTS)))
     try:
         with watching(plan.steps, limits.bytes_limit) as shown, gathering() as events:

@@ -72,7 +72,7 @@ class ProcessExecutor:
     name = "processes"
     depth = 1
     shares_memory = False
-    target_seconds = 0.03
+    target_seconds = 0.05
     bytes_most: int | None = None
 
     def __init__(self, workers: int) -> None:

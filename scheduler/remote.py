@@ -59,7 +59,6 @@ def forget(token: str) -> None:
     with _works_lock:
         for key in [key for key in _works if key[0] == token]:
             del _works[key]
-    task_arena.end()
 
 
 def cancel_and_forget(token: str) -> None:
@@ -164,8 +163,7 @@ def run_remote(
             held = _work(key, packed)
             if held is None:
                 return ("lacking",)
-            task_arena.begin(key)
-            with surroundings() as events:
+            with surroundings() as events, task_arena.serving():
                 failed = run_range(held[0], start, stop, _Context(key[0]), held[1])
             noted = list(events.found)
         except BaseException as error:  # noqa: BLE001 - travels as data, so that Dask does not retry

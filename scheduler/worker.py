@@ -140,9 +140,6 @@ def _drop_traces(error: BaseException) -> None:
 
 # The main loop of a worker process
 
-SECONDS_IDLE = 0.05
-"""A worker that waits for longer gives back what it keeps for the next task."""
-
 
 class Board:
     """A page of memory that the parent and its workers share.
@@ -211,8 +208,6 @@ class _Server:
         enter_worker()
         self._send("ready", os.getpid())
         while True:
-            if not self._connection.poll(SECONDS_IDLE):
-                task_arena.drop()  # other workers may be at a step that counts on it
             message = pickle.loads(self._connection.recv_bytes())  # noqa: S301 - our parent
             match message:
                 case ("begin", run, surroundings, site):
@@ -221,7 +216,6 @@ class _Server:
                         site.stand()
                 case ("end",):
                     self._works.clear()
-                    task_arena.end()
                 case ("trim",):
                     trim_heap()
                     self._send("trimmed")
@@ -241,10 +235,10 @@ class _Server:
                     self._works.clear()
                     self._works[step] = pickle.loads(packed)  # noqa: S301 - from our parent
                 work = self._works[step]
-                task_arena.begin((self._run, step))
                 context = _Step(self._board, self._run, work, self._worker)
                 noted: Any = work if hasattr(work, "run_range") else context
-                failed = run_range(noted, start, stop, context, self._began)
+                with task_arena.serving():
+                    failed = run_range(noted, start, stop, context, self._began)
                 met = list(events.found)
         except BaseException as error:  # noqa: BLE001 - a step that cannot be unpickled
             failed = start, error

@@ -13,7 +13,8 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ class Arena:
         # thread. So what is freed waits here, and whoever has the lock or gets it books it.
         self._freed: deque[mmap.mmap] = deque()
         self._lock = threading.Lock()
-        self._roots: dict[int, Any] = {}
+        self._roots: dict[int, weakref.ref[NDArray]] = {}
         self._used = 0
         """Bytes of the blocks that arrays use."""
 
@@ -61,13 +62,13 @@ class Arena:
         self._book()
         return sum(map(len, tuple(self._free)))
 
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> NDArray:
+    def empty(self, shape: tuple[int, ...], dtype: Any, *, brief: bool = False) -> NDArray:
         """Make an array whose values are undefined, as `np.empty` does; its base owns the bytes."""
         dtype = np.dtype(dtype)
         count = math.prod(shape) * dtype.itemsize
         if count < BYTES_MIN or dtype.hasobject or not _PRIVATE:
             return np.empty(shape, dtype)
-        block = self._take(count) or self._new(count)
+        block = self._take(count, brief=brief) or self._new(count)
         # Views refer to the array that owns their bytes, or else to the last one before a buffer:
         # this one, so that it dies with the last of them.
         root = np.frombuffer(block, np.uint8, count)
@@ -81,11 +82,16 @@ class Arena:
         self.bytes_most = bytes_most
         self._book()
 
-    def _take(self, count: int) -> mmap.mmap | None:
+    def _choose(self, count: int, *, brief: bool) -> mmap.mmap | None:
+        """Give the kept block that serves best."""
+        del brief
+        fits = [b for b in self._free if count <= len(b) <= count + count // SLACK + BYTES_MIN]
+        return min(fits, key=len, default=None)
+
+    def _take(self, count: int, *, brief: bool) -> mmap.mmap | None:
         self._book()
         with self._lock:
-            fits = [b for b in self._free if count <= len(b) <= count + count // SLACK + BYTES_MIN]
-            best = min(fits, key=len, default=None)
+            best = self._choose(count, brief=brief)
             if best is not None:
                 self._free.remove(best)
                 self._use(len(best))
@@ -106,6 +112,10 @@ class Arena:
 
     def _use(self, size: int) -> None:
         self._used += size
+
+    def _forked(self) -> None:
+        """Begin anew in a child, where the thread that has locked may be missing."""
+        self._lock = threading.Lock()
 
     def _room(self) -> int:
         """Give how many bytes may be kept."""
@@ -137,49 +147,65 @@ class Arena:
 
 
 class TaskArena(Arena):
-    """What tasks of a worker process leave to the next ones of their step.
+    """What tasks of a worker process leave to the next ones of their range.
 
-    Used and kept bytes together are never more than those used at once since the step began, which
-    its plan has counted. Outside of steps nothing is kept, and `malloc` serves.
+    Used and kept blocks together never take more than those used at once since the range began.
+    Outside of ranges nothing is kept, and `malloc` serves.
 
     >>> tasks = TaskArena()
-    >>> tasks.begin("a step")
-    >>> first, second = tasks.empty((1 << 22,), "u1"), tasks.empty((1 << 22,), "u1")
-    >>> del first, second
-    >>> tasks.bytes_kept
+    >>> with tasks.serving():
+    ...     first, second = tasks.empty((1 << 22,), "u1"), tasks.empty((1 << 22,), "u1")
+    ...     del first, second
+    ...     print(tasks.bytes_kept)
     8388608
-    >>> third = tasks.empty((3 << 21,), "u1")  # does not fit in what is kept
     >>> tasks.bytes_kept
     0
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._step: Hashable = None
+        self._ranges = 0
         self._most = 0
-        """Most bytes used at once since the step began."""
+        """Most bytes used at once since there are ranges."""
 
-    def begin(self, step: Hashable) -> None:
-        """Begin to keep memory for the tasks of a step, unless it is the one that is going on."""
-        if step != self._step:
-            self._step = step
-            self.drop()
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Keep memory while a range runs, in a `with` block; ranges may run at the same time."""
+        self._count(1)
+        try:
+            yield
+        finally:
+            self._count(-1)
 
-    def drop(self) -> None:
-        """Give back what is kept."""
+    def empty(self, shape: tuple[int, ...], dtype: Any, *, brief: bool = False) -> NDArray:
+        """Make an array whose values are undefined, as `np.empty` does.
+
+        What is `brief`, used up before the task makes more of it, may lie in a far larger block.
+        """
+        if not self._ranges:
+            return np.empty(shape, dtype)
+        return super().empty(shape, dtype, brief=brief)
+
+    def made(self, array: NDArray) -> bool:
+        """Whether an array is the whole of what was made here, so that nobody else has it."""
+        known = self._roots.get(id(array.base))
+        root = known() if known is not None else None
+        return root is not None and root is array.base and array.nbytes == root.nbytes
+
+    def _count(self, ranges: int) -> None:
         self._book()
         with self._lock:
-            self._most = self._used
+            self._ranges += ranges
+            if not self._ranges or self._ranges == ranges:
+                self._most = self._used
         self._book()
 
-    def end(self) -> None:
-        """Keep nothing any more."""
-        self._step = None
-        self.drop()
-
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> NDArray:
-        """Make an array whose values are undefined, as `np.empty` does."""
-        return np.empty(shape, dtype) if self._step is None else super().empty(shape, dtype)
+    def _choose(self, count: int, *, brief: bool) -> mmap.mmap | None:
+        found = super()._choose(count, brief=brief)
+        if found is None and brief and self._used + count + sum(map(len, self._free)) > self._most:
+            # A new block would drive out what the task wants next.
+            found = min((b for b in self._free if len(b) >= count), key=len, default=None)
+        return found
 
     def _new(self, count: int) -> mmap.mmap:
         # Encoded chunks differ a little in size; one's block should serve the next one.
@@ -191,7 +217,12 @@ class TaskArena(Arena):
         self._most = max(self._most, self._used)
 
     def _room(self) -> int:
-        return 0 if self._step is None else max(0, self._most - self._used)
+        return max(0, self._most - self._used) if self._ranges else 0
+
+    def _forked(self) -> None:
+        super()._forked()
+        self._ranges = 0
+        self._free.clear()
 
 
 def _new_block(size: int) -> mmap.mmap:
@@ -211,10 +242,14 @@ task_arena = TaskArena()
 """The memory of this process's tasks, where it runs those of another one."""
 
 
+def is_private(array: NDArray) -> bool:
+    """Whether nobody else sees an array's values, so that they may be changed."""
+    return bool(array.flags.writeable and (array.flags.owndata or task_arena.made(array)))
+
+
 def _after_fork() -> None:
-    # The lock may have been held by a thread that the child does not have.
     for kept in (arena, task_arena):
-        kept._lock = threading.Lock()  # noqa: SLF001 - this module's own
+        kept._forked()  # noqa: SLF001 - this module's own
 
 
 if hasattr(os, "register_at_fork"):

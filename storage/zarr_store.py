@@ -153,7 +153,7 @@ class ZarrStore(Store):
                 )
             if codec.compressor is None and size != codec.bytes_encoded_max:
                 raise ValueError(f"{size} encoded bytes, expected {codec.bytes_encoded_max}")
-            data: NDArray = task_arena.empty((size,), np.uint8)
+            data: NDArray = task_arena.empty((size,), np.uint8, brief=True)
             read_at(fd, data, start)
             return data
         finally:

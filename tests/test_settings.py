@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+import chunkarr
 from chunkarr import engine
 from chunkarr.errors import ConfigError
 from chunkarr.machine import Share
 from chunkarr.settings import Config, memory_source, parse_bytes, settings
 from chunkarr.settings import config as process_config
 from chunkarr.storage.arena import arena
+
+xp: Any = chunkarr  # operators are attached when it runs, unseen by type checkers
 
 
 @pytest.fixture
@@ -217,21 +223,49 @@ def test_the_default_limit_says_where_it_comes_from(config: Config) -> None:
         assert config.current().memory > 0
 
 
-def test_what_others_take_is_taken_from_plans_where_nobody_has_set_a_limit(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """What others leave of the machine, asked for at each plan; the limit was found before."""
+    amount = [0]
     with process_config(memory=None, executor="threads"):
-        free = limit = settings().memory
-        monkeypatch.setattr("chunkarr.settings.memory_free", lambda _: Share(free, "a test"))
+        assert settings().memory > 0
+        monkeypatch.setattr("chunkarr.settings.memory_free", lambda _: Share(amount[0], "a test"))
         monkeypatch.setattr("chunkarr.settings.SECONDS_SPARE", 0.0)
         monkeypatch.setattr(process_config, "_spare_until", 0.0)
-        for free in (limit // 4, limit // 8, 0):
-            limits, _ = engine.current_limits()
-            assert limits.bytes_limit == limit
-            assert limits.bytes_available <= max(free * 6 // 10, limit // 16) + arena.bytes_kept
-        assert engine.current_limits()[0].bytes_available > 0
-        with process_config(memory=limit):
-            assert engine.current_limits()[0].bytes_available > limit // 4
+        yield amount
+    monkeypatch.undo()
+    process_config._spare_until = 0.0
+
+
+def test_what_others_take_is_no_room_for_values_where_nobody_has_set_a_limit(
+    free: list[int],
+) -> None:
+    before = engine.current_limits()[0].bytes_available
+    for free[0] in (1 << 30, 1 << 20):
+        limits, _ = engine.current_limits()
+        assert limits.bytes_spare == free[0] * 6 // 10 + arena.bytes_kept
+        assert limits.bytes_available > before // 2
+    with process_config(memory="1GiB"):
+        assert engine.current_limits()[0].bytes_spare > 1 << 60
+
+
+def test_what_others_take_refuses_no_plan(free: list[int], tmp_path: Path) -> None:
+    assert free == [0]
+    values = np.random.default_rng(0).normal(size=(60, 40))
+    with process_config(spill_dir=tmp_path, eager_bytes=0, chunk_bytes=4000):
+        arena.resize(0)
+        x = xp.from_array(values)
+        kept = (x + 1).persist()
+        assert list(tmp_path.rglob("*"))  # on disk
+        for found, expected in (
+            (kept, values + 1),
+            (x @ x.T, values @ values.T),
+            (xp.median(x, 0), np.median(values, 0)),
+            (x[x > 0], values[values > 0]),
+            (xp.sort(x.reshape(-1)), np.sort(values.reshape(-1))),
+        ):
+            np.testing.assert_allclose(found.compute(), expected)
+        del kept, x, found
 
 
 def test_the_text_of_the_settings_shows_values_and_their_sources(config: Config) -> None:

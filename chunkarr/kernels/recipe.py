@@ -24,6 +24,7 @@ from chunkarr.grid import Region, region_shape
 from chunkarr.kernels.evaluate import map_into
 from chunkarr.kernels.program import Program
 from chunkarr.records import dataclass
+from chunkarr.storage.arena import is_private
 from chunkarr.storage.files import gathered, narrow
 from chunkarr.storage.store import Box, Store
 
@@ -392,7 +393,7 @@ class OverlayLeaf:
                 break
         else:
             out = np.empty(shape, self.dtype) if self.base is None else self.base.evaluate(local)
-        if met and not (out.flags.owndata and out.flags.writeable):
+        if met and not is_private(out):
             out = out.copy()
         for patch, (own, target) in met:
             patch.recipe.evaluate(own, out[target])

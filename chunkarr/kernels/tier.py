@@ -204,14 +204,16 @@ def kernel_for(entry: Entry, elements: int) -> Kernel | None:
 
 def _look_up(entry: Entry) -> None:
     """Take a kernel from disk if it is there, in one thread."""
-    with _lock:
-        if entry.looked_up:
-            return
-        entry.looked_up = entry.looking = True
+    mine = False
     try:
-        _builder().load(entry)
+        with _lock:
+            mine = not entry.looked_up
+            entry.looked_up, entry.looking = True, mine or entry.looking
+        if mine:
+            _builder().load(entry)
     finally:
-        entry.looking = False
+        if mine:
+            entry.looking = False
 
 
 def thorough_kernel(entry: Entry) -> Kernel:

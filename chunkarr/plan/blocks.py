@@ -37,6 +37,7 @@ from chunkarr.plan.jobs import Group
 from chunkarr.plan.works import Sweep, cell_at
 from chunkarr.records import dataclass
 from chunkarr.scheduler.steps import Context, Step, Touched
+from chunkarr.storage.arena import is_private
 from chunkarr.storage.chunkcache import chunk_cache
 from chunkarr.storage.store import Store
 
@@ -129,7 +130,7 @@ class BlocksWork:
         """Bring one box of an operand; what others read as well is not lent for writing."""
         box = recipe.evaluate(region)
         if self.call.owns:
-            return box if box.flags.owndata and box.flags.writeable else box.copy()
+            return box if is_private(box) else box.copy()
         return _lent(box)
 
     def _checked(self, value: object, position: int, makes: Sequence[Region]) -> NDArray:

@@ -494,7 +494,8 @@ def emit_reshape(planner: Planner, group: Group) -> None:
     node = job.node
     assert isinstance(node, Reshape)
     operand = node.operands[0]
-    flat = planner.contiguous(operand.shape, operand.dtype, node.label)
+    stays = planner.stays(node)
+    flat = planner.contiguous(operand.shape, operand.dtype, node.label, stays=stays)
     copy_sweep(planner, operand, flat)
     planner.adopt(node, ReshapedStore(flat, node.shape), flat)
 

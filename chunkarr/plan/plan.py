@@ -21,7 +21,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a plan may use; all but `workers` and `bytes_available` decide about bits."""
+    """What a plan may use; chunks, and what tasks share of the limit, decide about bits."""
 
     bytes_limit: int
     """The memory limit of all processes together."""
@@ -32,6 +32,8 @@ class Limits:
     shares_memory: bool = True
     lasting: bool = False
     """Whether what is made on the way lies in files, so that a later run can go on from there."""
+    bytes_spare: int = 1 << 62
+    """What other programs leave of the machine for values that stand in memory."""
 
     @property
     def bytes_share(self) -> int:

@@ -107,7 +107,7 @@ class Planner:
     def _worth_keeping(self, keep: Sequence[Expr]) -> dict[int, Expr]:
         """Choose, among values that live names hold, those small enough to hold on to."""
         out: dict[int, Expr] = {}
-        room = self.limits.bytes_available // 4
+        room = min(self.limits.bytes_available, self.limits.bytes_spare) // 4
         for node in keep:
             new = self.new.get(id(node))
             if new is not None and 0 < new.nbytes <= room:
@@ -161,25 +161,28 @@ class Planner:
         """
         memory = MemoryStore(shape=shape, dtype=dtype, grid=grid, name=name, owned=True)
         memory.tiled = True
-        left = 3 * self.limits.bytes_share if stays and memory.bytes_size > STAYING_BYTES else 0
-        if self._fits(memory, parts, left):
+        if self._fits(memory, parts, stays=stays):
             return memory
         spill = new_spill(shape, dtype, grid, name)
         self.plan.bytes_spilled += spill.bytes_size
         return spill
 
-    def contiguous(self, shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> Store:
+    def contiguous(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], name: str, *, stays: bool = False
+    ) -> Store:
         """Make a store for a value that is read under another shape."""
         memory = MemoryStore(shape=shape, dtype=dtype, name=name, owned=True)
-        if self._fits(memory):
+        if self._fits(memory, stays=stays):
             return memory
         flat = new_flat(shape, dtype, name)
         self.plan.bytes_spilled += flat.bytes_size
         return flat
 
-    def _fits(self, memory: MemoryStore, parts: int = 2, left: int = 0) -> bool:
+    def _fits(self, memory: MemoryStore, parts: int = 2, *, stays: bool = False) -> bool:
         limits = self.limits
-        room = min(self.bytes_free // parts, self.bytes_free - left)
+        left = 3 * limits.bytes_share if stays and memory.bytes_size > STAYING_BYTES else 0
+        spare = limits.bytes_spare - self.held
+        room = min(self.bytes_free // parts, self.bytes_free - left, spare // parts)
         if not limits.shares_memory or limits.lasting or memory.bytes_size > room:
             return False
         self.held += memory.bytes_size
@@ -201,10 +204,14 @@ class Planner:
                     self.done[position] = target
             self.placed[id(node)] = target
             return target
-        stays = id(node) in self.keep or any(wanted is node for wanted in self.wanted)
+        stays = self.stays(node)
         store = self.scratch(node.shape, node.dtype, grid, node.label, stays=stays)
         self.adopt(node, store, store)
         return store
+
+    def stays(self, node: Expr) -> bool:
+        """Whether a node's value is wanted itself, and stands after the plan."""
+        return any(wanted is node for wanted in self.wanted)
 
     def _read_later(self, node: Expr, target: Store) -> bool:
         """Whether a node's value is needed again, from a target that can only be written."""

@@ -47,8 +47,20 @@ class Builder(Protocol):
     def lowering(self, shape: tuple[int, ...]) -> Lowers:
         """Give the lowering over an index space."""
 
-    def scratch(self, shape: tuple[int, ...], dtype: np.dtype[Any], grid: Grid, name: str) -> Store:
-        """Make a store for a value that only this plan reads."""
+    def scratch(
+        self,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        grid: Grid,
+        name: str,
+        parts: int = 2,
+        *,
+        stays: bool = False,
+    ) -> Store:
+        """Make a store for a value, which is read by this plan alone unless it `stays` after it."""
+
+    def stays(self, node: Expr) -> bool:
+        """Whether a node's value is wanted itself, and stands after the plan."""
 
     def target_of(self, node: Expr) -> Store | None:
         """Give the store that the user wants a node's value in."""

@@ -103,7 +103,8 @@ def emit(planner: Builder, node: Expr) -> None:
     side = max(1, min(n, TILE_SIDE, math.isqrt(max(1, most))))
     grid = Grid(node.shape, (side, side))
     # Finished tiles are read again, so a target that only takes whole chunks gets a copy later.
-    store = planner.scratch(node.shape, node.dtype, grid, node.label)
+    stays = planner.stays(node)
+    store = planner.scratch(node.shape, node.dtype, grid, node.label, stays=stays)
     planner.adopt(node, store, store)
     flops = n**3 / 3
     planner.add(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -209,3 +210,30 @@ def test_an_error_survives_pickling() -> None:
     copy = pickle.loads(pickle.dumps(error))
     assert str(copy) == str(error)
     assert isinstance(copy, MemoryError)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        lambda x: x + 1,
+        lambda x: (x + 1).reshape(-1),
+        lambda x: xp.linalg.cholesky(x + xp.eye(len(x))),
+        lambda x: (x + 1) @ x,
+    ],
+    ids=["sum", "reshape", "cholesky", "product"],
+)
+def test_what_stays_leaves_room_for_a_task(value: Any) -> None:
+    x = xp.from_array(np.zeros((400, 400)))  # 1.25 MB
+    for available, fits in ((5, True), (4, False)):
+        at = limits(16 * MIB, available=available * MIB, chunk_bytes=1 << 16)
+        plan = plan_of(value(x), at=at)
+        assert [store.in_memory for store in plan.results] == [fits]
+
+
+def test_others_leave_no_room_for_values_but_for_tasks() -> None:
+    x = xp.from_array(np.zeros((400, 400)))
+    for spare, fits in ((64, True), (1, False)):
+        at = replace(limits(), bytes_spare=spare * MIB)
+        plan = plan_of(x + 1, at=at)
+        assert [store.in_memory for store in plan.results] == [fits]
+        assert plan_of((x + 1) @ x, at=at).steps

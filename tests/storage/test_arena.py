@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import mmap
 import os
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,14 @@ import pytest
 
 import chunkarr as ca
 from chunkarr.scheduler.budget import memory_in_use
-from chunkarr.storage.arena import BYTES_MIN, Arena, TaskArena, arena, task_arena
+from chunkarr.storage.arena import (
+    BYTES_MIN,
+    Arena,
+    TaskArena,
+    arena,
+    is_private,
+    task_arena,
+)
 from tests.faults.alarms import interrupted
 
 SIDE = 1000
@@ -163,23 +172,21 @@ def test_results_reuse_memory_within_the_limit() -> None:
         assert arena.bytes_kept == 0
 
 
-def test_tasks_leave_memory_to_those_of_their_step_alone() -> None:
+def test_tasks_leave_memory_to_those_of_their_range_alone() -> None:
     tasks = TaskArena()
-    outside = tasks.empty((SIDE, SIDE), "f8")
-    assert outside.flags.owndata  # from malloc
-    tasks.begin("one")
-    first = tasks.empty((SIDE, SIDE), "f8")
-    place = address(first)
-    del first
-    tasks.begin("one")
-    assert tasks.bytes_kept >= BYTES
-    again = tasks.empty((SIDE, SIDE), "f8")
-    assert address(again) == place
-    del again
-    tasks.begin("another")
+    assert tasks.empty((SIDE, SIDE), "f8").flags.owndata  # from malloc
+    with tasks.serving():
+        first = tasks.empty((SIDE, SIDE), "f8")
+        place = address(first)
+        del first
+        assert tasks.bytes_kept >= BYTES
+        with tasks.serving():  # another range, in another thread of the worker
+            again = tasks.empty((SIDE, SIDE), "f8")
+            assert address(again) == place
+            del again
+        assert tasks.bytes_kept >= BYTES
+        held = tasks.empty((SIDE, SIDE), "f8")
     assert tasks.bytes_kept == 0
-    held = tasks.empty((SIDE, SIDE), "f8")
-    tasks.end()
     del held
     assert tasks.bytes_kept == 0
     assert tasks.empty((SIDE, SIDE), "f8").flags.owndata
@@ -190,35 +197,81 @@ def test_tasks_never_have_more_than_they_used_at_once(seed: int) -> None:
     """Whatever comes and goes, used and kept are at most the most that was used at once."""
     rng = np.random.default_rng(seed)
     tasks = TaskArena()
-    tasks.begin("a step")
     held: list[Any] = []
-    most = 0
-    for _ in range(300):
-        if held and rng.random() < 0.5:
-            del held[int(rng.integers(len(held)))]
-        else:
-            held.append(tasks.empty((int(rng.integers(BYTES_MIN, 8 * BYTES_MIN)),), "u1"))
-        used = sum(len(a.base.base.obj) if a.base.base is not None else 0 for a in held)
-        most = max(most, used)
-        assert used >= sum(a.nbytes for a in held)
-        assert used + tasks.bytes_kept <= most
-    tasks.drop()
+    most = most_wanted = 0
+    with tasks.serving():
+        for _ in range(300):
+            if held and rng.random() < 0.5:
+                del held[int(rng.integers(len(held)))]
+            else:
+                count = int(rng.integers(2 * BYTES_MIN, 16 * BYTES_MIN))
+                held.append(tasks.empty((count,), "u1"))
+            used = sum(len(array.base.base.obj) for array in held)
+            wanted = sum(array.nbytes for array in held)
+            assert used >= wanted
+            most, most_wanted = max(most, used), max(most_wanted, wanted)
+            assert used + tasks.bytes_kept <= most
+    assert most < 1.5 * most_wanted
     assert tasks.bytes_kept == 0
 
 
-def test_encoded_chunks_that_differ_a_little_share_their_memory() -> None:
+def test_encoded_chunks_that_differ_in_size_share_their_memory() -> None:
     tasks = TaskArena()
-    tasks.begin("a step")
-    sizes = np.random.default_rng(0).integers(2_900_000, 3_100_000, 50)
     places = set()
-    for size in sizes.tolist():
-        data, decoded = tasks.empty((size,), "u1"), tasks.empty((SIDE, SIDE), "f8")
-        places |= {address(data), address(decoded)}
-        del data, decoded
-    assert len(places) <= 6
+    with tasks.serving():
+        for size in np.random.default_rng(0).integers(2_000_000, 7_000_000, 50).tolist():
+            data = tasks.empty((size,), "u1", brief=True)
+            decoded = tasks.empty((SIDE, SIDE), "f8")
+            places |= {address(data), address(decoded)}
+            del data
+            made = tasks.empty((SIDE, SIDE), "f8")
+            places.add(address(made))
+            del made, decoded
+    assert len(places) <= 5
 
 
-def test_a_process_that_only_asks_keeps_nothing_of_tasks() -> None:
-    with ca.config(executor="threads", eager_bytes=0):
-        assert float((ca.arange(1e6) + 1).sum()) > 0
-    assert task_arena.bytes_kept == 0
+def test_what_nobody_else_has_may_be_changed() -> None:
+    whole = np.ones((SIDE, SIDE))
+    assert is_private(whole)
+    assert not is_private(whole[1:])
+    with task_arena.serving():
+        made = task_arena.empty((SIDE, SIDE), "f8")
+        assert is_private(made)
+        assert is_private(made.reshape(-1).view("i8"))
+        assert not is_private(made[1:])
+        made.flags.writeable = False
+        assert not is_private(made)
+    with ca.config(executor="threads"):
+        stored = arena.empty((SIDE, SIDE), "f8")
+    assert not is_private(stored)  # a value's own
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_of_a_task_keeps_nothing_of_its_parent() -> None:
+    with task_arena.serving():
+        first = task_arena.empty((SIDE, SIDE), "f8")
+        del first
+        assert task_arena.bytes_kept >= BYTES
+        child = os.fork()
+        if not child:
+            fresh = task_arena.empty((SIDE, SIDE), "f8").flags.owndata
+            os._exit(0 if fresh and not task_arena.bytes_kept else 1)
+        assert os.waitpid(child, 0)[1] == 0
+
+
+def test_worker_processes_serve_their_tasks(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 99, (8 * SIDE, SIDE)).astype("f8")
+    ca.from_array(x).to_zarr(tmp_path / "x.zarr", chunks=(SIDE, SIDE))
+    with ca.config(executor="processes", workers=1, eager_bytes=0):
+        stored = ca.open(tmp_path / "x.zarr")
+        told = ca.map_blocks(tell_arena, stored, dtype="i8", chunks=((1,) * 8, (2,))).compute()
+    assert (told[:, 0] == 1).all()
+    assert told[:, 1].min() >= BYTES
+
+
+def tell_arena(box: Any) -> Any:
+    """Tell how many ranges run, and what is used."""
+    del box
+    tasks = importlib.import_module("chunkarr.storage.arena").task_arena
+    return np.array([[tasks._ranges, tasks._used]])
