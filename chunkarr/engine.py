@@ -73,10 +73,10 @@ def current_limits() -> tuple[Limits, Executor]:
     free = min(now.memory - used - starting, memory)
     kernels = tier.bytes_to_come() * (1 if executor.shares_memory else workers)
     # Where little is left, the room goes to the data and the NumPy tier does the work.
-    compiling = free - kernels >= memory // 4
-    tier.set_compiling(allowed=compiling)
-    # Tasks take what the limit says; what stands in memory leaves room for other programs.
+    # Tasks take what the limit says; kernels and what stands in memory leave room for others.
     spare = config.spare() if executor.bytes_most is None else None
+    compiling = free - kernels >= memory // 4 and (spare is None or spare >= 2 * kernels)
+    tier.set_compiling(allowed=compiling)
     limits = Limits(
         bytes_limit=memory,
         bytes_available=free - kernels if compiling else free,

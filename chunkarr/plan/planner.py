@@ -181,8 +181,8 @@ class Planner:
     def _fits(self, memory: MemoryStore, parts: int = 2, *, stays: bool = False) -> bool:
         limits = self.limits
         left = 3 * limits.bytes_share if stays and memory.bytes_size > STAYING_BYTES else 0
-        spare = limits.bytes_spare - self.held
-        room = min(self.bytes_free // parts, self.bytes_free - left, spare // parts)
+        free = min(self.bytes_free, limits.bytes_spare - self.held)
+        room = min(free // parts, free - left)
         if not limits.shares_memory or limits.lasting or memory.bytes_size > room:
             return False
         self.held += memory.bytes_size

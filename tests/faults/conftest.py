@@ -28,7 +28,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 @pytest.fixture
 def spilling(monkeypatch: pytest.MonkeyPatch) -> None:
     """All that lies between steps goes to disk."""
-    monkeypatch.setattr("chunkarr.plan.planner.Planner._fits", lambda *_: False)
+    monkeypatch.setattr("chunkarr.plan.planner.Planner._fits", lambda *_, **__: False)
 
 
 @pytest.fixture(scope="module")

@@ -219,7 +219,7 @@ def main(arguments: list[str]) -> None:
     folder, seed, rounds, seconds, names, *kinds = arguments
     place = Place(Path(folder))
     config(spill_dir=f"{folder}/spill", eager_bytes=0, chunk_bytes=1 << 10, workers=2)
-    Planner._fits = lambda *_: False  # type: ignore[method-assign]  # all scratch goes to disk
+    Planner._fits = lambda *_, **__: False  # type: ignore[method-assign]  # all scratch goes to disk
     make_inputs(place.folder / "in")
     with executors_of(names.split(",")) as executors:
         rage(Storm(place, int(seed), executors), int(rounds), float(seconds), kinds)

@@ -175,7 +175,7 @@ from pathlib import Path
 import chunkarr as xp
 from chunkarr.plan.planner import Planner
 from tests.faults.operations import OPERATIONS
-Planner._fits = lambda *_: False
+Planner._fits = lambda *_, **__: False
 folder, name, executor = sys.argv[1:]
 operation = next(operation for operation in OPERATIONS if operation.name == name)
 if __name__ == "__main__":
