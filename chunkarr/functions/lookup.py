@@ -89,7 +89,8 @@ def _look_up_whole(values: NDArray, *tables: NDArray, function: Any, **options: 
 def searchsorted(a: Any, v: Any, side: Any = "left", sorter: Any = None) -> Expr:
     """Find places in a sorted array before which values keep it sorted.
 
-    With a `sorter` that and the array fit a task.
+    With a `sorter` that and the array fit a task. What is found in an array that is not sorted
+    means nothing; a value by itself is then found where NumPy finds it, if the array fits a task.
     """
     values, whole = operand(v), a if isinstance(a, Expr) else np.asarray(a)
     np.searchsorted(np.empty(0, whole.dtype), np.zeros((1,), values.dtype), side)
@@ -104,11 +105,16 @@ def searchsorted(a: Any, v: Any, side: Any = "left", sorter: Any = None) -> Expr
             message = "sorter.size must equal len(a)"
             raise ValueError(message)
     held = table(whole)
-    if held is not None and held.nbytes <= TABLE_BYTES and sorter is None:
+    if held is not None and held.nbytes <= TABLE_BYTES and sorter is None and _is_sorted(held):
         return _search(values, held, side)
     if sorter is None and whole.nbytes > TABLE_BYTES:
         return _searched("searchsorted", _places, values, operand(whole), np.intp, ("side", side))
     return _looked_up("searchsorted", _searchsorted, values, tables, np.intp, side=side)
+
+
+def _is_sorted(table: NDArray) -> bool:
+    """Whether a table of one axis is in order: in any other, kernels and NumPy part ways."""
+    return bool((np.argsort(table, kind="stable") == np.arange(len(table))).all())
 
 
 def _search(values: Expr, steps: NDArray, side: Side) -> Expr:

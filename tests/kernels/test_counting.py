@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+import chunkarr
 from chunkarr.expr.edges import Edges, Ladder
 from chunkarr.kernels.counting import add_counts, locate, search, tally
 from tests.kernels.support import Array, assert_same_bits, in_both
 
+xp: Any = chunkarr
 RNG = np.random.default_rng(0)
 
 EDGES: dict[str, Callable[[Any], Array]] = {
@@ -71,6 +73,18 @@ def test_each_value_finds_its_place(name: str, side: Any, dtype: str) -> None:
     ladder[()] = Ladder(np.sort(steps), side)
     for found in in_both(lambda: search(ladder, values.reshape(1, -1))):
         np.testing.assert_array_equal(found[0], np.searchsorted(np.sort(steps), values, side))
+
+
+def test_one_value_is_found_where_numpy_finds_it_in_what_is_not_sorted() -> None:
+    table = RNG.permutation(np.arange(997) / 4)
+    wanted = RNG.choice(table, 50)
+
+    def places() -> list[int]:
+        return [int(xp.searchsorted(table, value)) for value in wanted]
+
+    with xp.config(eager_bytes=0):
+        found = in_both(places)
+    assert found == ([int(np.searchsorted(table, value)) for value in wanted],) * 2
 
 
 @pytest.mark.parametrize("dtype", ["f8", "f4", "i4", "u1"])
