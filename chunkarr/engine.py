@@ -72,9 +72,9 @@ def current_limits() -> tuple[Limits, Executor]:
     # What a cluster's workers are enough for is theirs; what this process holds lies elsewhere.
     free = min(now.memory - used - starting, memory)
     kernels = tier.bytes_to_come() * (1 if executor.shares_memory else workers)
-    # Where little is left, the room goes to the data and the NumPy tier does the work.
     # Tasks take what the limit says; kernels and what stands in memory leave room for others.
     spare = config.spare() if executor.bytes_most is None else None
+    # Where little is left, the room goes to the data and the NumPy tier does the work.
     compiling = free - kernels >= memory // 4 and (spare is None or spare >= 2 * kernels)
     tier.set_compiling(allowed=compiling)
     limits = Limits(
@@ -83,7 +83,7 @@ def current_limits() -> tuple[Limits, Executor]:
         chunk_bytes=now.chunk_bytes,
         workers=workers,
         shares_memory=executor.shares_memory,
-        bytes_spare=1 << 62 if spare is None else spare + arena.bytes_kept,
+        bytes_spare=None if spare is None else spare + arena.bytes_kept,
     )
     return limits, executor
 
@@ -95,7 +95,7 @@ def plan_for(targets: Sequence[Target], limits: Limits) -> Plan:
     """
     wanted = [target.expr for target in targets]
     limits, keep = without_crumbs(limits, wanted), [] if limits.lasting else _named(wanted)
-    room = min(limits.bytes_available, limits.bytes_spare) // 4
+    room = limits.bytes_keep // 4
     beside = [] if limits.lasting else _made_beside(targets, room)
     plan = make_plan([*targets, *map(Target, beside)], keep, limits)
     plan.kept.extend(zip(beside, plan.results[len(targets) :], strict=True))
@@ -148,7 +148,7 @@ def _to_compute(targets: Sequence[Target]) -> list[Expr]:
 
 def _run(plan: Plan, executor: Executor, limits: Limits) -> Trace:
     # Memory is kept for later runs where this one leaves room for it.
-    spare = min(limits.bytes_available, limits.bytes_spare) - plan.bytes_peak
+    spare = limits.bytes_keep - plan.bytes_peak
     arena.resize(max(0, min(spare, limits.bytes_limit // ARENA_PARTS)))
     try:
         with watching(plan.steps, limits.bytes_limit) as shown, gathering() as events:

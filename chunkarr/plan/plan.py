@@ -32,8 +32,14 @@ class Limits:
     shares_memory: bool = True
     lasting: bool = False
     """Whether what is made on the way lies in files, so that a later run can go on from there."""
-    bytes_spare: int = 1 << 62
-    """What other programs leave of the machine for values that stand in memory."""
+    bytes_spare: int | None = None
+    """What other programs leave of the machine, where nobody has set the limit."""
+
+    @property
+    def bytes_keep(self) -> int:
+        """What of the free bytes may go to values that stand in memory."""
+        spare = self.bytes_spare
+        return self.bytes_available if spare is None else min(self.bytes_available, spare)
 
     @property
     def bytes_share(self) -> int:

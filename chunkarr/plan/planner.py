@@ -107,7 +107,7 @@ class Planner:
     def _worth_keeping(self, keep: Sequence[Expr]) -> dict[int, Expr]:
         """Choose, among values that live names hold, those small enough to hold on to."""
         out: dict[int, Expr] = {}
-        room = min(self.limits.bytes_available, self.limits.bytes_spare) // 4
+        room = self.limits.bytes_keep // 4
         for node in keep:
             new = self.new.get(id(node))
             if new is not None and 0 < new.nbytes <= room:
@@ -170,7 +170,7 @@ class Planner:
     def contiguous(
         self, shape: tuple[int, ...], dtype: np.dtype[Any], name: str, *, stays: bool = False
     ) -> Store:
-        """Make a store for a value that is read under another shape."""
+        """Make a store for a value that is read under another shape; as `scratch` otherwise."""
         memory = MemoryStore(shape=shape, dtype=dtype, name=name, owned=True)
         if self._fits(memory, stays=stays):
             return memory
@@ -181,7 +181,7 @@ class Planner:
     def _fits(self, memory: MemoryStore, parts: int = 2, *, stays: bool = False) -> bool:
         limits = self.limits
         left = 3 * limits.bytes_share if stays and memory.bytes_size > STAYING_BYTES else 0
-        free = min(self.bytes_free, limits.bytes_spare - self.held)
+        free = limits.bytes_keep - self.held
         room = min(free // parts, free - left)
         if not limits.shares_memory or limits.lasting or memory.bytes_size > room:
             return False
@@ -222,14 +222,14 @@ class Planner:
 
     def read_by_others(self, node: Expr) -> bool:
         """Whether anything but the group that is being emitted wants a node's value."""
-        wanted = any(root is node for root in self.wanted)
-        return wanted or id(node) in self.keep or self.last.get(id(node), -1) > self.number
+        later = id(node) in self.keep or self.last.get(id(node), -1) > self.number
+        return later or self.stays(node)
 
     def adopt(self, node: Expr, store: Store, scratch: Store) -> None:
         """Let readers of a node find its value in `store`, whose bytes `scratch` holds."""
         self.placed[id(node)] = store
         keep = self.keep.get(id(node))
-        if any(wanted is node for wanted in self.wanted):
+        if self.stays(node):
             return
         if keep is not None and (scratch.in_memory or not self.limits.shares_memory):
             self.plan.kept.append((keep, store))

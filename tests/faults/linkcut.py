@@ -1,6 +1,6 @@
 """Two networks, a Dask cluster in one or in both, and a link that is cut under a run.
 
-`unshare -rn python -m tests.faults.linkcut FOLDER SCHEDULER|WORKER` cuts off a client's scheduler,
+`unshare -rn python -m tests.faults.linkcut FOLDER scheduler|worker` cuts off a client's scheduler,
 or one of two workers. The namespaces belong to this process and go with it, so nothing of the
 machine's own network is touched.
 """
