@@ -118,6 +118,19 @@ def gathered(box: NDArray) -> NDArray:
     return copy
 
 
+def write_through(into: NDArray, values: NDArray) -> None:
+    """Copy values to a box of a map, band by band where somebody minds pages.
+
+    Each row brings the pages around it: at once they may be a hundred times what is written.
+    """
+    if handles.watch is None:
+        into[...] = values
+        return
+    for band, part in in_bands(into, np.broadcast_to(values, into.shape)):
+        band[...] = part
+        handles.look()
+
+
 def in_bands(into: NDArray, values: NDArray) -> Iterator[tuple[NDArray, NDArray]]:
     """Cut two arrays of the same shape into parts of so many rows, and steps along a row."""
     rows = math.prod(into.shape[:-1])

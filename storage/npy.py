@@ -27,6 +27,7 @@ from chunkarr.grid import Grid, Region, region_shape
 from chunkarr.storage.claims import Claim, sweep
 from chunkarr.storage.files import (
     OpenFile,
+    apart,
     as_bytes,
     handles,
     output_error,
@@ -36,6 +37,7 @@ from chunkarr.storage.files import (
     view_of,
     wait_for,
     write_at,
+    write_through,
 )
 from chunkarr.storage.guard import GuardedMap
 from chunkarr.storage.journal import Journal, checksum_of
@@ -266,11 +268,13 @@ class NpyTarget(Store):
         # The disk was reserved when the file was made, so storing to the map cannot fail for room.
         if file.bytes is None:
             told = partial(_cut_short, self.path)
-            file.bytes = GuardedMap.of(file.fd, self._bytes_file, told)
+            made = GuardedMap.of(file.fd, self._bytes_file, told)
+            # More pages at a time are quicker, but a worker that has little memory drops them.
+            file.bytes = made if handles.watch is None else apart(made)
         if not file.bytes.intact():
             raise _cut_short(self.path, 0)
         array: NDArray = np.ndarray(shape, self.dtype, file.bytes, len(self._header))
-        view_of(array, region)[...] = box
+        write_through(view_of(array, region), box)
 
     def read(self, region: Region) -> NDArray:
         """Give a box of what was written; a view, which the commit leaves valid."""

@@ -61,8 +61,8 @@ def test_ctrl_c_while_a_selection_is_counted(tmp_path: Path) -> None:
 def test_a_script_ended_by_ctrl_c_leaves_nothing(
     executor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # CPython forgets which exception has ended a program if any thread calls `exec` with a text
-    # before it exits, as Numba does where it compiles: the exit code is 1 then.
+    # CPython forgets which exception has ended a program if any thread evaluates a text before it
+    # exits, as the import of Numba does for its named tuples: the exit code is 1 then.
     monkeypatch.setenv("CHUNKARR_KERNELS", "numpy")
     session = Session(tmp_path, executor, "to_zarr", "raise")
     session.wait_until_busy()

@@ -28,7 +28,9 @@ from chunkarr.storage.files import (
     preallocate,
     read_at,
     sync_disk,
+    write_through,
 )
+from chunkarr.storage.npy import NpyTarget
 from chunkarr.storage.store import NDArray
 
 
@@ -288,3 +290,24 @@ def test_a_long_row_in_steps_is_copied_by_stretches_where_somebody_minds_pages(
         assert_array_equal(box, whole[::step])
         assert not np.shares_memory(box, whole)
     assert len(looks) == 2 * -(-len(whole[::512]) // (BYTES_SPREAD // 4096))
+
+
+@pytest.mark.parametrize("take", [np.s_[:, 3:500], np.s_[::2, ::-3], np.s_[5], np.s_[7, 8]])
+def test_a_box_of_a_map_is_written_by_bands_where_somebody_minds_pages(
+    take: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = np.zeros((400, 1000))
+    values = np.arange(float(expected[take].size)).reshape(expected[take].shape)
+    expected[take] = values
+    looks: list[None] = []
+    monkeypatch.setattr(handles, "watch", lambda: looks.append(None))
+    found = np.zeros((400, 1000))
+    write_through(found[(*np.index_exp[take], ...)], values)
+    assert_array_equal(found, expected)
+    assert len(looks) == -(-len(np.atleast_2d(values)) // ROWS_TOGETHER)
+    looks.clear()
+    target = NpyTarget(tmp_path / "x.npy", (400, 1000), "f8")
+    target.create()
+    target.write((slice(0, 400), slice(10, 500)), np.ones((400, 490)))
+    target.discard()
+    assert len(looks) >= -(-400 // ROWS_TOGETHER)
