@@ -112,16 +112,14 @@ def gathered(box: NDArray) -> NDArray:
     if not narrow(run, box.nbytes // run):
         return box
     copy = np.empty(box.shape, box.dtype)
-    for into, values in in_bands(copy, box):
-        into[...] = values
-        handles.look()
+    copy_by_bands(copy, box)
     return copy
 
 
-def write_through(into: NDArray, values: NDArray) -> None:
-    """Copy values to a box of a map, band by band where somebody minds pages.
+def copy_by_bands(into: NDArray, values: NDArray) -> None:
+    """Copy to a box of a map or from one, at once unless somebody minds pages.
 
-    Each row brings the pages around it: at once they may be a hundred times what is written.
+    Each row brings the pages around it: together they may be a hundred times what is copied.
     """
     if handles.watch is None:
         into[...] = values

@@ -21,7 +21,7 @@ import numpy as np
 from chunkarr.errors import FormatError, OutputError
 from chunkarr.faults import fault_point
 from chunkarr.grid import Grid, Region
-from chunkarr.storage.files import OpenFile, handles, preallocate, view_of, write_through
+from chunkarr.storage.files import OpenFile, copy_by_bands, handles, preallocate, view_of
 from chunkarr.storage.guard import GuardedMap
 from chunkarr.storage.store import NDArray, Store
 
@@ -114,7 +114,7 @@ class MappedStore(Store):
         """Assign the box in the map."""
         if self.mode == "r":
             raise self._read_only()
-        write_through(view_of(self._array(), region), values)
+        copy_by_bands(view_of(self._array(), region), values)
 
     def commit(self) -> None:
         """Make what was written through durable."""

@@ -29,6 +29,7 @@ from chunkarr.storage.files import (
     OpenFile,
     apart,
     as_bytes,
+    copy_by_bands,
     handles,
     output_error,
     preallocate,
@@ -37,7 +38,6 @@ from chunkarr.storage.files import (
     view_of,
     wait_for,
     write_at,
-    write_through,
 )
 from chunkarr.storage.guard import GuardedMap
 from chunkarr.storage.journal import Journal, checksum_of
@@ -274,7 +274,7 @@ class NpyTarget(Store):
         if not file.bytes.intact():
             raise _cut_short(self.path, 0)
         array: NDArray = np.ndarray(shape, self.dtype, file.bytes, len(self._header))
-        write_through(view_of(array, region), box)
+        copy_by_bands(view_of(array, region), box)
 
     def read(self, region: Region) -> NDArray:
         """Give a box of what was written; a view, which the commit leaves valid."""

@@ -22,13 +22,13 @@ from chunkarr.storage.files import (
     ROWS_TOGETHER,
     Handles,
     OpenFile,
+    copy_by_bands,
     exchange,
     gathered,
     handles,
     preallocate,
     read_at,
     sync_disk,
-    write_through,
 )
 from chunkarr.storage.npy import NpyTarget
 from chunkarr.storage.store import NDArray
@@ -302,7 +302,7 @@ def test_a_box_of_a_map_is_written_by_bands_where_somebody_minds_pages(
     looks: list[None] = []
     monkeypatch.setattr(handles, "watch", lambda: looks.append(None))
     found = np.zeros((400, 1000))
-    write_through(found[(*np.index_exp[take], ...)], values)
+    copy_by_bands(found[(*np.index_exp[take], ...)], values)
     assert_array_equal(found, expected)
     assert len(looks) == -(-len(np.atleast_2d(values)) // ROWS_TOGETHER)
     looks.clear()
