@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chunkarr import exchange, namespace, shaping
+from chunkarr import engine, exchange, namespace, shaping
 from chunkarr.arrays import Array, wrap
 from chunkarr.errors import NotYetError
 from chunkarr.expr.affine import Affine
@@ -25,6 +25,8 @@ from chunkarr.flags import Flags, setflags
 from chunkarr.flat import Flat, batches
 from chunkarr.functions import retype, views
 from chunkarr.maps import store_of
+from chunkarr.storage.formats import new_raw
+from chunkarr.streaming import settled
 from chunkarr.views import Retyped, c_strides, outline
 
 NDArray = npt.NDArray[Any]
@@ -188,16 +190,27 @@ def tobytes(self: Array, order: Any = "C") -> bytes:
 
 
 def tofile(self: Array, fid: Any, sep: str = "", format: str = "%s") -> None:
-    """Append all elements, in C order, to an open file or write them to a path, batch by batch."""
+    """Write all elements, in C order, to a path, or append them to an open file.
+
+    Bytes at a path appear whole or not at all; text, and what goes to an open file or a device, is
+    written batch by batch.
+    """
     if not hasattr(fid, "write"):
+        if not (sep or self.dtype.hasobject or _is_special(fid)):
+            engine.write(self.to_expr(), new_raw(fid, self.shape, self.dtype))
+            return
         with os.fdopen(os.open(fid, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), "wb") as file:
             tofile(self, file, sep, format)
         return
-    for number, batch in enumerate(batches(self)):
+    for number, batch in enumerate(batches(settled(self))):
         if sep and number:
             fid.write(sep.encode())
             fid.flush()
         batch.tofile(fid, sep, format)
+
+
+def _is_special(path: Any) -> bool:
+    return os.path.exists(path) and not os.path.isfile(path)
 
 
 def dumps(self: Array) -> bytes:

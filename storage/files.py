@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import math
 import mmap
 import os
 import threading
 import weakref
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import byte_bounds
 
 try:
     import resource
@@ -37,16 +35,6 @@ SYNC_THREADS = 16
 HANDLES_MAX = 128
 """Files that one process keeps open at a time; others are reopened when asked for."""
 FILES_UNLIMITED = 1 << 20
-BYTES_AROUND = 64 << 10
-"""What the system maps around a page that is touched."""
-SPARSE = 4
-"""Boxes are asked for with what lies between their rows up to so many times their size."""
-BYTES_BROUGHT = 64 << 20
-"""More is not asked for at once: the first of it might be gone when the last comes."""
-BYTES_SPREAD = 4 << 20
-"""Pages of one box that nobody minds."""
-ROWS_TOGETHER = 32
-"""Rows whose pages are given back together: each may bring 256 KiB with it."""
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -64,88 +52,6 @@ def view_of(array: NDArray, region: Region) -> NDArray:
     index: Any = (*region, ...)
     view: NDArray = array[index]
     return view
-
-
-def narrow(row: int, rows: int) -> bool:
-    """Whether rows of so many bytes, apart from each other, lie in far more pages than they need.
-
-    The system maps the pages around one that is touched, and some count them as this process's.
-    """
-    return rows * BYTES_AROUND > BYTES_SPREAD and 2 * row < BYTES_AROUND
-
-
-def apart(data: GuardedMap) -> GuardedMap:
-    """Let each fault of a map read only what it wants, where `brought` says what that is.
-
-    Systems read up to megabytes around a page that is not in memory. Where boxes of a large file
-    are read and memory is short, these push each other out: 80 times the file was read.
-    """
-    if hasattr(mmap, "MADV_RANDOM"):
-        data.madvise(mmap.MADV_RANDOM)
-    return data
-
-
-def brought(data: mmap.mmap, box: NDArray) -> NDArray:
-    """Ask for the stretch of a map that a box is in, unless most of that is not wanted either."""
-    if box.nbytes > mmap.PAGESIZE:
-        low, high = byte_bounds(box)
-        start = low - np.frombuffer(data, np.uint8, 1).__array_interface__["data"][0]
-        bring(data, start, high - low, box.nbytes)
-    return box
-
-
-def bring(data: mmap.mmap, start: int, size: int, wanted: int) -> None:
-    """Ask for a stretch of a map of which so many bytes are wanted, if these are not too few."""
-    if size <= min(SPARSE * wanted, BYTES_BROUGHT) and hasattr(mmap, "MADV_WILLNEED"):
-        around = start % mmap.PAGESIZE
-        data.madvise(mmap.MADV_WILLNEED, start - around, size + around)
-
-
-def gathered(box: NDArray) -> NDArray:
-    """Give a box of a map, copied band by band where it is narrow and somebody minds pages."""
-    if handles.watch is None or box.flags.c_contiguous:
-        return box
-    run, axis = box.itemsize, box.ndim
-    while axis and box.strides[axis - 1] == run:
-        axis -= 1
-        run *= box.shape[axis]
-    if not narrow(run, box.nbytes // run):
-        return box
-    copy = np.empty(box.shape, box.dtype)
-    copy_by_bands(copy, box)
-    return copy
-
-
-def copy_by_bands(into: NDArray, values: NDArray) -> None:
-    """Copy to a box of a map or from one, at once unless somebody minds pages.
-
-    Each row brings the pages around it: together they may be a hundred times what is copied.
-    """
-    if handles.watch is None:
-        into[...] = values
-        return
-    for band, part in in_bands(into, np.broadcast_to(values, into.shape)):
-        band[...] = part
-        handles.look()
-
-
-def in_bands(into: NDArray, values: NDArray) -> Iterator[tuple[NDArray, NDArray]]:
-    """Cut two arrays of the same shape into parts of so many rows, and steps along a row."""
-    rows = math.prod(into.shape[:-1])
-    if rows <= ROWS_TOGETHER:
-        stride = max([into.itemsize, *(abs(a.strides[-1]) for a in (into, values) if a.ndim)])
-        step = max(ROWS_TOGETHER, BYTES_SPREAD // stride)
-        if stride == into.itemsize or into.shape[-1] <= step:
-            yield into, values
-            return
-        for start in range(0, into.shape[-1], step):
-            yield into[..., start : start + step], values[..., start : start + step]
-    elif len(into) == 1:
-        yield from in_bands(into[0], values[0])
-    else:
-        step = max(1, ROWS_TOGETHER * len(into) // rows)
-        for start in range(0, len(into), step):
-            yield from in_bands(into[start : start + step], values[start : start + step])
 
 
 def refuse_objects(dtype: np.dtype[Any], name: str) -> None:

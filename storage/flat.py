@@ -18,8 +18,9 @@ import google_crc32c
 import numpy as np
 
 from chunkarr.grid import Cell, Grid, Region, intersect, region_shape, shift
-from chunkarr.storage.files import OpenFile, as_bytes, bring, brought, handles, in_bands, view_of
+from chunkarr.storage.files import OpenFile, as_bytes, handles, view_of
 from chunkarr.storage.guard import GuardedMap
+from chunkarr.storage.pages import bring, brought, in_bands
 from chunkarr.storage.spill import SpillStore, cut_short
 from chunkarr.storage.store import NDArray
 
@@ -135,7 +136,7 @@ class FlatStore(SpillStore):
         offset = self._data + start * self.dtype.itemsize
         return brought(data, np.ndarray(stop - start, self.dtype, data, offset))
 
-    def _checked(self, region: Region) -> mmap.mmap:
+    def _checked(self, region: Region) -> GuardedMap:
         """Give the map after the bands that reach into a box were found right once."""
         tiles = [*self.grid.overlapping(region)]
         data = self._map(tiles[0][0])
@@ -156,7 +157,7 @@ class FlatStore(SpillStore):
             self._check(data, cell, index, 0, 0)
         return data
 
-    def _whole(self, data: mmap.mmap, dtype: np.dtype[Any]) -> NDArray:
+    def _whole(self, data: GuardedMap, dtype: np.dtype[Any]) -> NDArray:
         return np.ndarray(self.shape, dtype, data, self._data)
 
     def _stretch(self, tile: Region) -> tuple[int, int]:
@@ -166,7 +167,7 @@ class FlatStore(SpillStore):
             first, last = first * n + s.start, last * n + s.stop - 1
         return first, last + 1
 
-    def _found(self, data: mmap.mmap, cell: Cell, index: int, offset: int, size: int) -> int:
+    def _found(self, data: GuardedMap, cell: Cell, index: int, offset: int, size: int) -> int:
         crc = self._seed(index)
         band = self._band(self.grid.region(cell), index % self._parts)
         for piece in _pieces(view_of(self._whole(data, self._raw), band)):

@@ -71,6 +71,12 @@ def new_npy(path: str | os.PathLike[str], shape: tuple[int, ...], dtype: Any) ->
     return target
 
 
+def new_raw(path: str | os.PathLike[str], shape: tuple[int, ...], dtype: Any) -> Store:
+    """Give a store that writes a file of bare values, which appears whole when it is committed."""
+    target: Store = _load("raw").RawTarget(path, shape, dtype)
+    return target
+
+
 def new_zarr(
     path: str | os.PathLike[str],
     shape: tuple[int, ...],

@@ -63,6 +63,9 @@ class GuardedMap(mmap.mmap):
     _length = 0
     _bytes_file = 0
     """How long the file has to be; 0 once nobody looks at the map any more."""
+    is_scarce = False
+    """Whether memory cannot keep the file, so that boxes are asked for before they are touched."""
+    _scattered = False
 
     @classmethod
     def of(cls, fd: int, length: int, told: Told, **options: Any) -> GuardedMap:
@@ -78,6 +81,12 @@ class GuardedMap(mmap.mmap):
         self._read = _state.moment
         whole = self.size() >= self._bytes_file
         return whole and not (_state.breaks() and _state.slot(self._slot).number)
+
+    def expect_scattered(self, scattered: bool) -> None:
+        """Let a page that is touched be read alone, or with what lies around it, as at first."""
+        if scattered is not self._scattered and hasattr(mmap, "MADV_RANDOM"):
+            self._scattered = scattered
+            self.madvise(mmap.MADV_RANDOM if scattered else mmap.MADV_NORMAL)
 
     def last(self) -> Moment:
         """Give when it was read last, and its last break."""

@@ -21,8 +21,9 @@ import numpy as np
 from chunkarr.errors import FormatError, OutputError
 from chunkarr.faults import fault_point
 from chunkarr.grid import Grid, Region
-from chunkarr.storage.files import OpenFile, copy_by_bands, handles, preallocate, view_of
+from chunkarr.storage.files import OpenFile, handles, preallocate, view_of
 from chunkarr.storage.guard import GuardedMap
+from chunkarr.storage.pages import brought, is_scarce, put
 from chunkarr.storage.store import NDArray, Store
 
 NDIM_MAX = 64
@@ -103,7 +104,10 @@ class MappedStore(Store):
         within `guard.watched`.
         """
         fault_point("read", self.path)
-        return view_of(self._array(), region)
+        array = self._array()
+        box = view_of(array, region)
+        data: Any = array.base
+        return brought(data, box) if isinstance(data, GuardedMap) and data.is_scarce else box
 
     def create(self) -> None:
         """Do nothing where the file may be written: its room is there since it was opened."""
@@ -114,7 +118,7 @@ class MappedStore(Store):
         """Assign the box in the map."""
         if self.mode == "r":
             raise self._read_only()
-        copy_by_bands(view_of(self._array(), region), values)
+        put(view_of(self._array(), region), values)
 
     def commit(self) -> None:
         """Make what was written through durable."""
@@ -182,7 +186,9 @@ class MappedStore(Store):
                 length = self.offset + self.bytes_size - start
                 access = _ACCESS[self.mode]
                 told = partial(_cut_short, self.path)
-                file.bytes = GuardedMap.of(opened.fd, length, told, access=access, offset=start)
+                data = GuardedMap.of(opened.fd, length, told, access=access, offset=start)
+                data.is_scarce = is_scarce(length)
+                file.bytes = data
             return file
         finally:
             opened.close()

@@ -27,9 +27,7 @@ from chunkarr.grid import Grid, Region, region_shape
 from chunkarr.storage.claims import Claim, sweep
 from chunkarr.storage.files import (
     OpenFile,
-    apart,
     as_bytes,
-    copy_by_bands,
     handles,
     output_error,
     preallocate,
@@ -42,6 +40,7 @@ from chunkarr.storage.files import (
 from chunkarr.storage.guard import GuardedMap
 from chunkarr.storage.journal import Journal, checksum_of
 from chunkarr.storage.mapped import MappedStore, check_extent
+from chunkarr.storage.pages import put
 from chunkarr.storage.store import NDArray, Store
 
 HEADER_BYTES_MAX = 10_000
@@ -167,10 +166,13 @@ class NpyTarget(Store):
         refuse_objects(self.dtype, self.path)
         self.order, self.name = order, os.path.basename(self.path)
         self.grid = Grid.single(self.shape) if grid is None else grid
-        self._header = make_header(self.shape, self.dtype, order)
+        self._header = self._make_header()
         self._partial: str | None = None
         self._claim: Claim | None = None
         self._journal: Journal | None = None
+
+    def _make_header(self) -> bytes:
+        return make_header(self.shape, self.dtype, self.order)
 
     @property
     def location(self) -> str:
@@ -268,13 +270,13 @@ class NpyTarget(Store):
         # The disk was reserved when the file was made, so storing to the map cannot fail for room.
         if file.bytes is None:
             told = partial(_cut_short, self.path)
-            made = GuardedMap.of(file.fd, self._bytes_file, told)
+            file.bytes = GuardedMap.of(file.fd, self._bytes_file, told)
             # More pages at a time are quicker, but a worker that has little memory drops them.
-            file.bytes = made if handles.watch is None else apart(made)
+            file.bytes.expect_scattered(handles.watch is not None)
         if not file.bytes.intact():
             raise _cut_short(self.path, 0)
         array: NDArray = np.ndarray(shape, self.dtype, file.bytes, len(self._header))
-        copy_by_bands(view_of(array, region), box)
+        put(view_of(array, region), box)
 
     def read(self, region: Region) -> NDArray:
         """Give a box of what was written; a view, which the commit leaves valid."""
@@ -339,7 +341,7 @@ class NpyTarget(Store):
             handles.use(self, self._partial)
 
     def __repr__(self) -> str:
-        return f"NpyTarget({self.path!r}, shape={self.shape}, dtype={self.dtype})"
+        return f"{type(self).__name__}({self.path!r}, shape={self.shape}, dtype={self.dtype})"
 
 
 def _cut_short(path: str, _: int) -> OutputError:

@@ -10,8 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from chunkarr.errors import FormatError, OutputError
+from chunkarr.grid import Region
 from chunkarr.storage.files import OpenFile, preallocate, refuse_objects
 from chunkarr.storage.mapped import MappedStore, check_extent
+from chunkarr.storage.npy import NpyTarget
+from chunkarr.storage.store import NDArray
 
 _MODES = {
     "readonly": "r",
@@ -65,6 +68,18 @@ class RawStore(MappedStore):
         # Another process must find the file that was made here, and not make it again.
         kept = "r+" if mode == "w+" else mode
         super().__init__(place, kind, extent, order=order, offset=offset, mode=kept)
+
+
+class RawTarget(NpyTarget):
+    """A new file without a header that takes the place of `path` at `commit`."""
+
+    def _make_header(self) -> bytes:
+        return b""
+
+    def read(self, region: Region) -> NDArray:
+        """Give a box of what was written; a view, which the commit leaves valid."""
+        path = self._partial or self.path
+        return RawStore(path, self.dtype, "r", shape=self.shape, order=self.order).read(region)
 
 
 def _shape(

@@ -41,9 +41,7 @@ from chunkarr.storage.arena import task_arena
 from chunkarr.storage.claims import Claim, sweep
 from chunkarr.storage.files import (
     OpenFile,
-    apart,
     as_bytes,
-    brought,
     bytes_free,
     handles,
     preallocate,
@@ -52,6 +50,7 @@ from chunkarr.storage.files import (
     write_at,
 )
 from chunkarr.storage.guard import GuardedMap
+from chunkarr.storage.pages import brought, is_scarce
 from chunkarr.storage.store import NDArray, Store
 
 _MAGIC = b"CHUNKARR-SPILL-1"
@@ -359,7 +358,7 @@ class SpillStore(Store):
             self._verified = bytearray(self._entries)
         return bool(self._verified[index])
 
-    def _check(self, data: mmap.mmap, cell: Cell, index: int, offset: int, size: int) -> None:
+    def _check(self, data: GuardedMap, cell: Cell, index: int, offset: int, size: int) -> None:
         """Compare what an entry is of with its checksum when this process reads it first."""
         if not self._is_checked(index):
             assert self._verified is not None
@@ -378,7 +377,7 @@ class SpillStore(Store):
         offset = self._data + rows.start * row
         return brought(data, np.ndarray(region_shape(region), self.dtype, data, offset))
 
-    def _map(self, cell: Cell) -> mmap.mmap:
+    def _map(self, cell: Cell) -> GuardedMap:
         """Give the map of the file, which is still as long as it was made."""
         file = self._file()
         assert self._path is not None
@@ -386,15 +385,16 @@ class SpillStore(Store):
             fault_point("spill.read", self._path)
             if file.bytes is None and os.fstat(file.fd).st_size >= self.bytes_file:
                 told = partial(cut_short, self._path)
-                made = GuardedMap.of(file.fd, self.bytes_file, told, prot=mmap.PROT_READ)
-                file.bytes = apart(made)
+                file.bytes = GuardedMap.of(file.fd, self.bytes_file, told, prot=mmap.PROT_READ)
+                file.bytes.expect_scattered(True)
+                file.bytes.is_scarce = is_scarce(self.bytes_file)
         except OSError as error:
             raise self._spill_error(os.path.dirname(self._path), error) from error
         if file.bytes is None or not file.bytes.intact():
             raise cut_short(self._path, 0, cell)
         return file.bytes
 
-    def _verify(self, data: mmap.mmap, cell: Cell, index: int, offset: int, size: int) -> None:
+    def _verify(self, data: GuardedMap, cell: Cell, index: int, offset: int, size: int) -> None:
         assert self._path is not None
         flag, expected = _ENTRY.unpack_from(data, _TABLE_START + index * _ENTRY.size)
         if flag != _WRITTEN:
@@ -404,7 +404,7 @@ class SpillStore(Store):
             reason = f"checksum {found:08x}, expected {expected:08x}"
             raise CorruptChunkError(self._path, cell, reason)
 
-    def _found(self, data: mmap.mmap, cell: Cell, index: int, offset: int, size: int) -> int:
+    def _found(self, data: GuardedMap, cell: Cell, index: int, offset: int, size: int) -> int:
         """Compute the checksum of what an entry is of."""
         return self._checksum(brought(data, np.frombuffer(data, np.uint8, size, offset)), index)
 

@@ -25,7 +25,7 @@ from chunkarr.kernels.evaluate import map_into
 from chunkarr.kernels.program import Program
 from chunkarr.records import dataclass
 from chunkarr.storage.arena import is_private
-from chunkarr.storage.files import gathered, narrow
+from chunkarr.storage.pages import gathered, narrow
 from chunkarr.storage.store import Box, Store
 
 NDArray = npt.NDArray[Any]

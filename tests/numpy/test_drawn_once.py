@@ -76,7 +76,7 @@ def test_persisting_draws_once(lazy: None) -> None:
 
 def test_what_takes_too_much_memory_is_drawn_again() -> None:
     with config(memory=memory_in_use() + (64 << 20), executor="threads", chunk_bytes=1 << 20):
-        x = ours_random.default_rng(3).normal(size=5_000_000)
+        x = ours_random.default_rng(3).normal(size=20_000_000)
         assert float(x.max()) == float(x.max())
         assert drawn_of(x) > 0
         assert x.in_memory is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 import pickle
 import subprocess
 import sys
@@ -359,6 +360,31 @@ def test_tofile_writes_batches_in_order(
     uneven(plain).T.tofile(tmp_path / "own", sep)
     plain.T.tofile(tmp_path / "theirs", sep)
     assert (tmp_path / "own").read_bytes() == (tmp_path / "theirs").read_bytes()
+
+
+def test_tofile_to_a_path_is_whole_or_not_at_all(tmp_path: Path, each: str) -> None:
+    plain = np.arange(2400.0).reshape(40, 60)
+    path = tmp_path / "x"
+    uneven(plain).T.tofile(path)
+    path.chmod(0o640)
+    x = chunkarr.memmap(path, "f8", "r", shape=(60, 40))
+    (x[::-1] * 2).tofile(path)  # reads what it replaces
+    np.testing.assert_array_equal(np.fromfile(path).reshape(60, 40), 2 * plain.T[::-1])
+    assert path.stat().st_mode & 0o777 == 0o640
+
+    def broken(block: Any) -> Any:
+        raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        chunkarr.map_blocks(broken, uneven(plain), dtype="f8").tofile(path)
+    assert path.stat().st_size == plain.nbytes
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_tofile_to_a_device_is_written_as_it_comes(tmp_path: Path) -> None:
+    uneven(np.arange(24.0)).tofile(os.devnull)
+    with pytest.raises(OSError, match="object"):
+        chunkarr.array([1, None]).tofile(tmp_path / "x")
 
 
 # -- objects ---------------------------------------------------------------------------------------

@@ -364,11 +364,11 @@ class OutputContract(WriteContract):
         assert os.listdir(tmp_path) == []
 
     def test_the_old_content_stands_until_the_commit(self, tmp_path: Path) -> None:
-        self.old(tmp_path)
+        old = self.old(tmp_path)
         store = self.target(tmp_path, Grid((8, 8), (3, 2)), "i2")
         store.create()
         self.fill(store, np.zeros((8, 8), "i2"))
-        assert_same(self.written(tmp_path, store).read(region_of((6, 4))), np.ones((6, 4)))
+        assert_same(self.written(tmp_path, old).read(region_of((6, 4))), np.ones((6, 4)))
         store.discard()
         self.assert_old(tmp_path)
 

@@ -8,29 +8,21 @@ import os
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
 
 from chunkarr.storage import files
 from chunkarr.storage.chunkcache import ChunkCache
 from chunkarr.storage.claims import Claim, remove, sweep
 from chunkarr.storage.files import (
-    BYTES_SPREAD,
-    ROWS_TOGETHER,
     Handles,
     OpenFile,
-    copy_by_bands,
     exchange,
-    gathered,
-    handles,
     preallocate,
     read_at,
     sync_disk,
 )
-from chunkarr.storage.npy import NpyTarget
 from chunkarr.storage.store import NDArray
 
 
@@ -253,61 +245,3 @@ class TestChunkCache:
         with contextlib.suppress(RuntimeError):
             cache.get("a", lambda: np.ones(1))
         assert cache.bytes_held == 8
-
-
-@pytest.mark.parametrize(
-    ("take", "copied"),
-    [
-        (np.s_[:], False),
-        (np.s_[:300, :9], True),
-        (np.s_[:, 3:5], True),
-        (np.s_[:60, :9], False),  # few rows
-        (np.s_[:, 100:9000], False),  # rows as long as what the system maps around a page
-        (np.s_[::2, ::3], True),
-    ],
-)
-def test_short_rows_of_a_map_are_copied_where_somebody_minds_pages(
-    take: Any, copied: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = np.arange(400.0 * 10_000).reshape(400, 10_000)
-    assert gathered(whole[take]).base is whole.base
-    looks: list[None] = []
-    monkeypatch.setattr(handles, "watch", lambda: looks.append(None))
-    box = gathered(whole[take])
-    assert_array_equal(box, whole[take])
-    assert np.shares_memory(box, whole) == (not copied)
-    assert len(looks) == (-(-len(box) // ROWS_TOGETHER) if copied else 0)
-
-
-def test_a_long_row_in_steps_is_copied_by_stretches_where_somebody_minds_pages(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    whole = np.arange(4_000_000.0)
-    looks: list[None] = []
-    monkeypatch.setattr(handles, "watch", lambda: looks.append(None))
-    for step in (512, -512):
-        box = gathered(whole[::step])
-        assert_array_equal(box, whole[::step])
-        assert not np.shares_memory(box, whole)
-    assert len(looks) == 2 * -(-len(whole[::512]) // (BYTES_SPREAD // 4096))
-
-
-@pytest.mark.parametrize("take", [np.s_[:, 3:500], np.s_[::2, ::-3], np.s_[5], np.s_[7, 8]])
-def test_a_box_of_a_map_is_written_by_bands_where_somebody_minds_pages(
-    take: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    expected = np.zeros((400, 1000))
-    values = np.arange(float(expected[take].size)).reshape(expected[take].shape)
-    expected[take] = values
-    looks: list[None] = []
-    monkeypatch.setattr(handles, "watch", lambda: looks.append(None))
-    found = np.zeros((400, 1000))
-    copy_by_bands(found[(*np.index_exp[take], ...)], values)
-    assert_array_equal(found, expected)
-    assert len(looks) == -(-len(np.atleast_2d(values)) // ROWS_TOGETHER)
-    looks.clear()
-    target = NpyTarget(tmp_path / "x.npy", (400, 1000), "f8")
-    target.create()
-    target.write((slice(0, 400), slice(10, 500)), np.ones((400, 490)))
-    target.discard()
-    assert len(looks) >= -(-400 // ROWS_TOGETHER)

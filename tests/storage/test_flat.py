@@ -15,8 +15,7 @@ import pytest
 from chunkarr.errors import CorruptChunkError, SpillError
 from chunkarr.grid import Grid, region_of
 from chunkarr.settings import config
-from chunkarr.storage import files as filing
-from chunkarr.storage import flat
+from chunkarr.storage import flat, pages
 from chunkarr.storage.files import handles
 from chunkarr.storage.flat import FlatStore
 from chunkarr.storage.reshaped import ReshapedStore
@@ -219,7 +218,7 @@ def test_tiles_are_written_and_checked_a_few_rows_at_a_time(
     rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = np.arange(5 * 8 * 6.0).reshape(5, 8, 6)
-    monkeypatch.setattr(filing, "ROWS_TOGETHER", rows)
+    monkeypatch.setattr(pages, "ROWS_TOGETHER", rows)
     monkeypatch.setattr(flat, "PIECE_BYTES", rows * 48)
     store = FlatStore(values.shape, values.dtype)
     store.cut_in(Grid(values.shape, (2, 7, 4)))

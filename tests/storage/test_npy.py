@@ -17,7 +17,7 @@ from chunkarr.errors import FormatError, OutputError
 from chunkarr.grid import Grid, region_of
 from chunkarr.storage import npy
 from chunkarr.storage.npy import NpyStore, NpyTarget, make_header
-from chunkarr.storage.raw import RawStore
+from chunkarr.storage.raw import RawStore, RawTarget
 from chunkarr.storage.store import NDArray, Store
 from tests.storage.contract import (
     DTYPES,
@@ -65,6 +65,19 @@ class TestNpyTarget(OutputContract):
 
     def written(self, folder: Path, store: Store) -> Store:
         return NpyStore(folder / self.name)
+
+
+class TestRawTarget(OutputContract):
+    """New files without a header do as well."""
+
+    name = "out"
+
+    def target(self, folder: Path, grid: Grid, dtype: npt.DTypeLike) -> Store:
+        folder.mkdir(exist_ok=True)
+        return RawTarget(folder / self.name, grid.shape, dtype, grid=grid)
+
+    def written(self, folder: Path, store: Store) -> Store:
+        return RawStore(folder / self.name, store.dtype, "r", shape=store.shape)
 
 
 class TestNpyTargetFortran(TestNpyTarget):
