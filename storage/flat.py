@@ -20,7 +20,7 @@ import numpy as np
 from chunkarr.grid import Cell, Grid, Region, intersect, region_shape, shift
 from chunkarr.storage.files import OpenFile, as_bytes, handles, view_of
 from chunkarr.storage.guard import GuardedMap
-from chunkarr.storage.pages import bring, brought, in_bands
+from chunkarr.storage.pages import SPARSE, asked, bring, in_bands
 from chunkarr.storage.spill import SpillStore, cut_short
 from chunkarr.storage.store import NDArray
 
@@ -118,10 +118,14 @@ class FlatStore(SpillStore):
 
     def read(self, region: Region) -> NDArray:
         """Give a view of a box, of which all was found right once."""
+        return asked(self.seen(region))
+
+    def seen(self, region: Region) -> NDArray:
+        """Give the same view, of which nothing more is read ahead."""
         if 0 in region_shape(region) or not self.dtype.itemsize:
             return np.empty(region_shape(region), self.dtype)
         data = self._checked(region)
-        return brought(data, view_of(self._whole(data, self.dtype), region))
+        return view_of(self._whole(data, self.dtype), region)
 
     def read_run(self, start: int, stop: int) -> NDArray:
         """Give the elements from `start` to `stop` in C order as a view."""
@@ -134,7 +138,7 @@ class FlatStore(SpillStore):
             same = same and a == b
         data = self._checked(tuple(box))
         offset = self._data + start * self.dtype.itemsize
-        return brought(data, np.ndarray(stop - start, self.dtype, data, offset))
+        return np.ndarray(stop - start, self.dtype, data, offset)
 
     def _checked(self, region: Region) -> GuardedMap:
         """Give the map after the bands that reach into a box were found right once."""
@@ -152,7 +156,8 @@ class FlatStore(SpillStore):
             starts, stops = zip(*(self._stretch(band) for _, _, band in fresh), strict=True)
             first, size = min(starts), self.dtype.itemsize
             wanted = sum(math.prod(region_shape(band)) for _, _, band in fresh)
-            bring(data, self._data + first * size, (max(stops) - first) * size, wanted * size)
+            if max(stops) - first <= SPARSE * wanted:
+                bring(data, self._data + first * size, (max(stops) - first) * size)
         for cell, index, _ in fresh:
             self._check(data, cell, index, 0, 0)
         return data

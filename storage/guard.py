@@ -63,8 +63,10 @@ class GuardedMap(mmap.mmap):
     _length = 0
     _bytes_file = 0
     """How long the file has to be; 0 once nobody looks at the map any more."""
+    is_asked = False
+    """Whether boxes are asked for before they are touched."""
     is_scarce = False
-    """Whether memory cannot keep the file, so that boxes are asked for before they are touched."""
+    """Whether memory cannot keep the file."""
     _scattered = False
 
     @classmethod

@@ -23,7 +23,7 @@ from chunkarr.faults import fault_point
 from chunkarr.grid import Grid, Region
 from chunkarr.storage.files import OpenFile, handles, preallocate, view_of
 from chunkarr.storage.guard import GuardedMap
-from chunkarr.storage.pages import brought, is_scarce, put
+from chunkarr.storage.pages import asked, is_scarce, put
 from chunkarr.storage.store import NDArray, Store
 
 NDIM_MAX = 64
@@ -103,11 +103,12 @@ class MappedStore(Store):
         Somebody may cut the file short afterwards; touching the view then ends the process, except
         within `guard.watched`.
         """
+        return asked(self.seen(region))
+
+    def seen(self, region: Region) -> NDArray:
+        """Give the box as a view of the map, of which nothing is read ahead."""
         fault_point("read", self.path)
-        array = self._array()
-        box = view_of(array, region)
-        data: Any = array.base
-        return brought(data, box) if isinstance(data, GuardedMap) and data.is_scarce else box
+        return view_of(self._array(), region)
 
     def create(self) -> None:
         """Do nothing where the file may be written: its room is there since it was opened."""
@@ -187,7 +188,7 @@ class MappedStore(Store):
                 access = _ACCESS[self.mode]
                 told = partial(_cut_short, self.path)
                 data = GuardedMap.of(opened.fd, length, told, access=access, offset=start)
-                data.is_scarce = is_scarce(length)
+                data.is_asked = data.is_scarce = is_scarce(length)
                 file.bytes = data
             return file
         finally:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import mmap
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
@@ -47,84 +47,136 @@ def narrow(row: int, rows: int) -> bool:
     return rows * BYTES_AROUND > BYTES_SPREAD and 2 * row < BYTES_AROUND
 
 
-def brought(data: GuardedMap, box: NDArray) -> NDArray:
-    """Ask for what a box of a map is in: from its first byte to its last, or for each of its rows.
+class _Extent(NamedTuple):
+    """Where a box lies: in stretches that have all their pages touched."""
+
+    first: int
+    span: int
+    """Bytes from its first to its last."""
+    row: int
+    """Bytes of a stretch."""
+    axes: list[tuple[int, int]]
+    """The steps from stretch to stretch, and how many there are."""
+
+    @classmethod
+    def of(cls, box: NDArray) -> _Extent:
+        axes = [(abs(step), n) for step, n in zip(box.strides, box.shape, strict=True) if n > 1]
+        axes.sort(reverse=True)
+        row = box.itemsize
+        while axes and axes[-1][0] <= row + mmap.PAGESIZE:
+            step, n = axes.pop()
+            row += (n - 1) * step
+        low, high = byte_bounds(box)
+        return cls(low, high - low, row, axes)
+
+    @property
+    def rows(self) -> int:
+        return math.prod(n for _, n in self.axes)
+
+    @property
+    def is_dense(self) -> bool:
+        return self.span <= max(mmap.PAGESIZE, SPARSE * self.row * self.rows)
+
+    @property
+    def is_brought_at_once(self) -> bool:
+        return (self.row + mmap.PAGESIZE) * self.rows <= BYTES_BROUGHT
+
+    def starts(self) -> list[int]:
+        """Give the address of each stretch."""
+        places = np.array([self.first])
+        for step, n in self.axes:
+            places = np.add.outer(places, np.arange(n) * step).reshape(-1)
+        return list(map(int, places))
+
+
+def asked(box: NDArray) -> NDArray:
+    """Ask for the stretch of a map that a box is in, unless most of that is not wanted either.
 
     Systems read up to megabytes around a page that is not in memory. Where boxes of a large file
     are read and memory is short, these push each other out: 80 times the file was read.
     """
-    if not box.size:
-        return box
-    low, high = byte_bounds(box)
-    if high - low <= mmap.PAGESIZE:
-        return box
-    start = low - np.frombuffer(data, np.uint8, 1).__array_interface__["data"][0]
-    row, axes = _stretches(box)
-    wanted = row * math.prod(n for _, n in axes)
-    if not axes or high - low <= SPARSE * wanted:
-        bring(data, start, high - low, wanted)
-        return box
-    data.expect_scattered(True)
-    if data.is_scarce and _is_brought_at_once(row, axes):
-        places = np.zeros(1, np.int64)
-        for step, n in axes:
-            places = np.add.outer(places, np.arange(n) * step).reshape(-1)
-        for place in places.tolist():
-            _ask(data, start + place, row)
+    data = _map_of(box)
+    if data is not None and data.is_asked and box.size:
+        extent = _Extent.of(box)
+        if extent.is_dense:
+            bring(data, extent.first - _address(data), extent.span)
+        else:
+            data.expect_scattered(True)
     return box
 
 
-def bring(data: GuardedMap, start: int, size: int, wanted: int) -> None:
-    """Ask for a stretch of a map of which so many bytes are wanted, if these are not too few."""
-    if size <= SPARSE * wanted:
+def bring(data: GuardedMap, start: int, size: int) -> None:
+    """Ask for a stretch of a map; a very long one is read as the system likes."""
+    if size > mmap.PAGESIZE:
         data.expect_scattered(size <= BYTES_BROUGHT)
         if size <= BYTES_BROUGHT:
             _ask(data, start, size)
 
 
-def _ask(data: mmap.mmap, start: int, size: int) -> None:
+def ask_for_places(box: NDArray, axis: int, places: NDArray) -> None:
+    """Ask for what lies at some places along an axis of a box of a map."""
+    data = _map_of(box)
+    if data is None or not data.is_asked or not box.size:
+        return
+    chosen = np.unique(places)
+    if box.shape[axis] <= SPARSE * chosen.size:
+        asked(box)
+    elif data.is_scarce:
+        rows = box.swapaxes(0, axis)
+        if chosen.size * (rows[0].nbytes + mmap.PAGESIZE) <= BYTES_BROUGHT:
+            for place in chosen.tolist():
+                _ask_rows(data, _Extent.of(rows[place : place + 1]))
+
+
+def _ask_rows(data: GuardedMap, extent: _Extent) -> None:
+    base = _address(data)
+    for first in extent.starts():
+        _ask(data, first - base, extent.row)
+
+
+def _ask(data: GuardedMap, start: int, size: int) -> None:
     if hasattr(mmap, "MADV_WILLNEED"):
         around = start % mmap.PAGESIZE
         data.madvise(mmap.MADV_WILLNEED, start - around, size + around)
 
 
-def _stretches(box: NDArray) -> tuple[int, list[tuple[int, int]]]:
-    """Give the bytes of stretches that have all their pages touched; their steps and numbers."""
-    axes = [(abs(step), n) for step, n in zip(box.strides, box.shape, strict=True) if n > 1]
-    axes.sort(reverse=True)
-    row = box.itemsize
-    while axes and axes[-1][0] <= row + mmap.PAGESIZE:
-        step, n = axes.pop()
-        row += (n - 1) * step
-    return row, axes
+def _address(data: GuardedMap) -> int:
+    return int(np.frombuffer(data, np.uint8, 1).__array_interface__["data"][0])
 
 
-def _is_brought_at_once(row: int, axes: list[tuple[int, int]]) -> bool:
-    return (row + mmap.PAGESIZE) * math.prod(n for _, n in axes) <= BYTES_BROUGHT
+def _map_of(box: NDArray) -> GuardedMap | None:
+    base: Any = box.base
+    while base is not None and not isinstance(base, GuardedMap):
+        base = getattr(base, "base", None)
+    return base
 
 
 def gathered(box: NDArray) -> NDArray:
-    """Give a box of a map, copied band by band where it is narrow and that matters.
+    """Ask for rows of a box of a map that lie apart, or copy it band by band where that matters.
 
     It does to who minds pages, and where a box is in too many pages to ask for them at once.
     """
     data = _map_of(box)
-    if data is None or (handles.watch is None and not data.is_scarce):
+    if data is None or not box.size or (handles.watch is None and not data.is_scarce):
         return box
+    extent = _Extent.of(box)
+    scattered = data.is_scarce and not extent.is_dense
+    together = not scattered or extent.is_brought_at_once
+    if scattered and together:
+        _ask_rows(data, extent)
     order = _order(box)
     ordered = box.transpose(order)
     run, axis = box.itemsize, box.ndim
     while axis and ordered.strides[axis - 1] == run:
         axis -= 1
         run *= ordered.shape[axis]
-    if axis == 0 or not narrow(run, box.nbytes // run):
-        return box
-    asked = not data.is_scarce or _is_brought_at_once(*_stretches(box))
-    if asked and handles.watch is None:
+    if (together and handles.watch is None) or axis == 0 or not narrow(run, box.nbytes // run):
         return box
     copy = np.empty(ordered.shape, box.dtype)
     for band, part in in_bands(copy, ordered):
-        band[...] = part if asked else brought(data, part)
+        if not together:
+            _ask_rows(data, _Extent.of(part))
+        band[...] = part
         handles.look()
     return copy.transpose(np.argsort(order))
 
@@ -142,13 +194,6 @@ def put(into: NDArray, values: NDArray) -> None:
     for band, part in in_bands(into.transpose(order), values.transpose(order)):
         band[...] = part
         handles.look()
-
-
-def _map_of(box: NDArray) -> GuardedMap | None:
-    base: Any = box.base
-    while isinstance(base, np.ndarray):
-        base = base.base
-    return base if isinstance(base, GuardedMap) else None
 
 
 def _order(box: NDArray) -> list[int]:

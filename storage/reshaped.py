@@ -10,6 +10,7 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import as_strided
 
 from chunkarr.grid import Grid, Region, region_of, region_shape
+from chunkarr.storage.pages import asked
 from chunkarr.storage.store import Store
 
 NDArray = npt.NDArray[Any]
@@ -37,12 +38,16 @@ class ReshapedStore(Store):
         return self.base.location
 
     def _whole(self) -> NDArray:
-        whole = self.base.read(region_of(self.base.shape)).view()
+        whole = self.base.seen(region_of(self.base.shape)).view()
         whole.shape = self.shape  # raises instead of copying
         return whole
 
     def read(self, region: Region) -> NDArray:
         """Give a view of a box."""
+        return asked(self.seen(region))
+
+    def seen(self, region: Region) -> NDArray:
+        """Give the same view, of which nothing is read ahead."""
         if self.in_memory:
             return self._whole()[region]
         if 0 in region_shape(region):
@@ -67,4 +72,4 @@ def reshapable(store: Store) -> bool:
         return False
     if math.prod(store.shape) == 0:
         return True
-    return bool(store.read(region_of(store.shape)).flags.c_contiguous)
+    return bool(store.seen(region_of(store.shape)).flags.c_contiguous)

@@ -50,7 +50,7 @@ from chunkarr.storage.files import (
     write_at,
 )
 from chunkarr.storage.guard import GuardedMap
-from chunkarr.storage.pages import brought, is_scarce
+from chunkarr.storage.pages import asked, is_scarce
 from chunkarr.storage.store import NDArray, Store
 
 _MAGIC = b"CHUNKARR-SPILL-1"
@@ -350,7 +350,7 @@ class SpillStore(Store):
         values: NDArray = np.ndarray(shape, self.dtype, data, offset)
         if part != tile:
             values = view_of(values, shift(part, [s.start for s in tile]))
-        return brought(data, values)
+        return asked(values)
 
     def _is_checked(self, index: int) -> bool:
         """Whether this process has compared what an entry of the table is of with its checksum."""
@@ -375,7 +375,7 @@ class SpillStore(Store):
             start, stop = self.grid.bounds(0, index)
             self._check(data, (index, *rest), index, self._data + start * row, (stop - start) * row)
         offset = self._data + rows.start * row
-        return brought(data, np.ndarray(region_shape(region), self.dtype, data, offset))
+        return asked(np.ndarray(region_shape(region), self.dtype, data, offset))
 
     def _map(self, cell: Cell) -> GuardedMap:
         """Give the map of the file, which is still as long as it was made."""
@@ -386,6 +386,7 @@ class SpillStore(Store):
             if file.bytes is None and os.fstat(file.fd).st_size >= self.bytes_file:
                 told = partial(cut_short, self._path)
                 file.bytes = GuardedMap.of(file.fd, self.bytes_file, told, prot=mmap.PROT_READ)
+                file.bytes.is_asked = True
                 file.bytes.expect_scattered(True)
                 file.bytes.is_scarce = is_scarce(self.bytes_file)
         except OSError as error:
@@ -406,7 +407,7 @@ class SpillStore(Store):
 
     def _found(self, data: GuardedMap, cell: Cell, index: int, offset: int, size: int) -> int:
         """Compute the checksum of what an entry is of."""
-        return self._checksum(brought(data, np.frombuffer(data, np.uint8, size, offset)), index)
+        return self._checksum(asked(np.ndarray(size, np.uint8, data, offset)), index)
 
     def _checksum(self, data: NDArray, index: int) -> int:
         return int(google_crc32c.extend(self._seed(index), data))

@@ -83,12 +83,16 @@ class Store(ABC):
     def read(self, region: Region) -> NDArray:
         """Give the values of a box: a view where `addressable`, else a fresh array."""
 
+    def seen(self, region: Region) -> NDArray:
+        """Give a box as `read` does, to who will touch a part of it: nothing is read ahead."""
+        return self.read(region)
+
     def cut_in(self, grid: Grid) -> None:
         """Hear in what boxes it will be written, before `create`, where any may be."""
 
     def read_run(self, start: int, stop: int) -> NDArray:
-        """Give the elements from `start` to `stop` in C order, where they lie so in memory."""
-        whole = self.read(tuple(slice(0, n) for n in self.shape))
+        """Give the elements from `start` to `stop` in C order as `seen`, where they lie so."""
+        whole = self.seen(tuple(slice(0, n) for n in self.shape))
         return whole.reshape(-1)[start:stop]
 
     def create(self) -> None:

@@ -28,6 +28,7 @@ from chunkarr.plan.emit import (
 from chunkarr.plan.grids import bytes_wanted, choose_cut, write_unit
 from chunkarr.records import dataclass
 from chunkarr.scheduler.steps import Context, Step, Touched
+from chunkarr.storage.pages import ask_for_places
 from chunkarr.storage.store import Store
 
 if TYPE_CHECKING:
@@ -104,8 +105,9 @@ def pick(source: Store, index: NDArray, before: Region, after: Region) -> NDArra
     shape = (*region_shape(before), len(index), *region_shape(after))
     out = np.empty(shape, source.dtype)
     for start, stop, rows in _stretches(source, index, axis, out.nbytes // max(1, len(index))):
-        part = source.read((*before, slice(start, stop), *after))
-        out[(*lead, rows)] = part[(*lead, index[rows] - start)]
+        part, places = source.seen((*before, slice(start, stop), *after)), index[rows] - start
+        ask_for_places(part, axis, places)
+        out[(*lead, rows)] = part[(*lead, places)]
     return out
 
 

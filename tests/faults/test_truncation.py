@@ -136,7 +136,7 @@ def cut_when_read(monkeypatch: pytest.MonkeyPatch) -> Callable[[type[Store], int
 
             return reading
 
-        for name in ("read", "read_run"):
+        for name in ("read", "seen", "read_run"):
             monkeypatch.setattr(kind, name, then_cut(getattr(kind, name)))
         return cut
 

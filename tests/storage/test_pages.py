@@ -25,7 +25,8 @@ from chunkarr.storage.pages import (
     BYTES_SPREAD,
     ROWS_TOGETHER,
     SPARSE,
-    brought,
+    ask_for_places,
+    asked,
     gathered,
     put,
 )
@@ -58,7 +59,8 @@ def noted(path: Path, values: NDArray) -> tuple[Noted, NDArray]:
     with path.open("rb") as file:
         data = Noted.of(file.fileno(), flat.nbytes, lambda _: OSError(), access=mmap.ACCESS_READ)
     assert isinstance(data, Noted)
-    data.asked, data.flags, data.is_scarce = [], [], True
+    data.asked, data.flags = [], []
+    data.is_asked = data.is_scarce = True
     order: Any = "C" if values.flags.c_contiguous else "F"
     return data, np.ndarray(values.shape, values.dtype, data, 0, order=order)
 
@@ -90,35 +92,60 @@ def test_the_pages_of_a_box_are_asked_for_and_few_others(
     held, whole = noted(tmp_path_factory.mktemp("map") / "x", values)
     box = whole[tuple(data.draw(spans(n)) for n in shape)]
     box = box.transpose(data.draw(st.permutations(range(box.ndim))))
-    assert brought(held, box) is box
+    assert asked(box) is box
+    gathered(box)
     wanted = pages_of(box, whole) if box.size else set()
-    asked = pages_asked(held)
+    found = pages_asked(held)
     if len(wanted) <= 1:
-        assert asked <= wanted
+        assert found <= wanted
     else:
-        assert wanted <= asked
+        assert wanted <= found
         # Stretches may have a page that is not wanted between two that are.
-        assert len(asked) <= (SPARSE + 2) * len(wanted) + 2
+        assert len(found) <= (SPARSE + 2) * len(wanted) + 2
     held.close()
 
 
 def test_rows_that_lie_far_apart_are_asked_for_each(tmp_path: Path) -> None:
     data, whole = noted(tmp_path / "x", np.zeros((300, 20_000)))
-    brought(data, whole[:, 512:1024])
+    box = whole[:, 512:1024]
+    assert asked(box) is box
+    assert not data.asked
     assert data.flags == [mmap.MADV_RANDOM]
+    assert gathered(box) is box
     assert len(data.asked) == 300
     assert sum(stop - start for start, stop in data.asked) <= 300 * 2 * PAGE
     data.asked.clear()
-    brought(data, whole[7:100])
+    gathered(asked(whole[7:100]))
     assert data.flags == [mmap.MADV_RANDOM]
     assert len(data.asked) == 1
+    data.asked.clear()
+    data.is_asked = data.is_scarce = False
+    gathered(asked(box))
+    gathered(asked(whole))
+    assert not data.asked
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_places_are_asked_for_without_what_lies_between(axis: int, tmp_path: Path) -> None:
+    data, whole = noted(tmp_path / "x", np.zeros((300, 20_000)))
+    places = np.array([7, 250, 7, 100])
+    ask_for_places(whole, axis, places)
+    turned = whole.swapaxes(0, axis)
+    assert pages_asked(data) == set().union(*(pages_of(turned[place], whole) for place in places))
+    data.asked.clear()
+    ask_for_places(whole, 0, np.arange(0, 300, 2))
+    assert len(data.asked) == 1
+    data.asked.clear()
+    data.is_scarce = False
+    ask_for_places(whole, axis, places)
+    assert not data.asked
 
 
 def test_what_is_very_large_is_read_as_the_system_likes(tmp_path: Path) -> None:
     data, whole = noted(tmp_path / "x", np.zeros((300, 40_000)))
     assert whole.nbytes > BYTES_BROUGHT
-    brought(data, whole[:, :10])
-    brought(data, whole)
+    gathered(asked(whole[:, :10]))
+    gathered(asked(whole))
     assert data.flags == [mmap.MADV_RANDOM, mmap.MADV_NORMAL]
     assert len(data.asked) == 300
 
@@ -169,10 +196,10 @@ def test_what_is_in_too_many_pages_is_asked_for_and_copied_by_bands(tmp_path: Pa
     data, whole = noted(tmp_path / "x", np.arange(20_000 * 1600.0).reshape(20_000, 1600))
     column = whole[:, 3:5]
     data.is_scarce = False
-    assert gathered(brought(data, column)) is column
+    assert gathered(asked(column)) is column
     assert not data.asked
     data.is_scarce = True
-    found = gathered(brought(data, column).T)
+    found = gathered(asked(column).T)
     assert_array_equal(found, column.T)
     assert not np.shares_memory(found, whole)
     assert pages_asked(data) == pages_of(column, whole)
@@ -221,6 +248,7 @@ def test_files_that_memory_cannot_keep_give_the_same(
     scarce: Callable[[int], None], tmp_path: Path, mode: Any, order: Any
 ) -> None:
     values = np.asarray(np.random.default_rng(0).normal(size=(900, 1100)), order=order)
+    rows = np.random.default_rng(1).integers(0, 900, 300)
     np.save(tmp_path / "x.npy", values)
     for free, expected in ((1 << 30, False), (values.nbytes, True)):
         scarce(free)
@@ -233,6 +261,12 @@ def test_files_that_memory_cannot_keep_give_the_same(
             assert_array_equal((x[::-3, 7] * 2).compute(), values[::-3, 7] * 2)
             assert_array_equal((x[:, ::90].T - 1).compute(), values[:, ::90].T - 1)
             assert_array_equal(x.sum(0).compute(), (x + 0).sum(0).compute())
+            assert_array_equal(x[rows].compute(), values[rows])
+            assert_array_equal(x[:, rows[:5]].compute(), values[:, rows[:5]])
+            if order == "C":
+                assert_array_equal(
+                    (x.reshape(1100, -1).T + 1).compute(), values.reshape(1100, -1).T + 1
+                )
             if mode == "r+":
                 x[:, 3] += 1
                 values[:, 3] += 1
