@@ -6,12 +6,13 @@ A method is NumPy's: the same arguments, the same view or copy, the same refusal
 from __future__ import annotations
 
 import functools
+import importlib
 import operator
 import os
 import pickle
 from collections.abc import Callable
 from types import GenericAlias
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +23,13 @@ from chunkarr.errors import NotYetError
 from chunkarr.expr.affine import Affine
 from chunkarr.expr.build import normalize_axis
 from chunkarr.flags import Flags, setflags
-from chunkarr.flat import Flat, batches
 from chunkarr.functions import retype, views
 from chunkarr.maps import store_of
 from chunkarr.storage.formats import new_raw
-from chunkarr.streaming import settled
 from chunkarr.views import Retyped, c_strides, outline
+
+if TYPE_CHECKING:
+    from chunkarr.flat import Flat
 
 NDArray = npt.NDArray[Any]
 
@@ -202,7 +204,8 @@ def tofile(self: Array, fid: Any, sep: str = "", format: str = "%s") -> None:
         with os.fdopen(os.open(fid, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), "wb") as file:
             tofile(self, file, sep, format)
         return
-    for number, batch in enumerate(batches(settled(self))):
+    whole = importlib.import_module("chunkarr.streaming").settled(self)
+    for number, batch in enumerate(_flat_module().batches(whole)):
         if sep and number:
             fid.write(sep.encode())
             fid.flush()
@@ -255,12 +258,17 @@ def _function(name: str) -> Callable[..., Any]:
     return method
 
 
+def _flat_module() -> Any:
+    return importlib.import_module("chunkarr.flat")
+
+
 def _flat(self: Array) -> Flat:
-    return Flat(self)
+    flat: Flat = _flat_module().Flat(self)
+    return flat
 
 
 def _set_flat(self: Array, value: Any) -> None:
-    Flat(self)[...] = value
+    _flat_module().Flat(self)[...] = value
 
 
 ATTACHED: dict[str, Any] = {
