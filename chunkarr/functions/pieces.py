@@ -86,7 +86,13 @@ def fold(a: Expr, shape: Shape) -> Expr:
         return a
     if isinstance(a, Generate) and a.kind == "full":
         return constant(a.values[0], a.dtype, shape)
-    return Reshape(shape=shape, dtype=a.dtype, operands=(a,), line=caller())
+    # Without axes of length one, so that shapes that differ in these are made once.
+    lean = tuple([n for n in shape if n != 1])
+    flat = a
+    if a.shape != lean:
+        flat = Reshape(shape=lean, dtype=a.dtype, operands=(a,), line=caller())
+    units = [axis for axis, n in enumerate(shape) if n == 1]
+    return insert_axes(flat, units) if units else flat
 
 
 def table(value: Any) -> NDArray | None:

@@ -3,12 +3,15 @@
 A task makes one box of the result. What it reads is named by data, so the operand has to be where
 any row costs the same: in memory or in a mapped file. A stored source is copied there first, each
 chunk once, unless so few places are named that reading their chunks is cheaper. Random access to
-encoded chunks would decode each of them for each task.
+encoded chunks would decode each of them for each task. Short rows of what memory cannot keep, and
+those that are written to many boxes, are brought into order before (`tiled/distribution`).
 """
 
 from __future__ import annotations
 
+import importlib
 import math
+import mmap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +31,13 @@ from chunkarr.plan.emit import (
 from chunkarr.plan.grids import bytes_wanted, choose_cut, write_unit
 from chunkarr.records import dataclass
 from chunkarr.scheduler.steps import Context, Step, Touched
-from chunkarr.storage.pages import ask_for_places
+from chunkarr.storage.pages import ask_for_places, is_scarce
 from chunkarr.storage.store import Store
 
 if TYPE_CHECKING:
     from chunkarr.plan.jobs import Group
     from chunkarr.plan.planner import Planner
+    from chunkarr.tiled import distribution
 
 NDArray = npt.NDArray[Any]
 
@@ -184,6 +188,12 @@ def emit_gather(planner: Planner, group: Group) -> None:
     few = places.size * 4 <= operand.shape[node.axis] or places.size <= 1
     source: Store | Recipe
     scratch: tuple[Store, ...] = ()
+    cuts = _cuts_of_reading(planner, node)
+    if cuts is not None:
+        source, scratch = _reachable(planner, operand, copy=True)
+        _distribution().emit_take(planner, node, source, cuts)
+        planner.release(scratch)
+        return
     leaf = planner.plain_leaf(operand)
     recipe = planner.lowering(places.shape).recipe(places)
     if places.size <= PLACES_MADE and few and leaf is None:
@@ -257,6 +267,10 @@ def emit_scatter(planner: Planner, group: Group) -> None:
     assert isinstance(node, Scatter)
     base, places, values = node.operands
     recipe = planner.lowering(node.shape).recipe(base)
+    cuts = _cuts_of_writing(planner, node, recipe)
+    if cuts is not None:
+        _distribution().emit_lay(planner, node, cuts)
+        return
     index, first = _reachable(planner, places, copy=True)
     source, second = _reachable(planner, values, copy=True)
     target = planner.target_of(node)
@@ -287,6 +301,49 @@ def emit_scatter(planner: Planner, group: Group) -> None:
     )
     planner.add(step, node, seconds / planner.limits.workers)
     planner.release((*first, *second))
+
+
+PASSES = 4
+"""Bringing places into order costs about as much as going over all that they name so often."""
+
+ROW_BYTES_MAX = mmap.PAGESIZE
+"""Longer rows are hardly more than the pages that they lie in."""
+
+
+def _cuts_of_reading(planner: Planner, node: Gather) -> distribution.Cuts | None:
+    """Cut named rows that are better brought into order: each would be read with its page."""
+    operand, places = node.operands
+    row = node.nbytes // max(1, places.size)
+    moved = places.size * mmap.PAGESIZE
+    if node.axis or not 0 < row <= ROW_BYTES_MAX or moved < PASSES * operand.nbytes:
+        return None
+    leaf = planner.plain_leaf(operand)
+    if (leaf is not None and leaf.in_memory) or not is_scarce(operand.nbytes):
+        return None
+    return _cuts(planner, node)
+
+
+def _cuts_of_writing(planner: Planner, node: Scatter, recipe: Recipe) -> distribution.Cuts | None:
+    """Cut named rows that are better brought into order: each box would look at all places."""
+    count, row = node.operands[1].size, node.nbytes // max(1, node.shape[0])
+    boxes = node.size // wanted_elements(planner, [recipe], node.dtype.itemsize)
+    if node.axis or not 0 < row <= ROW_BYTES_MAX or count <= PLACES_LAID or boxes <= BOXES_LOOKING:
+        return None
+    return _cuts(planner, node)
+
+
+BOXES_LOOKING = 64
+"""Looking through all places for so many boxes costs about as much as bringing them into order."""
+
+
+def _cuts(planner: Planner, node: Gather | Scatter) -> distribution.Cuts | None:
+    found: distribution.Cuts | None = _distribution().Cuts.of(planner, node)
+    return found
+
+
+def _distribution() -> Any:
+    """Give the module of what few plans need."""
+    return importlib.import_module("chunkarr.tiled.distribution")
 
 
 def _reachable(planner: Planner, node: Expr, *, copy: bool) -> tuple[Store, tuple[Store, ...]]:

@@ -121,9 +121,11 @@ def reduce_through_reshape(node: Expr) -> Expr | None:
         return None
     below = node.operands[0]
     first, stop = node.axes[0], node.axes[-1] + 1
-    if not isinstance(below, Reshape) or below.size == 0 or stop - first != len(node.axes):
+    if below.size == 0 or stop - first != len(node.axes):
         return None
-    inner = below.operands[0]
+    inner = _before_reshape(below, {})
+    if inner is None or inner.shape == below.shape:
+        return None
     lead, rest = below.shape[:first], below.shape[stop:]
     last = inner.ndim - len(rest)
     if last < first or inner.shape[:first] != lead or inner.shape[last:] != rest:
@@ -137,6 +139,34 @@ def reduce_through_reshape(node: Expr) -> Expr | None:
         axes=tuple(range(first, last)),
         ddof=node.ddof,
     )
+
+
+def _before_reshape(node: Expr, found: dict[int, Expr | None]) -> Expr | None:
+    """Give the value of a reshape, or of elementwise work on reshapes, in the shape before.
+
+    None where there is none, or not one shape for all. `found` is what earlier calls gave.
+    """
+    if isinstance(node, Reshape):
+        return node.operands[0]
+    if not isinstance(node, Map) or len(found) > LEVELS_MAX:
+        return None
+    if id(node) not in found:
+        found[id(node)] = None
+        whole = [o for o in node.operands if o.shape != ()]
+        parts = {id(o): _before_reshape(o, found) for o in whole if o.shape == node.shape}
+        shapes = {part.shape for part in parts.values() if part is not None}
+        if len(shapes) == 1 and all(parts.get(id(o)) is not None for o in whole):
+            operands = [parts[id(o)] if o.shape != () else o for o in node.operands]
+            found[id(node)] = Map(
+                shape=shapes.pop(),
+                dtype=node.dtype,
+                line=node.line,
+                operands=tuple([o for o in operands if o is not None]),
+                name=node.name,
+                types=node.types,
+                output=node.output,
+            )
+    return found[id(node)]
 
 
 Alone = Callable[[Expr], bool]

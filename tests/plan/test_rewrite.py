@@ -100,6 +100,14 @@ CASES: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
         lambda s, h: s.reshape(24).sum(),
         "sum[0, 1](CountingStore[4, 6])",
     ),
+    "a whole reduction of elementwise work on reshapes does too": (
+        lambda s, h: (s.reshape(24) * 2 + s.reshape(24)).sum(),
+        ("sum[0, 1](add(multiply(CountingStore[4, 6], full[]), CountingStore[4, 6]))"),
+    ),
+    "not where it meets what has no other shape": (
+        lambda s, h: (s.reshape(24) * xp.arange(24)).sum(),
+        "sum[0](multiply(reshape[24](CountingStore[4, 6]), ramp[24]))",
+    ),
     "a partial reduction does not": (
         lambda s, h: s.reshape(8, 3).sum(0),
         "sum[0](reshape[8, 3](CountingStore[4, 6]))",
