@@ -23,6 +23,7 @@ from chunkarr.expr.node import Expr, Gather, Scatter
 from chunkarr.grid import Grid, Region, region_of, region_shape
 from chunkarr.kernels.recipe import Recipe, bytes_extra
 from chunkarr.plan.emit import (
+    READS_MAX,
     SECONDS_PER_BYTE,
     copy_sweep,
     fit_cut,
@@ -248,9 +249,34 @@ def _gather_cut(
 
     if isinstance(unit, Grid):
         return unit, bytes_of(unit.chunk_shape)
-    cell = choose_cut(node.shape, wanted_elements(planner, [], size), unit)
-    grid = Grid(node.shape, fit_cut(planner, cell, unit, bytes_of))
+
+    def cut_by(unit: tuple[int, ...]) -> Grid:
+        cell = choose_cut(node.shape, wanted_elements(planner, [], size), unit)
+        return Grid(node.shape, fit_cut(planner, cell, unit, bytes_of))
+
+    grid = cut_by(unit)
+    times = _times_read(node, source, grid)
+    if times > READS_MAX:
+        # What is written in chunks that are narrow along the axis is made of wide boxes first.
+        wide = cut_by((1,) * node.ndim)
+        if READS_MAX * _times_read(node, source, wide) < times:
+            grid = wide
     return grid, bytes_of(grid.chunk_shape)
+
+
+def _times_read(node: Gather, source: Store | None, grid: Grid) -> float:
+    """Estimate how often the boxes of a result read all of a map that memory cannot keep."""
+    if (
+        source is None
+        or source.in_memory
+        or not source.addressable
+        or not is_scarce(source.bytes_size)
+    ):
+        return 1
+    row = math.prod(node.shape[node.axis + 1 :]) * node.dtype.itemsize
+    places = grid.chunk_shape[node.axis]
+    pages = min(source.shape[node.axis] * row, places * (row + mmap.PAGESIZE))
+    return grid.counts[node.axis] * pages / max(1, source.shape[node.axis] * row)
 
 
 def _times_decoded(node: Gather, source: Store, grid: Grid) -> float:

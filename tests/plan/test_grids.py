@@ -15,6 +15,7 @@ from chunkarr.expr.affine import Affine, Term
 from chunkarr.grid import Grid
 from chunkarr.kernels.program import Program
 from chunkarr.kernels.recipe import Recipe, StoreLeaf
+from chunkarr.plan import gather
 from chunkarr.plan.grids import (
     REDUCED_DEPTH,
     choose_cut,
@@ -287,6 +288,19 @@ def test_windows_are_reduced_whole() -> None:
     assert [step.name for step in plan.steps] == ["max"]
     both = plan_of(windows(x, (3, 3)).sum((-2, -1)), at=at)
     assert [step.name for step in both.steps] == ["sum"]
+
+
+@pytest.mark.parametrize("scarce", [True, False])
+def test_columns_at_random_are_read_by_wide_boxes(
+    scarce: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gather, "is_scarce", lambda _: scarce)
+    x = FakeStore((12_000, 44_000), (500, 500)).as_array()
+    columns = np.random.default_rng(0).permutation(44_000)
+    at = limits(400 * MIB, 4 * MIB)
+    plan = plan_of(x[:, columns], into=FakeTarget((12_000, 44_000), (500, 500)), at=at)
+    assert [step.name for step in plan.steps] == ["x.zarr", "gather"] + ["gather"] * scarce
+    assert all(step.bytes_task < 2 * at.bytes_share for step in plan.steps)
 
 
 def test_rows_at_random_of_large_chunks_are_gathered_by_few_tasks() -> None:
