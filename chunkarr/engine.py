@@ -20,8 +20,9 @@ import numpy.typing as npt
 
 from chunkarr.display import watching
 from chunkarr.errors import MemoryBudgetError
+from chunkarr.expr.build import cast_lazily
 from chunkarr.expr.cuts import cut_of
-from chunkarr.expr.node import Blocks, Compress, Expr, Source, walk
+from chunkarr.expr.node import Blocks, Compress, Expr, Reduce, Source, walk
 from chunkarr.floats import gathering, tell
 from chunkarr.grid import CRUMB_BYTES, Grid, fair_bytes, region_of
 from chunkarr.kernels import tier
@@ -324,13 +325,16 @@ def select(operand: Expr, mask: Expr, line: Any = None) -> Compress:
     most = min(limits.chunk_bytes, limits.bytes_share // 4) // max(1, width)
     # Cells that are whole along the last axes follow each other in C order.
     bands = Grid(mask.shape, choose_cut(mask.shape, max(1, most), (1,) * mask.ndim))
-    plan, store = count_plan(mask, bands, _named([mask]), limits)
-    try:
-        _carry_out(plan, executor, limits)
-        counts = store.read(region_of(store.shape)) if bands.size else np.empty(0, np.int64)
-        offsets = (0, *np.cumsum(counts).tolist())
-    finally:
-        store.release()
+    if _cuts_chunks(mask, bands):
+        counts = _counts_of_rows(mask, bands)
+    else:
+        plan, store = count_plan(mask, bands, _named([mask]), limits)
+        try:
+            _carry_out(plan, executor, limits)
+            counts = store.read(region_of(store.shape)) if bands.size else np.empty(0, np.int64)
+        finally:
+            store.release()
+    offsets = (0, *np.cumsum(counts).tolist())
     return Compress(
         shape=(offsets[-1], *rest),
         dtype=operand.dtype,
@@ -339,6 +343,37 @@ def select(operand: Expr, mask: Expr, line: Any = None) -> Compress:
         bands=bands,
         offsets=offsets,
     )
+
+
+def _cuts_chunks(mask: Expr, bands: Grid) -> bool:
+    """Whether bands of whole rows cut chunks that lie beside each other: these were decoded often.
+
+    Not where there are too many rows to know the count of each.
+    """
+    if any(count > 1 for count in bands.counts[1:]) or bands.size <= 1:
+        return False
+    stores = [n.store for n in walk((mask,)) if isinstance(n, Source) and n.ndim == mask.ndim]
+    return mask.shape[0] <= ROWS_COUNTED and any(
+        store.tiled
+        and not store.addressable
+        and max(store.grid.counts[1:], default=1) > 1
+        and store.grid.chunk_shape[0] > bands.chunk_shape[0]
+        for store in stores
+    )
+
+
+ROWS_COUNTED = 1 << 20
+"""The true values of so many rows are counted row by row at most."""
+
+
+def _counts_of_rows(mask: Expr, bands: Grid) -> NDArray:
+    """Count the true values of a mask in bands of rows, chunk by chunk of what it is made of."""
+    number = np.dtype(np.int64)
+    axes, rows = tuple(range(1, mask.ndim)), mask.shape[:1]
+    whole = cast_lazily(mask, number)
+    (counts,) = values(Reduce(shape=rows, dtype=number, operands=(whole,), name="sum", axes=axes))
+    starts = np.arange(0, rows[0], bands.chunk_shape[0])
+    return np.add.reduceat(counts, starts)
 
 
 def nominal_grid(expr: Expr) -> Grid:
