@@ -339,9 +339,7 @@ ROW_BYTES_MAX = mmap.PAGESIZE
 def _cuts_of_reading(planner: Planner, node: Gather) -> distribution.Cuts | None:
     """Cut named rows that are better brought into order: each would be read with its page."""
     operand, places = node.operands
-    row = node.nbytes // max(1, places.size)
-    moved = places.size * mmap.PAGESIZE
-    if node.axis or not 0 < row <= ROW_BYTES_MAX or moved < PASSES * operand.nbytes:
+    if places.size * mmap.PAGESIZE < PASSES * operand.nbytes:
         return None
     leaf = planner.plain_leaf(operand)
     if (leaf is not None and leaf.in_memory) or not is_scarce(operand.nbytes):
@@ -351,9 +349,8 @@ def _cuts_of_reading(planner: Planner, node: Gather) -> distribution.Cuts | None
 
 def _cuts_of_writing(planner: Planner, node: Scatter, recipe: Recipe) -> distribution.Cuts | None:
     """Cut named rows that are better brought into order: each box would look at all places."""
-    count, row = node.operands[1].size, node.nbytes // max(1, node.shape[0])
     boxes = node.size // wanted_elements(planner, [recipe], node.dtype.itemsize)
-    if node.axis or not 0 < row <= ROW_BYTES_MAX or count <= PLACES_LAID or boxes <= BOXES_LOOKING:
+    if node.operands[1].size <= PLACES_LAID or boxes <= BOXES_LOOKING:
         return None
     return _cuts(planner, node)
 
@@ -363,6 +360,9 @@ BOXES_LOOKING = 64
 
 
 def _cuts(planner: Planner, node: Gather | Scatter) -> distribution.Cuts | None:
+    """Cut the places and the axis where these are short rows along the first one."""
+    if node.axis or not 0 < node.nbytes // max(1, node.shape[0]) <= ROW_BYTES_MAX:
+        return None
     found: distribution.Cuts | None = _distribution().Cuts.of(planner, node)
     return found
 

@@ -58,6 +58,11 @@ class Cuts:
         return (self.blocks.chunk_shape[0] - 1).bit_length()
 
     @property
+    def stood(self) -> int:
+        """The mask of these bits."""
+        return (1 << self.bits) - 1
+
+    @property
     def bytes_table(self) -> int:
         """What a task holds to know which places of each block lie in each stretch."""
         cells = self.blocks.size * self.stretches.size
@@ -158,7 +163,7 @@ class SortPlaces:
         ends.write(ends.grid.region(task), counts.astype(COUNTED)[None])
         if self.values is not None and self.rows is not None:
             box = self.rows.grid.region(task)
-            packed &= (1 << cuts.bits) - 1
+            packed &= cuts.stood
             self.rows.write(box, np.asarray(self.values.evaluate(box))[packed])
 
 
@@ -226,7 +231,7 @@ class CollectRows:
         after = ends.sum(0, np.int64)
         # Of each stretch those of the blocks behind this one lie behind its own.
         behind = np.diff(ends[task + 1 :].sum(0, np.int64), prepend=0)
-        order = self.places.packed.read(region[:1]) & ((1 << cuts.bits) - 1)
+        order = self.places.packed.read(region[:1]) & cuts.stood
         out, done = np.empty(region_shape(region), self.store.dtype), 0
         for stretch in np.flatnonzero(counts).tolist():
             context.check()

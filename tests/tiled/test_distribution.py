@@ -24,6 +24,14 @@ xp: Any = chunkarr
 
 DTYPES = ["f8", "i4", "?", "c16", "M8[D]", "U3", [("a", "f8"), ("b", "i2")]]
 SIZES = st.integers(1, 2000)
+DRAWN: dict[str, Any] = {
+    "n": SIZES,
+    "count": SIZES,
+    "width": st.sampled_from([None, 1, 3]),
+    "dtype": st.sampled_from(DTYPES),
+    "chunk": st.sampled_from([64, 512, 4096]),
+    "seed": st.integers(0, 99),
+}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -49,15 +57,7 @@ def drawn(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> npt.N
     return numbers.astype("i8").astype(dtype)
 
 
-@given(
-    n=SIZES,
-    count=SIZES,
-    width=st.sampled_from([None, 1, 3]),
-    dtype=st.sampled_from(DTYPES),
-    chunk=st.sampled_from([64, 512, 4096]),
-    few=st.booleans(),
-    seed=st.integers(0, 99),
-)
+@given(**DRAWN, few=st.booleans())
 def test_rows_are_taken(
     n: int, count: int, width: int | None, dtype: Any, chunk: int, few: bool, seed: int
 ) -> None:
@@ -72,14 +72,7 @@ def test_rows_are_taken(
         assert np.array_equal(made.compute(), x[places])
 
 
-@given(
-    n=SIZES,
-    count=SIZES,
-    width=st.sampled_from([None, 1, 3]),
-    dtype=st.sampled_from(DTYPES),
-    chunk=st.sampled_from([64, 512, 4096]),
-    seed=st.integers(0, 99),
-)
+@given(**DRAWN)
 def test_rows_are_laid_and_the_last_for_a_place_stays(
     n: int, count: int, width: int | None, dtype: Any, chunk: int, seed: int
 ) -> None:
