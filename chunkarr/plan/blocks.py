@@ -32,7 +32,7 @@ from chunkarr.plan.emit import (
 )
 from chunkarr.plan.finish import bytes_finish, finish, merge, room_finish
 from chunkarr.plan.grids import bytes_wanted, choose_cut, preferred_cut, shares_of
-from chunkarr.plan.halo import Reach, plan_visit, stored_leaves, visited
+from chunkarr.plan.halo import Reach, is_decoded, plan_visit, stored_leaves, visited
 from chunkarr.plan.jobs import Group
 from chunkarr.plan.works import Sweep, cell_at
 from chunkarr.records import dataclass
@@ -417,7 +417,7 @@ def _reach(call: Call, recipes: Sequence[Recipe], grid: Grid) -> Reach:
             for along, wider in zip(laid.follows, laid.reach, strict=False)
             if along != WHOLE and any(wider)
         }
-        leaves = [leaf for leaf, _ in stored_leaves([recipe])] if wide else []
+        leaves = [leaf for leaf, _ in stored_leaves([recipe]) if wide and is_decoded(leaf)]
         if leaves:
             axes |= wide
         box = laid.box(grid.chunk_shape, recipe.shape)

@@ -32,7 +32,7 @@ from chunkarr.plan.grids import (
     wish_for_whole,
     write_unit,
 )
-from chunkarr.plan.halo import find_reach, plan_visit
+from chunkarr.plan.halo import elements_of_runs, find_reach, plan_visit, runs_of
 from chunkarr.plan.jobs import Group, Job
 from chunkarr.plan.works import (
     CompressWork,
@@ -141,7 +141,11 @@ def sweep_grid(
         return unit, bytes_of
     wish = wish_for_whole(preferred_cut(recipes), shape, reduced)
     elements = wanted_elements(planner, recipes)
-    cell = choose_cut(shape, elements, unit, wish, reduced)
+    runs = runs_of(recipes, shape)
+    if not reduced:
+        most = planner.limits.bytes_share // 2 // max(1, results)
+        elements = max(elements, min(most, elements_of_runs(runs, unit, elements)))
+    cell = choose_cut(shape, elements, unit, wish, reduced, runs)
     cell = fit_cut(planner, cell, unit, bytes_deciding, wish, shares_of(recipes))
     return Grid(shape, cell), bytes_of
 
@@ -386,7 +390,8 @@ def emit_scan(planner: Planner, group: Group) -> None:
         wish = preferred_cut([recipe])
         # Several lanes keep the workers busy where there are other axes than the scanned one.
         reduced = [(node.axis,)] if node.ndim > 1 else []
-        cell = choose_cut(node.shape, wanted_elements(planner, [recipe]), unit, wish, reduced)
+        elements, runs = wanted_elements(planner, [recipe]), runs_of([recipe], node.shape)
+        cell = choose_cut(node.shape, elements, unit, wish, reduced, runs)
         shares = shares_of([recipe])
         grid = Grid(node.shape, fit_cut(planner, cell, unit, bytes_deciding, wish, shares))
     scratch = settle_rereads(planner, group, grid, [recipe])

@@ -100,13 +100,16 @@ def choose_cut(
     unit: Sequence[int],
     wish: Sequence[int] | None = None,
     reduced: Sequence[tuple[int, ...]] = (),
+    runs: Iterable[tuple[int, int]] = (),
 ) -> tuple[int, ...]:
-    """Give the cell shape of about `elements` elements.
+    """Give the cell shape of about `elements` elements, which reaches first as far as `runs` do.
 
     >>> choose_cut((1000, 1000), 4000, (1, 1))
     (4, 1000)
     >>> choose_cut((1000, 1000), 4000, (1, 1), wish=(100, 10))
     (100, 40)
+    >>> choose_cut((1000, 1000), 4000, (1, 1), runs=[(0, 200)])
+    (200, 20)
     """
     step = joint_unit(unit, wish)
     cell = [max(1, min(n, s)) for n, s in zip(shape, step, strict=True)]
@@ -115,6 +118,10 @@ def choose_cut(
         _grow(
             cell, shape, step, sorted(depth, reverse=True), min(elements, _deep(cell, shape, depth))
         )
+    for axis, length in runs:
+        reach = list(shape)
+        reach[axis] = max(cell[axis], min(shape[axis], -(-length // step[axis]) * step[axis]))
+        _grow(cell, reach, step, [axis], elements)
     _grow(cell, shape, step, range(len(shape) - 1, -1, -1), elements)
     return tuple(cell)
 

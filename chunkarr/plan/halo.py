@@ -1,13 +1,19 @@
-"""Reads that reach over the edges of stored chunks: shifted views, rolls, stencils.
+"""Reads that reach over the edges of stored chunks, or want parts of pages.
 
-A strip of a chunk costs the decoding of the whole chunk. Two things keep that near once per chunk:
-cells are visited along the axis that reads reach over, so that neighbours come one after the other,
-and a small cache holds the decoded chunks that the next cell wants. Neither touches any bits.
+A strip of a chunk costs the decoding of the whole chunk: shifted views, rolls, stencils. Two things
+keep that near once per chunk: cells are visited along the axis that reads reach over, so that
+neighbours come one after the other, and a small cache holds the decoded chunks that the next cell
+wants. Neither touches any bits.
+
+A few elements of each page of a mapped file cost the whole page: axes in another order. Cells reach
+some way along the axes that the file lies along, and those that share pages are visited one after
+the other.
 """
 
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -30,6 +36,11 @@ def find_reach(recipes: Sequence[Recipe], grid: Grid) -> Reach:
     axes: set[int] = set()
     touched = 0
     for leaf, firsts in stored_leaves(recipes):
+        if leaf.store.addressable and not leaf.store.in_memory:
+            page = _runs(leaf, grid.shape, mmap.PAGESIZE)
+            axes |= {axis for axis, n in page if grid.chunk_shape[axis] < n}
+        if not is_decoded(leaf):
+            continue
         crossed = _crossed(leaf, firsts, grid)
         if not crossed:
             continue
@@ -44,6 +55,11 @@ def find_reach(recipes: Sequence[Recipe], grid: Grid) -> Reach:
     return Reach(frozenset(axes), touched)
 
 
+def is_decoded(leaf: StoreLeaf) -> bool:
+    """Whether what a leaf reads comes chunk by chunk."""
+    return not leaf.store.addressable and leaf.store.grid.size > 1
+
+
 def stored_leaves(recipes: Sequence[Recipe]) -> Iterator[tuple[StoreLeaf, tuple[int, ...]]]:
     """List stored leaves with where their own index space begins in the step's."""
     stack: list[tuple[Leaf, tuple[int, ...]]] = [
@@ -52,14 +68,58 @@ def stored_leaves(recipes: Sequence[Recipe]) -> Iterator[tuple[StoreLeaf, tuple[
     while stack:
         leaf, firsts = stack.pop()
         if isinstance(leaf, StoreLeaf):
-            if not leaf.store.addressable and leaf.store.grid.size > 1:
-                yield leaf, firsts
+            yield leaf, firsts
         elif isinstance(leaf, OverlayLeaf):
             if leaf.base is not None:
                 stack.extend((inner, firsts) for inner in leaf.base.leaves)
             for patch in leaf.patches:
                 at = tuple(f + p.first for f, p in zip(firsts, patch.places, strict=True))
                 stack.extend((inner, at) for inner in patch.recipe.leaves)
+
+
+RUN_BYTES = 512
+"""What a cell wants of a source at a time, where that may be: some lines of a processor's cache."""
+
+
+def runs_of(recipes: Sequence[Recipe], shape: Sequence[int]) -> list[tuple[int, int]]:
+    """Give the axes that addressable sources lie along, and how far a cell wants to reach on each.
+
+    Those of the largest source come first. Nothing is said of one that is stretched: all of it is
+    wanted by many cells anyway.
+    """
+    leaves = [leaf for leaf, _ in stored_leaves(recipes) if leaf.store.addressable]
+    leaves.sort(key=lambda leaf: -leaf.store.bytes_size)
+    return [run for leaf in leaves for run in _runs(leaf, shape, RUN_BYTES)]
+
+
+def elements_of_runs(runs: Sequence[tuple[int, int]], unit: Sequence[int], elements: int) -> int:
+    """Give the elements of a cell that reaches so far though it holds a whole unit.
+
+    0 where `elements` would not do without the unit either.
+
+    >>> elements_of_runs([(0, 100)], (1, 500), 1000)
+    50000
+    """
+    far = {axis: max(n for along, n in runs if along == axis) for axis, _ in runs}
+    if math.prod(far.values()) > elements:
+        return 0
+    return math.prod(max(n, far.get(axis, 1)) for axis, n in enumerate(unit))
+
+
+def _runs(leaf: StoreLeaf, shape: Sequence[int], size: int) -> list[tuple[int, int]]:
+    """Give the axes along which so many bytes of a source lie together, and how far they reach."""
+    used = {term.axis for term in leaf.affine.terms}
+    if any(n > 1 and axis not in used for axis, n in enumerate(shape)):
+        return []
+    out, step = [], leaf.store.dtype.itemsize
+    layout = list(zip(leaf.affine.terms, leaf.store.shape, strict=True))
+    for (axis, _, stride), n in layout if leaf.store.order == "F" else reversed(layout):
+        if step >= size:
+            break
+        if axis >= 0 and stride:
+            out.append((axis, min(shape[axis], -(-size // (step * abs(stride))))))
+        step *= max(1, n)
+    return out
 
 
 def _crossed(leaf: StoreLeaf, firsts: tuple[int, ...], grid: Grid) -> set[int]:

@@ -25,6 +25,7 @@ from chunkarr.plan.grids import (
     shrink,
     write_unit,
 )
+from chunkarr.plan.halo import RUN_BYTES
 from chunkarr.plan.works import Sweep
 from chunkarr.storage.memory import MemoryStore
 from chunkarr.storage.spill import SpillStore
@@ -53,12 +54,13 @@ def _cuts(draw: st.DrawFn) -> tuple[tuple[int, ...], int, tuple[int, ...], tuple
     return shape, draw(st.integers(1, 3000)), unit, wish
 
 
-@given(_cuts(), st.booleans())
+@given(_cuts(), st.booleans(), st.integers(0, 99))
 def test_a_cut_respects_the_unit_and_the_size(
-    case: tuple[tuple[int, ...], int, tuple[int, ...], tuple[int, ...]], reduces: bool
+    case: tuple[tuple[int, ...], int, tuple[int, ...], tuple[int, ...]], reduces: bool, run: int
 ) -> None:
     shape, elements, unit, wish = case
-    cell = choose_cut(shape, elements, unit, wish, [(0,)] if reduces else [])
+    runs = [(run % len(shape), run)] if run else []
+    cell = choose_cut(shape, elements, unit, wish, [(0,)] if reduces else [], runs)
     least = 1
     for n, size, u, w in zip(shape, cell, unit, wish, strict=True):
         assert 1 <= size <= max(1, n)
@@ -95,6 +97,39 @@ def test_a_cell_reaches_far_along_reduced_axes() -> None:
     deep = choose_cut((10_000, 10_000), 100_000, (1, 1), reduced=[(0,)])
     assert plain == (10, 10_000)
     assert deep[0] >= REDUCED_DEPTH
+
+
+class LyingStore(FakeStore):
+    """A file map of any size that has no data: in C order, for planning only."""
+
+    addressable = True
+    tiled = False
+
+
+def test_a_cell_reaches_some_way_along_what_lies_together() -> None:
+    x = LyingStore((50_000, 70_000), (50_000, 70_000)).as_array()
+    for value in (x.T + 1, x[:, :50_000] + x[:50_000, :50_000].T):
+        (step,) = plan_of(value, into=LyingStore(value.shape, value.shape)).steps
+        assert isinstance(step.work, Sweep)
+        assert all(n * 8 >= RUN_BYTES for n in step.work.grid.chunk_shape)
+    row = LyingStore((50_000,), (50_000,)).as_array()
+    (step,) = plan_of(x[:, 0:50_000] + row[:, None], into=LyingStore(x.shape, x.shape)).steps
+    assert isinstance(step.work, Sweep)
+    assert step.work.grid.chunk_shape[0] < 10  # what is stretched is wanted whole anyway
+
+
+def test_pages_are_shared_by_cells_that_follow_each_other_where_chunks_are_thin() -> None:
+    # Of 800 bytes, each chunk of the target wants 8.
+    x = LyingStore((12_000, 440, 100), (12_000, 440, 100)).as_array()
+    target = FakeTarget((100, 12_000, 440), (1, 500, 440))
+    at = limits()
+    (step,) = plan_of(x.transpose(2, 0, 1), into=target, at=at).steps
+    assert isinstance(step.work, Sweep)
+    cell = step.work.grid.chunk_shape
+    assert cell == (4, 500, 440)
+    assert step.bytes_task <= at.bytes_share
+    assert step.work.order is not None
+    assert step.work.order[-1] == 0
 
 
 def test_the_cut_does_not_depend_on_the_workers() -> None:
