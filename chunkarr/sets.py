@@ -16,12 +16,12 @@ import numpy as np
 from chunkarr import namespace
 from chunkarr.arrays import Array, wrap
 from chunkarr.dispatch import computed, give, ndarray_of, small
-from chunkarr.expr.build import apply, constant
+from chunkarr.expr.build import apply, constant, reshape
 from chunkarr.expr.node import Expr
 from chunkarr.functions.creation import index_along
 from chunkarr.functions.lookup import isin, searchsorted
 from chunkarr.functions.manipulation import join
-from chunkarr.functions.pieces import TABLE_BYTES, add, fold, multiply, span
+from chunkarr.functions.pieces import TABLE_BYTES, add, multiply, span
 from chunkarr.functions.products import SORTED_KINDS, sort
 from chunkarr.functions.statistics import diff
 from chunkarr.views import Selection
@@ -33,7 +33,7 @@ COPIES = 6
 
 def _sorted(values: Any) -> Expr:
     """Sort the elements of an array, now."""
-    held = wrap(sort(fold(values.to_expr(), (values.size,))))
+    held = wrap(sort(reshape(values.to_expr(), (values.size,))))
     held.persist()
     return held.to_expr()
 
@@ -73,7 +73,7 @@ def _places(ar: Any, values: Any, starts: Any, *, index: bool, inverse: bool) ->
     out: list[Any] = []
     if index:
         # The number of the value, then the place: sorted, the first of each group comes first.
-        flat = fold(which, (ar.size,))
+        flat = reshape(which, (ar.size,))
         key = sort(add(multiply(flat, ar.size), index_along((ar.size,), 0)))
         out.append(wrap(key)[starts] % ar.size)
     if inverse:

@@ -20,15 +20,17 @@ from chunkarr.expr.build import (
     apply,
     cast,
     constant,
+    flatten,
     normalize_axes,
     normalize_axis,
+    reshape,
     stretch,
     where,
 )
 from chunkarr.expr.node import Expr
 from chunkarr.functions import shapes
 from chunkarr.functions.creation import index_along
-from chunkarr.functions.pieces import call, fold
+from chunkarr.functions.pieces import call
 from chunkarr.functions.reductions import cumsum
 from chunkarr.outputs import check_mask
 from chunkarr.printing import array_text
@@ -256,7 +258,7 @@ def place(arr: Any, mask: Any, vals: Any) -> None:
     if test.size != arr.size:
         message = "place: mask and data must be the same size"
         raise ValueError(message)
-    test, values = fold(test, (arr.size,)), _table(vals, arr.dtype)
+    test, values = reshape(test, (arr.size,)), _table(vals, arr.dtype)
     if not values.size:
         if bool(wrap(test).any()):
             message = "Cannot insert from an empty array!"
@@ -276,10 +278,10 @@ def putmask(a: Any, /, mask: Any, values: Any) -> None:
         raise ValueError(message)
     if given.shape == a.shape and a.ndim:
         laid = given.astype(a.dtype).to_expr()
-        a[...] = wrap(where(fold(test, a.shape), laid, a.to_expr()))
+        a[...] = wrap(where(reshape(test, a.shape), laid, a.to_expr()))
     elif given.size:
         position = index_along((a.size,), 0)
-        _put_where(a, fold(test, (a.size,)), position, _table(values, a.dtype))
+        _put_where(a, reshape(test, (a.size,)), position, _table(values, a.dtype))
 
 
 def _table(values: Any, dtype: np.dtype[Any]) -> Any:
@@ -298,7 +300,7 @@ def _put_where(a: Any, test: Expr, turn: Expr, values: Any) -> None:
         few = isinstance(values, np.ndarray)
         take = functools.partial(np.take, values)
         laid = call(take, a.dtype, place) if few else values[wrap(place)].to_expr()
-    a[...] = wrap(where(fold(test, a.shape), fold(laid, a.shape), held))
+    a[...] = wrap(where(reshape(test, a.shape), reshape(laid, a.shape), held))
 
 
 def fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
@@ -338,8 +340,8 @@ def extract(condition: Any, arr: Any) -> Any:
     """Give the elements where a condition is true."""
     whole, test = expression(arr), cast(expression(condition), bool)
     if test.size != whole.size:
-        return compress(wrap(fold(test, (test.size,))), namespace.asarray(arr))
-    flat = fold(whole, (whole.size,)), fold(test, (test.size,))
+        return compress(wrap(flatten(test)), namespace.asarray(arr))
+    flat = flatten(whole), flatten(test)
     return Array(selection=Selection(*flat))
 
 

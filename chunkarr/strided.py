@@ -13,12 +13,12 @@ from numpy.lib import stride_tricks
 from chunkarr import namespace
 from chunkarr.arrays import Array
 from chunkarr.expr.affine import Affine
-from chunkarr.expr.build import apply, constant, from_ndarray, normalize_axes
+from chunkarr.expr.build import apply, constant, flatten, from_ndarray, normalize_axes, reshape
 from chunkarr.expr.node import Expr
 from chunkarr.functions.creation import index_along
 from chunkarr.functions.fancy import Places, gather, scatter
 from chunkarr.functions.manipulation import stack
-from chunkarr.functions.pieces import fold, span
+from chunkarr.functions.pieces import span
 from chunkarr.records import dataclass
 from chunkarr.views import Reading, c_strides, outline
 
@@ -47,7 +47,7 @@ class Windows(Reading):
             for axis, start in enumerate(starts):
                 part = span(part, axis, start, lead[axis])
             parts.append(part)
-        return fold(stack(parts, axis=-1), (*lead, *self.sizes))
+        return reshape(stack(parts, axis=-1), (*lead, *self.sizes))
 
     def put(self, base: Expr, value: Expr) -> Expr:
         """Refuse: elements would be written several times."""
@@ -72,18 +72,18 @@ class Strided(Reading):
             at = apply("add", at, apply("multiply", index_along(self.shape, axis), step))
         count = math.prod(self.shape)
         line = Affine.identity((size,))
-        return Places(line, (size,), 0, fold(at, (count,)), (count,))
+        return Places(line, (size,), 0, reshape(at, (count,)), (count,))
 
     def get(self, base: Expr) -> Expr:
         """Gather the elements."""
-        found = gather(fold(base, (base.size,)), self._places(base.size))
-        return fold(found, self.shape)
+        found = gather(flatten(base), self._places(base.size))
+        return reshape(found, self.shape)
 
     def put(self, base: Expr, value: Expr) -> Expr:
         """Scatter values; of several for one element the last stays."""
         places = self._places(base.size)
-        laid = scatter(fold(base, (base.size,)), places, fold(value, places.shape))
-        return fold(laid, base.shape)
+        laid = scatter(flatten(base), places, reshape(value, places.shape))
+        return reshape(laid, base.shape)
 
     def look(self, array: NDArray) -> NDArray:
         """Give NumPy's view."""

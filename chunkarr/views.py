@@ -20,14 +20,14 @@ from chunkarr.expr.affine import Affine, Term, places_of
 from chunkarr.expr.build import (
     apply,
     as_expr,
-    caller,
     cast_lazily,
     constant,
+    reshape,
     spell,
     stretch,
     view,
 )
-from chunkarr.expr.node import Expr, Reshape, Source
+from chunkarr.expr.node import Expr, Source
 from chunkarr.functions.creation import index_along
 from chunkarr.functions.elementwise import as_complex, imag, real
 from chunkarr.functions.fancy import Places, scatter
@@ -118,9 +118,7 @@ Lens = Affine | NewShape | Reading
 def get(lens: Lens, base: Expr) -> Expr:
     """Give the view's value for a base's value."""
     if isinstance(lens, NewShape):
-        if lens.shape == base.shape:
-            return base
-        return Reshape(shape=lens.shape, dtype=base.dtype, operands=(base,), line=caller())
+        return reshape(base, lens.shape)
     return lens.get(base) if isinstance(lens, Reading) else view(base, lens)
 
 

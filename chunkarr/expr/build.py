@@ -17,7 +17,18 @@ import numpy as np
 
 from chunkarr.errors import MaskedOperandError, NotYetError, ObjectOperandError
 from chunkarr.expr.affine import Affine, broadcast
-from chunkarr.expr.node import Dtype, Expr, Generate, Line, Map, Reduce, Shape, Source, View
+from chunkarr.expr.node import (
+    Dtype,
+    Expr,
+    Generate,
+    Line,
+    Map,
+    Reduce,
+    Reshape,
+    Shape,
+    Source,
+    View,
+)
 from chunkarr.grid import region_of
 from chunkarr.storage.memory import MemoryStore
 
@@ -290,6 +301,35 @@ def insert_axes(operand: Expr, axes: Sequence[int]) -> Expr:
     for axis in axes:
         shape.insert(axis, 1)
     return view(operand, _spread(operand.shape, tuple(shape), axes))
+
+
+def reshape(operand: Expr, shape: Shape) -> Expr:
+    """Give the elements in C order under another shape of as many.
+
+    Axes of length one are inserted last, so that shapes that differ in these are made once.
+    """
+    if operand.shape == shape:
+        return operand
+    if isinstance(operand, Generate) and operand.kind == "full":
+        return constant(operand.values[0], operand.dtype, shape)
+    lean = tuple([n for n in shape if n != 1])
+    made = operand
+    if operand.shape != lean:
+        made = Reshape(shape=lean, dtype=operand.dtype, operands=(operand,), line=caller())
+    units = [axis for axis, n in enumerate(shape) if n == 1]
+    return insert_axes(made, units) if units else made
+
+
+def flatten(operand: Expr) -> Expr:
+    """Give the elements in C order on one axis."""
+    return reshape(operand, (operand.size,))
+
+
+def along(operand: Expr, axis: SupportsIndex | None) -> tuple[Expr, int]:
+    """Give an array and the axis to work along, that of the flattened array for None."""
+    if axis is None:
+        return flatten(operand), 0
+    return operand, normalize_axis(axis, operand.ndim)
 
 
 def _spread(shape: Shape, target: Shape, axes: Sequence[int]) -> Affine:

@@ -19,8 +19,10 @@ from chunkarr.expr.affine import Affine, Term
 from chunkarr.expr.build import (
     apply,
     cast_lazily,
+    flatten,
     insert_axes,
     normalize_axis,
+    reshape,
     view,
 )
 from chunkarr.expr.node import Expr
@@ -28,7 +30,7 @@ from chunkarr.functions import views
 from chunkarr.functions.blocks import Operand, Slot, block_calls, lay_out
 from chunkarr.functions.manipulation import stack
 from chunkarr.functions.overlap import widened
-from chunkarr.functions.pieces import component, fold, known, multiply, operand, span, subtract
+from chunkarr.functions.pieces import component, known, multiply, operand, span, subtract
 from chunkarr.functions.products import matmul
 from chunkarr.functions.reductions import any as any_
 from chunkarr.functions.reductions import sum as sum_
@@ -72,10 +74,10 @@ def product(a: Expr, first: str, b: Expr, second: str, out: str) -> tuple[Expr, 
     sizes = dict(zip(first + second, a.shape + b.shape, strict=True))
     batch = tuple(sizes[label] for label in shared)
     m, k, n = (math.prod(sizes[label] for label in part) for part in (left, inner_labels, right))
-    one = fold(_ordered(a, first, shared + left + inner_labels), (*batch, m, k))
-    other = fold(_ordered(b, second, shared + inner_labels + right), (*batch, k, n))
+    one = reshape(_ordered(a, first, shared + left + inner_labels), (*batch, m, k))
+    other = reshape(_ordered(b, second, shared + inner_labels + right), (*batch, k, n))
     made = matmul(one, other)
-    return fold(made, tuple(sizes[label] for label in labels)), labels
+    return reshape(made, tuple(sizes[label] for label in labels)), labels
 
 
 def tensordot(a: Expr, b: Any, axes: Any = 2) -> Expr:
@@ -132,7 +134,7 @@ def inner(a: Expr, b: Any) -> Expr:
 def outer(a: Expr, b: Any) -> Expr:
     """Multiply all elements of one array with all of another."""
     b = operand(b)
-    left, right = fold(a, (a.size,)), fold(b, (b.size,))
+    left, right = flatten(a), flatten(b)
     return multiply(insert_axes(left, (1,)), insert_axes(right, (0,)))
 
 
@@ -145,7 +147,7 @@ def kron(a: Expr, b: Any) -> Expr:
     shape = tuple(n * m for n, m in zip(left.shape, right.shape, strict=True))
     wide = insert_axes(left, range(1, 2 * ndim, 2)) if ndim else left
     tall = insert_axes(right, range(0, 2 * ndim, 2)) if ndim else right
-    return fold(multiply(wide, tall), shape)
+    return reshape(multiply(wide, tall), shape)
 
 
 def cross(

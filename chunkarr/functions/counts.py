@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chunkarr.expr.build import apply, caller, cast, cast_lazily, constant, own, where
+from chunkarr.expr.build import apply, caller, cast, cast_lazily, constant, own, reshape, where
 from chunkarr.expr.edges import Edges
 from chunkarr.expr.node import Algorithm, Expr
 from chunkarr.functions.elementwise import as_complex, imag, real
-from chunkarr.functions.pieces import add, at_least_1d, fold, less, multiply
+from chunkarr.functions.pieces import add, at_least_1d, less, multiply
 
 NDArray = npt.NDArray[Any]
 
@@ -38,7 +38,7 @@ def binned(columns: Sequence[Expr], edges: Sequence[NDArray], weights: Expr | No
         # A number is below zero where any of them is.
         none = less(functools.reduce(functools.partial(apply, "bitwise_or"), found), 0)
         place = where(none, np.int64(-1), place)
-    return fold(_counted(place, math.prod(shape), weights), shape)
+    return reshape(_counted(place, math.prod(shape), weights), shape)
 
 
 def occurrences(x: Expr, count: int, weights: Expr | None = None) -> Expr:

@@ -14,8 +14,17 @@ import numpy as np
 
 from chunkarr.errors import NotYetError
 from chunkarr.expr.affine import Affine, Term
-from chunkarr.expr.build import apply, as_expr, caller, cast_lazily, normalize_axis, own, stretch
-from chunkarr.expr.node import Expr, Gather, Generate, Reshape, Scatter, Source
+from chunkarr.expr.build import (
+    along,
+    apply,
+    as_expr,
+    caller,
+    cast_lazily,
+    own,
+    reshape,
+    stretch,
+)
+from chunkarr.expr.node import Expr, Gather, Generate, Scatter, Source
 from chunkarr.records import dataclass
 
 Shape = tuple[int, ...]
@@ -168,7 +177,7 @@ def _linear(arrays: list[Expr], sizes: list[int], axes: list[int], spread: Shape
     if total.ndim == 1:
         return total
     size = int(np.prod(spread, dtype=object))
-    return Reshape(shape=(size,), dtype=total.dtype, operands=(total,), line=caller())
+    return reshape(total, (size,))
 
 
 def check_bounds(index: Expr, n: int, axis: int) -> Expr:
@@ -206,7 +215,7 @@ def gather(operand: Expr, places: Places) -> Expr:
         line=caller(),
         axis=at,
     )
-    return _reshaped(taken, places.shape)
+    return reshape(taken, places.shape)
 
 
 def scatter(operand: Expr, places: Places, value: Expr) -> Expr:
@@ -218,22 +227,15 @@ def scatter(operand: Expr, places: Places, value: Expr) -> Expr:
     return Scatter(
         shape=operand.shape,
         dtype=operand.dtype,
-        operands=(operand, places.index, _reshaped(value, shape)),
+        operands=(operand, places.index, reshape(value, shape)),
         line=caller(),
         axis=at,
     )
 
 
-def _reshaped(operand: Expr, shape: Shape) -> Expr:
-    if operand.shape == shape:
-        return operand
-    return Reshape(shape=shape, dtype=operand.dtype, operands=(operand,), line=caller())
-
-
 def take(a: Expr, indices: Any, axis: int | None = None, mode: str = "raise") -> Expr:
     """Take elements along an axis, of the flattened array by default."""
-    from_axis = a if axis is not None else _reshaped(a, (a.size,))
-    number = 0 if axis is None else normalize_axis(axis, a.ndim)
+    from_axis, number = along(a, axis)
     if mode not in ("raise", "wrap", "clip"):
         message = f"clipmode must be one of 'clip', 'raise', or 'wrap' (got {mode!r})"
         raise ValueError(message)

@@ -15,13 +15,14 @@ import numpy.typing as npt
 from chunkarr.errors import NotYetError
 from chunkarr.expr.affine import Progression
 from chunkarr.expr.build import (
+    along,
     apply,
     as_expr,
     broadcast_shapes,
     cast,
     cast_lazily,
     constant,
-    normalize_axis,
+    flatten,
     own,
     stretch,
     where,
@@ -37,7 +38,6 @@ from chunkarr.functions.pieces import (
     call,
     component,
     divide,
-    fold,
     guard,
     interleave,
     less,
@@ -218,7 +218,7 @@ def isin(
     # NumPy's own errors.
     np.isin(np.zeros((1,), values.dtype), np.zeros((1,), others.dtype), kind=kind)
     del assume_unique  # an optimisation, and so is `kind`
-    flat = fold(others, (others.size,)) if isinstance(others, Expr) else others.ravel()
+    flat = flatten(others) if isinstance(others, Expr) else others.ravel()
     if flat.nbytes > TABLE_BYTES and _sorted_alike(values.dtype, flat.dtype):
         ordered = sort(operand(flat))
         return _searched("isin", _among, values, ordered, np.bool_, ("invert", bool(invert)))
@@ -403,7 +403,7 @@ def unravel_index(indices: Any, shape: Any, order: str = "C") -> tuple[Expr, ...
 
 def packbits(a: Expr, /, axis: int | None = None, bitorder: str = "big") -> Expr:
     """Pack each eight truth values along an axis into a byte."""
-    a, axis = (fold(a, (a.size,)), 0) if axis is None else (a, normalize_axis(axis, a.ndim))
+    a, axis = along(a, axis)
     _check_bits(a, bitorder, "biu", "Expected an input array of integer or boolean data type")
     bits = cast(a, bool)
     missing = -a.shape[axis] % 8
@@ -421,9 +421,7 @@ def unpackbits(
     a: Expr, /, axis: int | None = None, count: int | None = None, bitorder: str = "big"
 ) -> Expr:
     """Give the eight truth values of each byte along an axis."""
-    if not a.ndim or axis is None:
-        a, axis = fold(a, (a.size,)), 0
-    axis = normalize_axis(axis, a.ndim)
+    a, axis = along(a, axis if a.ndim else None)
     if a.dtype != np.uint8:
         message = "Expected an input array of unsigned byte data type"
         raise TypeError(message)

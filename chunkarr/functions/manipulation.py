@@ -11,20 +11,15 @@ from chunkarr.expr.affine import Affine, Progression, Term
 from chunkarr.expr.build import (
     caller,
     cast_lazily,
+    flatten,
     insert_axes,
     normalize_axis,
+    reshape,
     stretch,
     view,
 )
-from chunkarr.expr.node import Expr, Overlay, Regrid, Reshape
+from chunkarr.expr.node import Expr, Overlay, Regrid
 from chunkarr.grid import Grid
-
-
-def flatten(a: Expr) -> Expr:
-    """Give the elements in C order on one axis."""
-    if a.ndim == 1:
-        return a
-    return Reshape(shape=(a.size,), dtype=a.dtype, operands=(a,), line=caller())
 
 
 def concatenate(
@@ -139,7 +134,7 @@ def hstack(tup: Sequence[Expr], *, dtype: object = None, casting: str = "same_ki
 def roll(a: Expr, shift: Any, axis: Any = None) -> Expr:
     """Move elements along axes; what leaves at the end comes in at the start."""
     if axis is None:
-        return _fold_back(roll(flatten(a), shift, 0), a.shape)
+        return reshape(roll(flatten(a), shift, 0), a.shape)
     axes = list(axis) if isinstance(axis, tuple | list) else [axis]
     shifts = list(shift) if isinstance(shift, tuple | list) else [shift]
     pairs = np.broadcast(shifts, axes)
@@ -157,12 +152,6 @@ def roll(a: Expr, shift: Any, axis: Any = None) -> Expr:
             parts = [_part(a, number, n - offset, n), _part(a, number, 0, n - offset)]
             a = join(parts, number, "roll")
     return a
-
-
-def _fold_back(a: Expr, shape: tuple[int, ...]) -> Expr:
-    if a.shape == shape:
-        return a
-    return Reshape(shape=shape, dtype=a.dtype, operands=(a,), line=caller())
 
 
 def _part(a: Expr, axis: int, start: int, stop: int) -> Expr:

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chunkarr.expr.build import constant, normalize_axis, view
+from chunkarr.expr.build import along, constant, normalize_axis, view
 from chunkarr.expr.node import Expr
 from chunkarr.functions import views
 from chunkarr.functions.lanes import lanes
-from chunkarr.functions.manipulation import flatten
 from chunkarr.functions.pieces import at_least_1d, component, known, operand
 
 NDArray = npt.NDArray[Any]
@@ -54,13 +53,6 @@ def _lane_by_lane(
     return view(made, views.moveaxis(made.shape, -1, axis)) if made.ndim > 1 else made
 
 
-def _with_axis(a: Expr, axis: int | None) -> tuple[Expr, int]:
-    """Give an array and the axis to work along, that of the flattened array for None."""
-    if axis is None:
-        return flatten(a), 0
-    return a, normalize_axis(axis, a.ndim)
-
-
 def _hashable(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
@@ -76,7 +68,7 @@ def argsort(
     """Give the places that sort along an axis."""
     # NumPy's own errors.
     np.argsort(np.zeros((1,), a.dtype), kind=kind, order=order, stable=stable)
-    a, number = _with_axis(at_least_1d(a), axis)
+    a, number = along(at_least_1d(a), axis)
     options = (("kind", kind), ("order", _hashable(order)), ("stable", stable))
     return _lane_by_lane(_argsort, [a], number, np.intp, "argsort", options)
 
@@ -90,7 +82,7 @@ def _argsort(a: NDArray, *, kind: Any, order: Any, stable: Any) -> NDArray:
 def sort_lanes(a: Expr, axis: int | None, order: Any) -> Expr:
     """Sort along an axis what has no order of numbers: records."""
     np.sort(np.zeros((1,), a.dtype), order=order)  # NumPy's own errors
-    a, number = _with_axis(a, axis)
+    a, number = along(a, axis)
     return _lane_by_lane(_sort, [a], number, a.dtype, "sort", (("order", _hashable(order)),))
 
 
@@ -140,7 +132,7 @@ def argpartition(
 
 
 def _partition(a: Expr, kth: Any, axis: Any, kind: Any, order: Any) -> tuple[Expr, int, Options]:
-    a, number = _with_axis(a, axis)
+    a, number = along(a, axis)
     places = known(kth, "partition", "kth")
     # NumPy's own errors, of a lane that takes no room.
     n = a.shape[number]

@@ -27,7 +27,7 @@ from chunkarr.expr.build import (
     own,
     view,
 )
-from chunkarr.expr.node import Expr, Generate, Overlay, Reshape, Shape, Source
+from chunkarr.expr.node import Expr, Generate, Overlay, Shape, Source
 from chunkarr.floats import remark
 from chunkarr.functions import views
 from chunkarr.functions.manipulation import stack
@@ -78,21 +78,6 @@ def interleave(
         based=False,
         verb=verb,
     )
-
-
-def fold(a: Expr, shape: Shape) -> Expr:
-    """Give the elements in C order under another shape."""
-    if a.shape == shape:
-        return a
-    if isinstance(a, Generate) and a.kind == "full":
-        return constant(a.values[0], a.dtype, shape)
-    # Without axes of length one, so that shapes that differ in these are made once.
-    lean = tuple([n for n in shape if n != 1])
-    flat = a
-    if a.shape != lean:
-        flat = Reshape(shape=lean, dtype=a.dtype, operands=(a,), line=caller())
-    units = [axis for axis, n in enumerate(shape) if n == 1]
-    return insert_axes(flat, units) if units else flat
 
 
 def table(value: Any) -> NDArray | None:

@@ -6,20 +6,22 @@ import numpy as np
 
 from chunkarr.errors import NotYetError
 from chunkarr.expr.build import (
+    along,
     apply,
     caller,
     cast_lazily,
+    flatten,
     insert_axes,
-    normalize_axis,
+    reshape,
     spell,
     stretch,
     view,
 )
 from chunkarr.expr.node import Algorithm, Contract, Expr
 from chunkarr.functions import views
-from chunkarr.functions.manipulation import flatten, stack
+from chunkarr.functions.manipulation import stack
 from chunkarr.functions.orders import sort_lanes
-from chunkarr.functions.pieces import component, fold
+from chunkarr.functions.pieces import component
 from chunkarr.functions.reductions import any as any_
 from chunkarr.functions.reductions import sum as sum_
 from chunkarr.settings import settings
@@ -124,9 +126,7 @@ def sort(
     if order is not None or a.dtype.kind not in SORTED_KINDS:
         return sort_lanes(a, axis, order)
     # Equal keys cannot be told apart, so every order of them is stable.
-    if axis is None:
-        a, axis = flatten(a), 0
-    number = normalize_axis(axis, a.ndim)
+    a, number = along(a, axis)
     if a.size <= 1:
         return a
     n = a.shape[number]
@@ -146,9 +146,9 @@ def sort(
 def _one_by_one(a: Expr, axis: int) -> Expr:
     """Sort each lane as an array of its own."""
     turned = view(a, views.moveaxis(a.shape, axis, -1))
-    rows = fold(turned, (a.size // a.shape[axis], a.shape[axis]))
+    rows = reshape(turned, (a.size // a.shape[axis], a.shape[axis]))
     made = stack([sort(component(rows, 0, i)) for i in range(rows.shape[0])])
-    folded = fold(made, turned.shape)
+    folded = reshape(made, turned.shape)
     return view(folded, views.moveaxis(folded.shape, -1, axis))
 
 

@@ -20,9 +20,11 @@ from chunkarr.expr.build import (
     apply,
     as_expr,
     cast_lazily,
+    flatten,
     from_ndarray,
     insert_axes,
     normalize_axes,
+    reshape,
     stretch,
     view,
     where,
@@ -36,7 +38,6 @@ from chunkarr.functions.manipulation import stack
 from chunkarr.functions.pieces import (
     add,
     call,
-    fold,
     known,
     multiply,
     operand,
@@ -127,7 +128,7 @@ def _folded(a: Expr, axes: tuple[int, ...]) -> Expr:
     others = [i for i in range(a.ndim) if i not in axes]
     turned = view(a, views.transpose(a.shape, [*others, *axes])) if a.ndim > 1 else a
     shape = tuple(a.shape[i] for i in others)
-    return fold(turned, (*shape, math.prod(a.shape[i] for i in axes)))
+    return reshape(turned, (*shape, math.prod(a.shape[i] for i in axes)))
 
 
 def _at(lanes: Expr, places: NDArray) -> Expr:
@@ -140,8 +141,8 @@ def _at(lanes: Expr, places: NDArray) -> Expr:
 def _at_each(lanes: Expr, places: Expr) -> Expr:
     """Give the elements of lanes at ranks that differ from lane to lane."""
     shape = lanes.shape[:-1]
-    lane = fold(index_along((math.prod(shape),), 0), shape)
-    return take(fold(lanes, (lanes.size,)), add(multiply(lane, lanes.shape[-1]), places))
+    lane = reshape(index_along((math.prod(shape),), 0), shape)
+    return take(flatten(lanes), add(multiply(lane, lanes.shape[-1]), places))
 
 
 def _between(low: Expr, high: Expr, way: Any) -> Expr:

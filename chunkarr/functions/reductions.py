@@ -21,6 +21,7 @@ from chunkarr.expr.build import (
     cast,
     cast_lazily,
     constant,
+    flatten,
     insert_axes,
     normalize_axes,
     normalize_axis,
@@ -32,7 +33,6 @@ from chunkarr.expr.build import (
 )
 from chunkarr.expr.node import Dtype, Expr, Scan
 from chunkarr.floats import remark
-from chunkarr.functions.manipulation import flatten
 from chunkarr.functions.pieces import refused, remarked
 
 Axis = Any

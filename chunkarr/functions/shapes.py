@@ -16,13 +16,15 @@ import numpy.typing as npt
 
 from chunkarr.expr.affine import Progression
 from chunkarr.expr.build import (
+    along,
     apply,
     cast,
     cast_lazily,
     constant,
+    flatten,
     insert_axes,
-    normalize_axis,
     normalize_shape,
+    reshape,
     stretch,
     view,
     where,
@@ -32,11 +34,10 @@ from chunkarr.functions import views
 from chunkarr.functions.creation import index_along
 from chunkarr.functions.fancy import take
 from chunkarr.functions.lookup import searchsorted
-from chunkarr.functions.manipulation import concatenate, flatten, join
+from chunkarr.functions.manipulation import concatenate, join
 from chunkarr.functions.pieces import (
     add,
     at_least_1d,
-    fold,
     interleave,
     known,
     less,
@@ -49,14 +50,6 @@ NDArray = npt.NDArray[Any]
 
 PATCHES_MAX = 64
 """More pieces than this are gathered, or folded out of a stretched view, not laid one by one."""
-
-
-def _last_axis(a: Expr, axis: int | None) -> tuple[Expr, int]:
-    """Give an array and the axis to work along, that of the flattened array for None."""
-    if axis is None:
-        flat = fold(a, (a.size,))
-        return flat, 0
-    return a, normalize_axis(axis, a.ndim)
 
 
 # -- joining ---------------------------------------------------------------------------------------
@@ -147,12 +140,12 @@ def _copies(a: Expr, axis: int, count: int) -> Expr:
     if count <= PATCHES_MAX:
         return join([a] * count, axis, "tile")
     wide = (*a.shape[:axis], count, *a.shape[axis:])
-    return fold(stretch(insert_axes(a, (axis,)), wide), shape)
+    return reshape(stretch(insert_axes(a, (axis,)), wide), shape)
 
 
 def repeat(a: Expr, repeats: Any, axis: int | None = None) -> Expr:
     """Repeat each element along an axis, or each as often as `repeats` says."""
-    a, axis = _last_axis(a, axis)
+    a, axis = along(a, axis)
     n = a.shape[axis]
     counts = known(repeats, "repeat", "repeats")
     if not counts.size and isinstance(repeats, list | tuple):
@@ -180,7 +173,7 @@ def _repeat(a: Expr, count: int, axis: int) -> Expr:
         return _copies(a, axis, count)
     if count > PATCHES_MAX:
         wide = (*a.shape[: axis + 1], count, *a.shape[axis + 1 :])
-        return fold(stretch(insert_axes(a, (axis + 1,)), wide), shape)
+        return reshape(stretch(insert_axes(a, (axis + 1,)), wide), shape)
     whole = [Progression(0, 1, n) for n in shape]
     places = [
         (*whole[:axis], Progression(j, count, a.shape[axis]), *whole[axis + 1 :])
@@ -196,11 +189,11 @@ def resize(a: Expr, new_shape: Any) -> Expr:
     if any(n < 0 for n in lengths):
         message = "all elements of `new_shape` must be non-negative"
         raise ValueError(message)
-    flat, size = fold(a, (a.size,)), math.prod(lengths)
+    flat, size = flatten(a), math.prod(lengths)
     if not flat.size or not size:
         return constant(np.zeros((), a.dtype), shape=tuple(lengths))
     copies = _copies(flat, 0, -(-size // flat.size))
-    return fold(span(copies, 0, 0, size), tuple(lengths))
+    return reshape(span(copies, 0, 0, size), tuple(lengths))
 
 
 # -- inserting and deleting ------------------------------------------------------------------------
@@ -208,7 +201,7 @@ def resize(a: Expr, new_shape: Any) -> Expr:
 
 def insert(arr: Expr, obj: Any, values: Any, axis: int | None = None) -> Expr:
     """Put values before places along an axis."""
-    a, number = _last_axis(arr, axis)
+    a, number = along(arr, axis)
     n = a.shape[number]
     places = np.arange(*obj.indices(n)) if isinstance(obj, slice) else known(obj, "insert", "obj")
     if places.dtype == bool and places.ndim == 1:
@@ -271,7 +264,7 @@ def _scattered(a: Expr, places: NDArray, given: Expr, axis: int) -> Expr:
 
 def delete(arr: Expr, obj: Any, axis: int | None = None) -> Expr:
     """Leave out places along an axis."""
-    a, number = _last_axis(arr, axis)
+    a, number = along(arr, axis)
     n = a.shape[number]
     if isinstance(obj, slice):
         gone = range(*obj.indices(n))
@@ -391,7 +384,7 @@ def diag(v: Expr, k: int = 0) -> Expr:
 
 def diagflat(v: Expr, k: int = 0) -> Expr:
     """Make a matrix with the flattened array as a diagonal."""
-    return diag(fold(v, (v.size,)), k)
+    return diag(flatten(v), k)
 
 
 def vander(x: Expr, N: int | None = None, increasing: bool = False) -> Expr:

@@ -20,6 +20,7 @@ from chunkarr.expr.build import (
     cast_lazily,
     constant,
     elementwise,
+    flatten,
     insert_axes,
     normalize_axes,
     normalize_axis,
@@ -37,7 +38,6 @@ from chunkarr.functions.manipulation import concatenate, join
 from chunkarr.functions.pieces import (
     add,
     divide,
-    fold,
     guard,
     less,
     multiply,
@@ -413,7 +413,7 @@ def diff(a: Expr, n: int = 1, axis: int = -1, prepend: Any = None, append: Any =
 
 def ediff1d(ary: Expr, to_end: Any = None, to_begin: Any = None) -> Expr:
     """Give differences of neighbours of the flattened array, with values before and after."""
-    flat = fold(ary, (ary.size,))
+    flat = flatten(ary)
     n = max(0, flat.size - 1)
     parts = [subtract(span(flat, 0, flat.size - n, n), span(flat, 0, 0, n))]
     for name, value, place in (("to_begin", to_begin, 0), ("to_end", to_end, len(parts))):
@@ -425,7 +425,7 @@ def ediff1d(ary: Expr, to_end: Any = None, to_begin: Any = None) -> Expr:
                 f"dtype of `{name}` must be compatible with input `ary` under the `same_kind` rule."
             )
             raise TypeError(message)
-        line = cast_lazily(fold(extra, (extra.size,)), ary.dtype)
+        line = cast_lazily(flatten(extra), ary.dtype)
         parts.insert(place if name == "to_begin" else len(parts), line)
     return concatenate(parts, 0)
 
