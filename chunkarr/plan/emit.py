@@ -288,6 +288,8 @@ def _with_cache(
     planner: Planner, work: Sweep, recipes: Sequence[Recipe], bytes_task: int
 ) -> tuple[Sweep, int]:
     """Give a sweep whose reads cross chunk edges a cache and an order that suits it."""
+    if work.batch > 1:
+        return work, 0  # nothing is decoded, and small cells are visited in C order, many at once
     room = max(0, planner.bytes_free - 2 * bytes_task) // 4
     visit = plan_visit(work.grid, find_reach(recipes, work.grid), planner.limits, room)
     return replace(work, order=visit.order, cache_bytes=visit.cache_bytes), visit.bytes_fixed

@@ -190,7 +190,10 @@ class Sweep:
     cache_bytes: int = 0
     """Decoded chunks to hold for neighbouring cells."""
     batch: int = 1
-    """How many small cells to visit at once; each keeps its own bits."""
+    """How many small cells to visit at once, in C order; each keeps its own bits."""
+
+    def __post_init__(self) -> None:
+        assert self.batch == 1 or self.order is None
 
     def run_range(self, start: int, stop: int, context: Context) -> None:
         """Visit cells in turn, runs of small ones together."""
