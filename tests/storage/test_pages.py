@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import mmap
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -273,6 +275,34 @@ def test_files_that_memory_cannot_keep_give_the_same(
         assert_array_equal(np.asarray(x), values)
         del x, data
     assert_array_equal(np.load(tmp_path / "x.npy"), values)
+
+
+@given(st.data())
+def test_axes_of_a_map_in_any_order_give_the_same(data: st.DataObject) -> None:
+    shape = data.draw(st.tuples(st.integers(1, 90), st.integers(1, 40), st.integers(1, 700)))
+    kind = data.draw(st.sampled_from(["i1", "i4", "i8"]))
+    order = data.draw(st.permutations(range(3)))
+    part = tuple(slice(None, None, data.draw(st.sampled_from([1, -1, 2]))) for _ in shape)
+    values = np.arange(math.prod(shape)).astype(kind).reshape(shape)
+    expected = values[part].transpose(order)
+    chunks = tuple(data.draw(st.sampled_from([1, max(1, n // 2), n])) for n in expected.shape)
+    size = data.draw(st.sampled_from([64, 4096, 1 << 16, 1 << 20]))
+    size = max(size, values.nbytes // 500)  # cells without number say nothing more
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(f"{folder}/x.npy", values)
+        x = xp.load(f"{folder}/x.npy", mmap_mode="r")
+        y = x[part].transpose(order)
+        with xp.config(chunk_bytes=size, eager_bytes=0, workers=2):
+            assert_array_equal((y + y).compute(), expected + expected)
+            axis = data.draw(st.integers(0, 2))
+            total, most = xp.compute(y.sum(axis), y.max())
+            assert_array_equal(total, expected.sum(axis))
+            assert_array_equal(most, expected.max())
+            assert_array_equal(y.cumsum(axis).compute(), expected.cumsum(axis))
+            if math.prod(-(-n // c) for n, c in zip(y.shape, chunks, strict=True)) < 500:
+                y.to_zarr(f"{folder}/y.zarr", chunks=chunks)
+                assert_array_equal(xp.open(f"{folder}/y.zarr").compute(), expected)
+        del x, y
 
 
 def test_a_view_of_a_map_that_is_written_through_is_no_copy(
