@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.memory.sampling import clean_environment
+from tests.memory.sampling import ROOT, clean_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
 SCRIPT = """
 import os, socket, sys
 import chunkarr as np
-np.config(executor=sys.argv[1], workers=2, memory="1GiB", eager_bytes=0, chunk_bytes=1 << 17)
+executor = sys.argv[1]
+if executor == "distributed":
+    from tests.scheduler.test_cluster import make_client, make_cluster
+    cluster = make_cluster(2)
+    executor = make_client(cluster)
+np.config(executor=executor, workers=2, memory="1GiB", eager_bytes=0, chunk_bytes=1 << 17)
 x = np.arange(1e6).reshape(1000, 1000)
 print(round(float((np.sin(x) - x.mean(0)).std().compute()), 6))
 if "renamed" in sys.argv:
@@ -46,7 +52,7 @@ SURROUNDINGS: dict[str, tuple[str, dict[str, str | None]]] = {
 """What is done first, in namespaces of its own, and variables of the environment."""
 
 
-def ran(folder: Path, *arguments: str, first: str = "", changed: dict[str, str | None]) -> str:
+def ran(folder: Path, *arguments: str, first: str = "", changed: Mapping[str, str | None]) -> str:
     """Run the script where something was done first; gives what it said."""
     given = {**clean_environment(), "CHUNKARR_CACHE_DIR": None, **changed}
     command = [sys.executable, "-c", SCRIPT, *arguments]
@@ -84,6 +90,43 @@ def test_poor_surroundings_are_enough(name: str, executor: str, tmp_path: Path) 
     more = ["renamed"] if "name" in name and first else []
     assert ran(tmp_path, executor, *more, first=first, changed=changed) == SAID
     assert os.listdir(tmp_path) == ["y.npy"]
+
+
+SHORT = """
+import os
+def short(fd, data, at, write=os.pwrite):
+    with open(os.path.join(os.path.dirname(__file__), str(os.getpid())), "a"):
+        return write(fd, memoryview(data).cast("B")[:7000], at)
+os.pwrite = short
+"""
+JUMPS = """
+import os, random, time
+chance = random.Random(os.getpid())
+def jumping(real=time.time):
+    return real() + chance.choice([-1, 1]) * chance.expovariate(1 / 86_400)
+time.time = jumping
+open(os.path.join(os.path.dirname(__file__), str(os.getpid())), "x").close()
+"""
+BAD_LUCK = {"short writes": SHORT, "clocks that jump": JUMPS}
+"""What every interpreter does first, those of workers too; it notes the number of its process."""
+
+
+@pytest.mark.parametrize(
+    ("name", "executor"),
+    [
+        *itertools.product(BAD_LUCK, ["threads", "processes"]),
+        # Dask's own timers stand still for as long as a clock went back.
+        pytest.param("short writes", "distributed", marks=pytest.mark.cluster),
+    ],
+)
+def test_bad_luck_of_every_process_is_lived_with(name: str, executor: str, tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    first.mkdir()
+    (first / "sitecustomize.py").write_text(BAD_LUCK[name])
+    paths = {"PYTHONPATH": f"{first}:{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"}
+    assert ran(tmp_path, executor, changed=paths) == SAID
+    assert len(os.listdir(first)) > 1 + (executor != "threads")
+    assert sorted(os.listdir(tmp_path)) == ["first", "y.npy"]
 
 
 LIMITS: dict[str, Callable[[], None]] = {
