@@ -23,6 +23,12 @@ from typing import Any
 
 from chunkarr.errors import format_bytes
 
+TRIM_RARELY = 20
+"""How many times as long as it took to wait before the C library is asked to give back again.
+
+It takes 0.2 ms, and 15 ms for 200 MB with as much in holes of 1 KB.
+"""
+
 
 class Budget:
     """A ledger of bytes by owner against one limit.
@@ -108,18 +114,24 @@ class _Heap:
     def __init__(self) -> None:
         self._least = 0
         """Bytes in use after it was last asked to give back, or the least since."""
+        self._next = 0.0
 
     def trim(self, used: int, step: int, workers: Callable[[], None] | None = None) -> bool:
         """Let it give back what it keeps, if `used` has grown by a step since; tells whether.
 
-        `workers` asks worker processes for the same.
+        What was in use the last time may have been freed since then, so it is asked as well after a
+        while. `workers` asks worker processes for the same.
         """
         self._least = min(self._least, used)
-        if used - self._least < step or not trim_heap():
+        began = time.monotonic()
+        due = used - self._least >= step or began >= self._next
+        if not due or not trim_heap():
             return False
         if workers is not None:
             workers()
         self._least = memory_in_use()
+        now = time.monotonic()
+        self._next = now + TRIM_RARELY * (now - began)
         return True
 
 

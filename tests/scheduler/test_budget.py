@@ -5,8 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
+import pytest
 
 from chunkarr.scheduler.budget import (
     Budget,
@@ -81,8 +83,22 @@ def test_memory_in_use_counts_children() -> None:
 def test_what_only_the_c_library_keeps_is_given_back_where_it_is_much() -> None:
     heap = _Heap()
     used = memory_in_use()
-    heap._least = used
+    heap._least, heap._next = used, time.monotonic() + 100
     assert not heap.trim(used + 100, 1000)  # hardly more than after the last time
     heap.trim(used + 2000, 1000)
     assert abs(memory_in_use_within(1 << 50) - memory_in_use()) < 64 << 20
     assert memory_in_use_within(1) <= memory_in_use() + (64 << 20)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other C libraries")
+def test_what_is_freed_after_much_was_in_use_is_given_back() -> None:
+    heap = _Heap()
+    held = [bytes(1000) for _ in range(50_000)]
+    heap.trim(memory_in_use(), 1 << 20)
+    last = held[-1]  # the C library gives back by itself what lies behind all others
+    del held
+    before = memory_in_use()
+    heap._next = 0.0
+    assert heap.trim(before, 1 << 20)
+    assert memory_in_use() < before - (30 << 20)
+    assert last
