@@ -15,6 +15,7 @@ import keyword
 import os
 import signal
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -57,7 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with _terminated():
             done = cli.main(given, prog_name="chunkarr", standalone_mode=False)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # closed by who has started us
+                sys.stdout.flush()
             return done if isinstance(done, int) else 0
     except click.ClickException as error:
         error.show()
@@ -86,20 +88,24 @@ def describe_error(error: BaseException) -> str:
 
 @contextmanager
 def _terminated() -> Iterator[None]:
-    """Let SIGTERM unwind as Ctrl-C does, so that nothing is left behind."""
+    """Let SIGTERM and SIGHUP unwind as Ctrl-C does, so that nothing is left behind."""
 
     def leave(number: int, _: FrameType | None) -> None:
         sys.exit(128 + number)
 
-    try:
-        before = signal.signal(signal.SIGTERM, leave)
-    except ValueError:  # not the main thread: whoever owns that handles signals
-        yield
+    if threading.current_thread() is not threading.main_thread():
+        yield  # whoever owns that handles signals
         return
+    numbers = [signal.SIGTERM, signal.SIGHUP]
+    # Who was told to ignore the end of the terminal goes on behind it.
+    before = {n: signal.getsignal(n) for n in numbers if signal.getsignal(n) != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -20,7 +20,8 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import psutil
 
@@ -47,8 +48,8 @@ class Cluster:
     """Where its processes are; the folder may be seen from other hosts as well."""
     address: str
     workers: int
-    processes: tuple[tuple[int, float], ...]
-    """Process id and start time of the scheduler and of what starts the workers."""
+    processes: tuple[tuple[int, str], ...]
+    """Process id of the scheduler and of what starts the workers, and when each was born."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -234,12 +235,10 @@ def _start(place: str, scheduler: list[str], worker: list[str], workers: int) ->
         os.unlink(os.path.join(place, SCHEDULER))
     started: Parts = {}
     try:
-        _launch(place, "scheduler", scheduler, started)
-        address = _wait_for_address(place, started)
-        _launch(place, "worker", worker, started)
-        processes = tuple((p.pid, p.create_time()) for p in _processes(started))
-        cluster = Cluster(place, os.uname().nodename, address, workers, processes)
-        _record(cluster)
+        cluster = Cluster(place, os.uname().nodename, "", workers, ())
+        cluster = _launch(cluster, "scheduler", scheduler, started)
+        cluster = replace(cluster, address=_wait_for_address(place, started))
+        cluster = _launch(cluster, "worker", worker, started)
         _wait_for_workers(place, workers, started)
         for process in started.values():
             process.returncode = 0  # it outlives this one, which is nothing to warn of
@@ -272,7 +271,7 @@ def running(folder: str) -> Cluster | None:
     try:
         with open(path, encoding="utf-8") as written:
             known = json.load(written)
-        known["processes"] = tuple((int(pid), float(since)) for pid, since in known["processes"])
+        known["processes"] = tuple((int(pid), str(born)) for pid, born in known["processes"])
         cluster = Cluster(**known)
     except FileNotFoundError:
         return None
@@ -338,12 +337,22 @@ def _clear(folder: str) -> None:
 def _living(cluster: Cluster) -> list[psutil.Process]:
     """Give the processes that still are those that were started: ids come round again."""
     found = []
-    for pid, since in cluster.processes:
+    for pid, born in cluster.processes:
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(pid)
-            if process.create_time() == since and process.status() != psutil.STATUS_ZOMBIE:
+            if _born(pid) == born and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
+
+
+def _born(pid: int) -> str:
+    """Tell a process from any other that has its number, also after the clock was set."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return f"{boot} {int(fields[19])}"  # ticks of the clock from the boot to its start
+    except OSError:
+        return str(psutil.Process(pid).create_time())
 
 
 def _processes(started: Parts) -> list[psutil.Process]:
@@ -354,14 +363,15 @@ def _processes(started: Parts) -> list[psutil.Process]:
     return found
 
 
-def _launch(folder: str, what: str, command: list[str], started: Parts) -> None:
-    """Start a part and note it down.
+def _launch(cluster: Cluster, what: str, command: list[str], started: Parts) -> Cluster:
+    """Start a part and note it down, here and in the folder.
 
     In a thread, because signals interrupt the main one alone: between starting and noting down, a
     process would be left that nobody knows of. The pool is not left before its thread is done.
     """
+    folder = cluster.folder
 
-    def begin() -> None:
+    def begin() -> Cluster:
         with open(os.path.join(folder, f"{what}.log"), "wb") as log:
             started[what] = subprocess.Popen(  # noqa: S603 - our own interpreter
                 command,
@@ -371,9 +381,13 @@ def _launch(folder: str, what: str, command: list[str], started: Parts) -> None:
                 env=environment(folder),
                 start_new_session=True,
             )
+        pid = started[what].pid
+        grown = replace(cluster, processes=(*cluster.processes, (pid, _born(pid))))
+        _record(grown)
+        return grown
 
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(begin).result()
+        return pool.submit(begin).result()
 
 
 def environment(folder: str) -> Mapping[str, str]:

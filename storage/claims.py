@@ -149,7 +149,9 @@ class _Place:
 def sweep(directory: str, stem: str, suffix: str) -> list[str]:
     """Remove this user's claims on this host whose owner is dead; give their paths."""
     ends = rf"(?:{re.escape(suffix)}(?:{re.escape(_ASIDE)})?|{re.escape(_UNBORN)})"
-    pattern = re.compile(rf"{re.escape(stem)}\d+-[0-9a-f]+-{_host()}{ends}(?:{re.escape(GONE)})*")
+    pattern = re.compile(
+        rf"{re.escape(stem)}\d+-[0-9a-f]+-{host_mark()}{ends}(?:{re.escape(GONE)})*"
+    )
     removed = []
     with contextlib.suppress(OSError), os.scandir(directory) as entries:
         found = [entry.path for entry in entries if pattern.fullmatch(entry.name)]
@@ -183,8 +185,8 @@ def is_held(path: str) -> bool:
     lock = os.path.join(path, LOCK_NAME) if os.path.isdir(path) else path
     try:
         fd = os.open(lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
+    except OSError as error:
+        return isinstance(error, PermissionError)  # that of another user, of which nothing is known
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -192,6 +194,11 @@ def is_held(path: str) -> bool:
     finally:
         os.close(fd)
     return False
+
+
+def is_mine(entry: os.DirEntry[str]) -> bool:
+    """Whether this user has made something, and it is no link to something else."""
+    return not entry.is_symlink() and entry.stat(follow_symlinks=False).st_uid == os.getuid()
 
 
 def _remove_tree(path: str, folder: int | None = None) -> None:
@@ -252,10 +259,11 @@ def _dead(path: str) -> bool:
 
 def _names(directory: str, stem: str, suffix: str) -> tuple[str, str]:
     # Chance and not the time, which may stand still or go back.
-    token = f"{os.getpid()}-{os.urandom(8).hex()}-{_host()}"
+    token = f"{os.getpid()}-{os.urandom(8).hex()}-{host_mark()}"
     path = os.path.join(directory, stem + token)
     return path + suffix, path + _UNBORN
 
 
-def _host() -> str:
+def host_mark() -> str:
+    """Give what names of claims end with on this host."""
     return f"{zlib.crc32(os.fsencode(os.uname().nodename)):08x}"

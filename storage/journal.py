@@ -17,13 +17,12 @@ import os
 import re
 import secrets
 import threading
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-import google_crc32c
-
-from chunkarr.storage.claims import GONE, LOCK_NAME, Claim, is_held, remove
+from chunkarr.storage.claims import GONE, LOCK_NAME, Claim, is_held, is_mine, remove
 from chunkarr.storage.ending import forget
 from chunkarr.storage.files import OpenFile, wait_for
 
@@ -175,19 +174,25 @@ class Journal:
 
 
 def checksum_of(parts: Sequence[Any]) -> int:
-    """Give the checksum of bytes in parts, as if they were one."""
+    """Give the checksum of bytes in parts, as if they were one.
+
+    It is not that of the chunks: of data with their own checksum behind them, crc32c gives the same
+    number whatever they are.
+    """
     checksum = 0
     for part in parts:
-        checksum = google_crc32c.extend(checksum, part)
-    return int(checksum)
+        checksum = zlib.crc32(part, checksum)
+    return checksum
 
 
 def sweep_lasting(directory: str, stem: str, keep: str = "") -> list[str]:
-    """Remove what runs that are dead have left to be resumed, but one mark; give the paths."""
+    """Remove what this user's dead runs have left to be resumed, but one mark; give the paths."""
     pattern = re.compile(rf"{re.escape(stem)}resume-([0-9a-f]+)(\.\w+?)((?:{re.escape(GONE)})*)")
     removed = []
     with contextlib.suppress(OSError), os.scandir(directory) as entries:
-        found = [m for entry in entries if (m := pattern.fullmatch(entry.name))]
+        named = ((entry, pattern.fullmatch(entry.name)) for entry in entries)
+        # Others may have runs of theirs beside it.
+        found = [m for entry, m in named if m and is_mine(entry)]
         locked = (m for m in found if m[2] in {RECORDS, SCRATCH})
         alive = {m[1] for m in locked if is_held(os.path.join(directory, m[0]))}
         for match in found:

@@ -12,11 +12,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from chunkarr.storage.claims import GONE, is_held, remove, sweep
+from chunkarr.storage.claims import GONE, host_mark, is_held, is_mine, remove, sweep
 from chunkarr.storage.journal import sweep_lasting
 
-_OUTPUT = re.compile(r"(?P<stem>\..+\.)\d+-[0-9a-f]+-[0-9a-f]{8}(?:\.(?:partial|new|old|gone))+")
-_SESSION = re.compile(r"(?P<stem>chunkarr-\d+-)\d+-[0-9a-f]+-[0-9a-f]{8}(?:\.(?:new|old|gone))*")
+_OUTPUT = re.compile(
+    r"(?P<stem>\..+\.)\d+-[0-9a-f]+-(?P<host>[0-9a-f]{8})(?:\.(?:partial|new|old|gone))+"
+)
+_SESSION = re.compile(
+    r"(?P<stem>chunkarr-\d+-)\d+-[0-9a-f]+-(?P<host>[0-9a-f]{8})(?:\.(?:new|old|gone))*"
+)
 _LASTING = re.compile(
     r"(?P<stem>(?:\..+|chunkarr-\d+-[0-9a-f]{8})\.)resume-[0-9a-f]+\.(?:records|partial|scratch)(?P<half>(?:\.gone)*)"
 )
@@ -35,7 +39,7 @@ class Leftover:
 
 
 def find_leftovers(directory: str) -> list[Leftover]:
-    """List what dead sessions of this user have left in a directory."""
+    """List what dead sessions of this user on this host have left in a directory."""
     return [
         Leftover(path, match["stem"], _size(path), match.re is _LASTING and not match["half"])
         for path, match in _named(directory)
@@ -64,7 +68,9 @@ def _named(directory: str) -> Iterator[tuple[str, re.Match[str]]]:
     with contextlib.suppress(OSError), os.scandir(directory) as entries:
         for entry in entries:
             match = next((m for kind in _KINDS if (m := kind.fullmatch(entry.name))), None)
-            if match and entry.stat(follow_symlinks=False).st_uid == os.getuid():
+            # Whether what another host has made is dead, its locks do not tell here.
+            host = match and match.groupdict().get("host")
+            if match and host in {None, host_mark()} and is_mine(entry):
                 yield entry.path, match
 
 

@@ -82,6 +82,7 @@ class MappedStore(Store):
         self.path = os.path.realpath(path)
         self.dtype, self.shape = dtype, shape
         self.order, self.offset, self.mode = order, offset, mode
+        self.private = mode == "c"
         self.grid = Grid.single(shape) if grid is None else grid
         self.name = os.path.basename(path) if name is None else name
         self._private: NDArray | None = None
@@ -96,6 +97,11 @@ class MappedStore(Store):
     def location(self) -> str:
         """The file."""
         return self.path
+
+    @property
+    def part(self) -> object:
+        """Where it begins, and whether rows or columns lie in one piece."""
+        return self.offset, self.order
 
     def read(self, region: Region) -> NDArray:
         """Give the box as a view of the map, writable where the mode is not "r".

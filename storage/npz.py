@@ -210,6 +210,11 @@ class DeflatedStore(Store):
         return self.path
 
     @property
+    def part(self) -> object:
+        """Where the member begins."""
+        return self._start
+
+    @property
     def bytes_read_extra(self) -> int:
         """Windows, checkpoints and decompressors, shared by all reads of this store."""
         return WINDOW_BYTES * (WINDOWS_HELD + 2) + STATE_BYTES * (CHECKPOINTS_MAX + CURSORS_MAX)

@@ -30,12 +30,17 @@ class ReshapedStore(Store):
         self.dtype = base.dtype
         self.grid = Grid.single(shape)
         self.name = base.name
-        self.in_memory = base.in_memory
+        self.in_memory, self.private = base.in_memory, base.private
 
     @property
     def location(self) -> str | None:
         """The real path of the data."""
         return self.base.location
+
+    @property
+    def part(self) -> object:
+        """The part that the other store is."""
+        return self.base.part
 
     def _whole(self) -> NDArray:
         whole = self.base.seen(region_of(self.base.shape)).view()

@@ -43,6 +43,8 @@ class Store(ABC):
     """Whether each read makes the values anew, so that holding them saves work."""
     passing: bool = False
     """Whether what it holds ends with this process, though it lies in a file."""
+    private: bool = False
+    """Whether it may show other values than the file does, which only this process has."""
 
     @property
     def bytes_size(self) -> int:
@@ -63,6 +65,11 @@ class Store(ABC):
     def location(self) -> str | None:
         """The real path of the data, for "do I overwrite what I read?", or None in memory."""
         return None
+
+    @property
+    def part(self) -> object:
+        """Plain data that says which part of its location it is, and how that is laid out."""
+        return ()
 
     @property
     def recipe(self) -> object:

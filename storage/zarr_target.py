@@ -303,16 +303,17 @@ class ZarrTarget(Store):
                 count += 1
         if count != self._files.size:
             cells = map(self._files.cell, range(self._files.size))
-            missing = (
+            missing = [
                 cell
                 for cell in cells
                 if not os.path.exists(os.path.join(directory, layout.key(cell)))
-            )
-            raise OutputError(
-                self.path,
-                f"{self._files.size - count} of {self._files.size} chunks were not written, "
-                f"the first is {next(missing, None)}",
-            )
+            ]
+            if missing:  # else somebody else has put something there
+                raise OutputError(
+                    self.path,
+                    f"{len(missing)} of {self._files.size} chunks were not written, the first is "
+                    f"{missing[0]}",
+                )
 
     def _output_error(self, error: OSError) -> OutputError:
         return output_error(self.path, f"at most {format_bytes(self.bytes_size)}", error)

@@ -221,6 +221,37 @@ def test_of_two_that_start_at_once_one_has_the_cluster(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("pretend")
+def test_a_clock_that_is_set_makes_no_other_cluster_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clusters.start(1, folder=str(tmp_path))
+    created = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: created(process) + 2)
+    assert clusters.stop(str(tmp_path))
+
+
+STARTING = """
+import sys, time
+from chunkarr import clusters
+command = [sys.executable, "-c", "import time; time.sleep(60)", {folder!r}]
+clusters.scheduler_command = lambda *_: command
+clusters.start(1, folder={folder!r})
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_start_that_is_killed_leaves_what_can_be_ended(number: int, tmp_path: Path) -> None:
+    code = STARTING.format(folder=str(tmp_path))
+    starting = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    assert soon((tmp_path / "cluster.json").exists, 20)
+    starting.send_signal(number)
+    starting.wait()
+    assert clusters.stop(str(tmp_path)) == (number == signal.SIGKILL)
+    assert not parts(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == [name for name in LEFT if name != "worker.log"]
+
+
+@pytest.mark.usefixtures("pretend")
 def test_a_cluster_of_another_host_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

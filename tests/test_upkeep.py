@@ -18,8 +18,8 @@ from chunkarr import cli, doctor
 from chunkarr.errors import ClusterLost, ConfigError
 from chunkarr.kernels import cache
 from chunkarr.settings import config
-from chunkarr.storage.journal import Journal
-from chunkarr.storage.leftovers import find_leftovers
+from chunkarr.storage.journal import Journal, sweep_lasting
+from chunkarr.storage.leftovers import find_leftovers, remove_leftovers
 from chunkarr.storage.spill import Session
 from tests.memory.sampling import clean_environment
 
@@ -216,19 +216,37 @@ def test_clean_removes_what_dead_sessions_left_and_nothing_else(
     for half in ("spill/chunkarr-0-1-aa-0bbfd16a.gone.gone", "out/.a.npy.resume-0f.records.gone"):
         (places / half.replace("-0-", f"-{os.getuid()}-").replace("0bbfd16a", host())).mkdir()
     assert names(places / "out") == {"a", "b", "c", "d"}
+    (places / "out" / ".e.npy.1-aa-00000000.partial").touch()  # of another host
+    (places / "out" / f".f.npy.1-aa-{host()}.partial").symlink_to(places)
     found = find_leftovers(str(places / "out"))
     assert {os.path.basename(item.path).split(".")[1] for item in found} == {"a", "b", "c"}
     leftovers = [f for f in doctor.examine(store=str(places / "out")) if f.name == "leftovers"]
     assert [finding.state for finding in leftovers][-1] == "warning"
     assert "2 of them for resume=True" in leftovers[-1].text
     assert cli.main(["clean", str(places / "out")]) == 0
-    assert names(places / "out") == {"c", "d"}
+    assert names(places / "out") == {"c", "d", "e", "f"}
     assert os.listdir(places / "spill") == [os.path.basename(mine.path)]
     assert ".a.npy." in capsys.readouterr().out
     assert cli.main(["clean", "--resumable", str(places / "out")]) == 0
-    assert names(places / "out") == {"d"}
+    assert names(places / "out") == {"d", "e", "f"}
     living.end()
-    assert os.listdir(places / "out") == []
+    assert names(places / "out") == {"e", "f"}
+
+
+def test_what_another_user_may_go_on_with_is_left_alone(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = Journal("theirs")
+    theirs.begin(str(places / "out"), ".d.npy.")
+    theirs.close()
+    before = os.listdir(places / "out")
+    user = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: user + 1)
+    assert sweep_lasting(str(places / "out"), ".d.npy.") == []
+    assert remove_leftovers(str(places / "out"), resumable=True) == []
+    assert os.listdir(places / "out") == before
+    monkeypatch.undo()
+    assert len(sweep_lasting(str(places / "out"), ".d.npy.")) == 1
 
 
 def test_cache_shows_and_clears_the_kernels_on_disk(

@@ -11,6 +11,7 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import pytest
 
@@ -18,7 +19,7 @@ import chunkarr
 from chunkarr import engine
 from chunkarr.errors import OutputError
 from chunkarr.faults import armed
-from chunkarr.storage.journal import Journal
+from chunkarr.storage.journal import Journal, checksum_of
 from chunkarr.storage.leftovers import find_leftovers
 from tests.memory.sampling import clean_environment
 
@@ -420,7 +421,10 @@ def test_leftovers_of_a_changed_source_are_not_trusted(values: Any, tmp_path: Pa
     np.testing.assert_allclose(result(tmp_path, "zarr"), (values - values.mean(0)) * 2, atol=1e-9)
 
 
-@pytest.mark.parametrize("damage", ["truncate", "flip", "delete", "torn record", "no records"])
+@pytest.mark.parametrize(
+    "damage",
+    ["truncate", "flip", "delete", "another's", "torn record", "no records", "something else"],
+)
 def test_what_is_damaged_is_made_again(damage: str, values: Any, tmp_path: Path) -> None:
     broken_off(tmp_path)
     partial = next(tmp_path.glob(".y*.partial"))
@@ -436,6 +440,11 @@ def test_what_is_damaged_is_made_again(damage: str, values: Any, tmp_path: Path)
             file.write_bytes(content)
         case "delete":
             file.unlink()
+        case "another's":
+            # Each chunk has its own checksum behind it, which is right.
+            file.write_bytes((partial / max(chunks(partial))).read_bytes())
+        case "something else":
+            (partial / "c" / ".nfs0001").touch()
         case "torn record":
             os.truncate(notes, notes.stat().st_size - 5)
         case "no records":
@@ -443,6 +452,13 @@ def test_what_is_damaged_is_made_again(damage: str, values: Any, tmp_path: Path)
     attempt(tmp_path)
     np.testing.assert_allclose(result(tmp_path, "zarr"), (values - values.mean(0)) * 2)
     assert left(tmp_path) == []
+
+
+def test_records_tell_chunks_apart_that_have_their_own_checksum_behind_them() -> None:
+    contents = [bytes([n]) * 100 for n in range(3)]
+    parts = [[data, google_crc32c.value(data).to_bytes(4, "little")] for data in contents]
+    assert len({google_crc32c.value(b"".join(pair)) for pair in parts}) == 1
+    assert len({checksum_of(pair) for pair in parts}) == 3
 
 
 def test_the_bits_are_those_of_a_run_that_was_not_broken_off(values: Any, tmp_path: Path) -> None:
