@@ -7,7 +7,9 @@ needs is loaded by unpickling it.
 
 from __future__ import annotations
 
+import copyreg
 import ctypes
+import io
 import mmap
 import os
 import pickle
@@ -117,17 +119,41 @@ def pack_error(error: BaseException, place: str = "") -> bytes:
     note = f"in {place or f'worker process {os.getpid()}'}:\n{''.join(lines)}"
     # Dask lets pickles take traces along, and that of a deep recursion cannot be pickled.
     _drop_traces(error)
-    try:
+    with suppress(Exception):
         error.add_note(note)
         # A class from the user's `__main__` has come here by value and can only go back that way;
         # cloudpickle, loaded by its coming, knows it again on both sides.
-        packed: bytes = sys.modules.get("cloudpickle", pickle).dumps(error)
-        pickle.loads(packed)  # noqa: S301 - our own bytes
-    except Exception:  # noqa: BLE001 - any class may do anything in its pickling
-        replaced = RuntimeError(f"{type(error).__name__}: {error}")
-        replaced.add_note(note)
-        return pickle.dumps(replaced)
-    return packed
+        pickler = getattr(sys.modules.get("cloudpickle"), "Pickler", pickle.Pickler)
+        packed = _packed(error, pickler) or _packed(error, _with_own_ways(pickler))
+        if packed:
+            return packed
+    replaced = RuntimeError(f"{type(error).__name__}: {error}")
+    replaced.add_note(note)
+    return pickle.dumps(replaced)
+
+
+def _packed(error: BaseException, pickler: type[pickle.Pickler]) -> bytes:
+    """Pickle an exception; nothing where it would come back without its text, or not at all."""
+    with suppress(Exception):  # any class may do anything
+        written = io.BytesIO()
+        pickler(written).dump(error)
+        back = pickle.loads(written.getvalue())  # noqa: S301 - our own bytes
+        if str(back) or not str(error):
+            return written.getvalue()
+    return b""
+
+
+def _with_own_ways(pickler: type[pickle.Pickler]) -> type[pickle.Pickler]:
+    """Give a pickler that takes exceptions as they say; Dask has set a way for all of them.
+
+    On that way UnicodeDecodeError, and others that keep what they are outside of `args`, lose it.
+    """
+    kept = {
+        kind: way
+        for kind, way in getattr(pickler, "dispatch_table", copyreg.dispatch_table).items()
+        if not (isinstance(kind, type) and issubclass(kind, BaseException))
+    }
+    return type("Pickler", (pickler,), {"dispatch_table": kept})
 
 
 def _drop_traces(error: BaseException) -> None:

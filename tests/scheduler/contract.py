@@ -21,6 +21,7 @@ from tests.scheduler.works import (
     Add,
     Divide,
     Fail,
+    FailUndecodable,
     Fibonacci,
     FileStore,
     Forever,
@@ -72,6 +73,10 @@ class ExecutorContract:
     def test_a_step_may_have_no_tasks(self, executor: Executor, store: FileStore) -> None:
         trace = run([Step("none", Put(store), 0, 8)], executor, PLENTY)
         assert trace.steps[0].seconds_busy == 0
+
+    def test_an_exception_comes_with_its_text(self, executor: Executor) -> None:
+        with pytest.raises(UnicodeDecodeError, match="can't decode byte 0xff"):
+            run([Step("decode", FailUndecodable(), 1, 8)], executor, PLENTY)
 
     def test_a_task_s_exception_arrives_and_says_where_it_was_raised(
         self, executor: Executor, store: FileStore, tmp_path: Path

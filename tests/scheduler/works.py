@@ -193,6 +193,13 @@ class FailUnfriendly:
         raise UnfriendlyError(1, 2)
 
 
+class FailUndecodable:
+    """Raises an exception that keeps what it is outside of its arguments."""
+
+    def run(self, task: int, context: Context) -> None:
+        b"\xff".decode()
+
+
 class Own:
     """Writes the settings that it sees, and its process."""
 
