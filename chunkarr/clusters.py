@@ -82,6 +82,8 @@ def make_credentials(folder: str) -> None:
     One pair serves all: holding the key is what makes a member of the cluster.
     """
     certificate, key = os.path.join(folder, CERTIFICATE), os.path.join(folder, KEY)
+    if not folder.isprintable():
+        raise ConfigError(f"{folder!r} cannot be named to Dask; choose a folder without line ends")
     os.makedirs(folder, mode=0o700, exist_ok=True)
     _refuse_writable(folder)
     if not _complete(certificate, key):

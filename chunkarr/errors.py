@@ -55,6 +55,8 @@ class MemoryBudgetError(ChunkarrError, MemoryError):
             f"{operation}{place} needs {format_bytes(bytes_needed)} for {array}, "
             f"{format_bytes(max(0, bytes_available))} of the memory limit are available"
         )
+        if bytes_available <= 0:
+            text += ": what is in this process and its workers already takes all of it"
         super().__init__(_with_remedies(text, self.remedies, self.code))
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -96,6 +96,8 @@ class ZarrLayout:
     complete: bool
     array: Any
     """zarr-python's array, for codecs that are not run here."""
+    facts: str
+    """The metadata but for the user's attributes, which tells one layout from another."""
 
     def key(self, cell: Cell) -> str:
         """Give the file of an outer chunk, relative to the array's directory."""
@@ -172,8 +174,10 @@ def parse_layout(path: str, metadata: Mapping[str, Any], version: int) -> ZarrLa
     attributes = metadata.get("attributes")
     mark = attributes.get(MARK) if version == 3 and isinstance(attributes, dict) else None
     complete = isinstance(mark, dict) and mark.get("complete") is True
+    kept = {name: metadata[name] for name in metadata if name != "attributes"}
+    facts = json.dumps(kept, sort_keys=True)
     return ZarrLayout(
-        shape, dtype, outer, inner, codec, shard, prefix, separator, fill, complete, None
+        shape, dtype, outer, inner, codec, shard, prefix, separator, fill, complete, None, facts
     )
 
 

@@ -23,7 +23,7 @@ from chunkarr.storage.chunkcache import chunk_cache
 from chunkarr.storage.files import OpenFile, read_at, view_of
 from chunkarr.storage.store import NDArray, Store
 from chunkarr.storage.zarr_codec import ChunkCodec
-from chunkarr.storage.zarr_meta import ShardLayout, read_layout
+from chunkarr.storage.zarr_meta import ShardLayout, ZarrLayout, read_layout
 
 SHARD_INDEX_BYTES_HELD = 8 << 20
 _ABSENT = 2**64 - 1
@@ -37,20 +37,33 @@ class ZarrStore(Store):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.path.realpath(path)
         self.name = os.path.basename(self.path)
-        self._directory = os.stat(self.path).st_ino
-        self._load()
+        self._directory, self._stamp = os.stat(self.path).st_ino, _stamp(self.path)
+        self._load(read_layout(self.path))
 
-    def _load(self) -> None:
-        """Read the metadata; in another process, again."""
-        if os.stat(self.path).st_ino != self._directory:
-            raise FormatError(self.path, "the array was replaced after it was opened")
-        self._layout = layout = read_layout(self.path)
+    def _load(self, layout: ZarrLayout) -> None:
+        self._layout = layout
         self.shape, self.dtype = layout.shape, layout.dtype
         self.grid = Grid(self.shape, layout.inner)
         self._files = Grid(self.shape, layout.outer)
-        self._key = (self.path, self._directory, _stamp(self.path))
+        self._key = (self.path, self._directory, self._stamp)
         self._indexes: OrderedDict[Cell, tuple[tuple[int, ...], NDArray]] = OrderedDict()
         self._lock = threading.Lock()
+
+    def _check_same(self) -> None:
+        """Raise FormatError where another array lies there now; attributes may have changed."""
+        stamp = _stamp(self.path)
+        if stamp != self._stamp:
+            self._check_facts(read_layout(self.path), self._layout.facts)
+            self._stamp = stamp
+        elif os.stat(self.path).st_ino != self._directory:
+            raise self._replaced()
+
+    def _check_facts(self, layout: ZarrLayout, facts: str) -> None:
+        if layout.facts != facts or os.stat(self.path).st_ino != self._directory:
+            raise self._replaced()
+
+    def _replaced(self) -> FormatError:
+        return FormatError(self.path, "the array was replaced after it was opened")
 
     @property
     def write_grid(self) -> Grid:
@@ -75,8 +88,7 @@ class ZarrStore(Store):
 
     def read(self, region: Region) -> NDArray:
         """Give a box as a new array, decoding the chunks that it meets."""
-        if os.stat(self.path).st_ino != self._directory:
-            raise FormatError(self.path, "the array was replaced after it was opened")
+        self._check_same()
         shape = region_shape(region)
         if 0 in shape:
             return np.empty(shape, self.dtype)
@@ -196,11 +208,15 @@ class ZarrStore(Store):
             self.read(chunk)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "name": self.name, "_directory": self._directory}
+        kept = ("path", "name", "_directory", "_stamp")
+        return {name: self.__dict__[name] for name in kept} | {"facts": self._layout.facts}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        facts = state.pop("facts")
         self.__dict__.update(state)
-        self._load()
+        layout = read_layout(self.path)
+        self._check_facts(layout, facts)
+        self._load(layout)
 
     def __repr__(self) -> str:
         return f"ZarrStore({self.path!r}, shape={self.shape}, dtype={self.dtype})"

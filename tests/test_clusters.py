@@ -86,6 +86,12 @@ def test_a_folder_that_others_can_write_to_is_refused(
     assert cli.main(["cluster", "credentials", "--folder", str(tmp_path)]) == 0
 
 
+def test_a_folder_that_dask_takes_for_a_certificate_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="without line ends"):
+        clusters.make_credentials(str(tmp_path / "a\nb"))
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_certificate_that_has_expired_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -523,6 +524,23 @@ def test_neighbours_read_from_the_cache_do_not_decode_twice(
         found[...] = -1
     assert len(decoded) == 9
     assert_same(store.read(region_of((9, 9))), make_values((9, 9)))
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_an_array_that_is_made_anew_in_its_place_is_an_error(version: Any, tmp_path: Path) -> None:
+    path = tmp_path / "x.zarr"
+    make: Any = partial(zarr.create_array, path, chunks=(4,), dtype="f8", zarr_format=version)
+    make(shape=(8,))[...] = 1
+    store = ZarrStore(path)
+    packed = pickle.dumps(store)
+    zarr.open_array(path, mode="r+").attrs["a"] = 1
+    np.testing.assert_array_equal(store.read((slice(0, 8),)), np.ones(8))
+    np.testing.assert_array_equal(pickle.loads(packed).read((slice(0, 8),)), np.ones(8))
+    make(shape=(6,), overwrite=True)[...] = 2
+    with pytest.raises(FormatError, match="replaced"):
+        store.read((slice(0, 8),))
+    with pytest.raises(FormatError, match="replaced"):
+        pickle.loads(packed)
 
 
 def test_the_cache_does_not_outlive_an_array_that_is_replaced(tmp_path: Path) -> None:
