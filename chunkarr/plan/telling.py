@@ -43,9 +43,10 @@ BY_NAME = (
 )
 OF_NO_ACCOUNT = frozenset(
     (
-        *("__dict__", "__weakref__", "__doc__", "__module__", "__annotations__", "_abc_impl"),
-        *("__firstlineno__", "__static_attributes__", "__annotate_func__", "__annotate__"),
-        *("__annotations_cache__", "__dataclass_fields__", "__dataclass_params__"),
+        *("__dict__", "__weakref__", "__doc__", "__module__", "__slotnames__", "_abc_impl"),
+        *("__firstlineno__", "__static_attributes__", "__annotations__", "__annotate__"),
+        *("__annotate_func__", "__annotations_cache__"),
+        *("__dataclass_fields__", "__dataclass_params__"),
     )
 )
 """Members of classes that say what the others say as well, or nothing."""
