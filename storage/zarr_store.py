@@ -55,15 +55,10 @@ class ZarrStore(Store):
         if stamp != self._stamp:
             self._check_facts(read_layout(self.path), self._layout.facts)
             self._stamp = stamp
-        elif os.stat(self.path).st_ino != self._directory:
-            raise self._replaced()
 
     def _check_facts(self, layout: ZarrLayout, facts: str) -> None:
         if layout.facts != facts or os.stat(self.path).st_ino != self._directory:
-            raise self._replaced()
-
-    def _replaced(self) -> FormatError:
-        return FormatError(self.path, "the array was replaced after it was opened")
+            raise FormatError(self.path, "the array was replaced after it was opened")
 
     @property
     def write_grid(self) -> Grid:
